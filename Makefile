@@ -1,0 +1,74 @@
+# The two commands of the README, each in a virtual environment of its own:
+#
+#     make demo     a short tour: a server and its clients in separate processes
+#     make test     lint, types, the suite and its coverage; ends with `N passed, M failed`
+#     make clean    removes what these two made
+#
+# PYTHON=... chooses the interpreter, COVERAGE_MIN=... the gate.
+
+PYTHON ?= python3
+COVERAGE_MIN ?= 90
+
+# Every environment is made anew when the interpreter, or what has to be installed, has changed.
+VERSION := $(shell "$(PYTHON)" -c 'import platform; print(platform.python_version())')
+DEMO := .venv-demo
+TEST := .venv-test
+SOURCES := $(wildcard ezez_ws/*.py ezez_ws/*/*.py)
+METADATA := setup.cfg pyproject.toml
+
+# setuptools installs packages without a setup.py in editable mode by way of this pip or a later one.
+PIP := pip>=21.3
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo test node clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 7
+
+demo: $(DEMO)/installed-$(VERSION)
+	@$(DEMO)/bin/python samples/demo.py
+
+$(DEMO)/installed-$(VERSION): $(METADATA) $(SOURCES)
+	@echo "making $(DEMO) (Python $(VERSION))"
+	@rm -rf build
+	@"$(PYTHON)" -m venv --clear $(DEMO)
+	@$(DEMO)/bin/python -m pip install -qq '$(PIP)'
+	@$(DEMO)/bin/python -m pip install -qq .
+	@touch $@
+
+$(TEST)/installed-$(VERSION): $(METADATA)
+	@echo "making $(TEST) (Python $(VERSION))"
+	@"$(PYTHON)" -m venv --clear $(TEST)
+	@$(TEST)/bin/python -m pip install -qq '$(PIP)'
+	@$(TEST)/bin/python -m pip install -qq -e '.[test]'
+	@touch $@
+
+# Without npm the tests against Node skip themselves, and say so.
+node: $(if $(shell command -v npm),$(if $(wildcard package.json),node_modules/installed))
+
+node_modules/installed: package.json
+	@echo "installing Node packages for the tests"
+	@npm install --no-package-lock --no-audit --no-fund --loglevel=error && touch $@ || echo "npm install has failed"
+
+# A step that fails does not keep the others from running, and counts as one failure; the suite, which is one of the
+# steps, counts as many as tests have failed.
+test: $(TEST)/installed-$(VERSION) node
+	@failed=0; \
+	step() { echo "-- $$*"; "$(TEST)/bin/python" -m "$$@" || failed=$$((failed + 1)); }; \
+	rm -f .coverage .coverage.* $(TEST)/counts; \
+	step ruff check --quiet .; \
+	step ruff format --quiet --check .; \
+	step mypy; \
+	step coverage run -m tests --counts $(TEST)/counts; \
+	step coverage combine --quiet; \
+	step coverage report --fail-under=$(COVERAGE_MIN); \
+	passed=0 tests_failed=1; \
+	if [ -s $(TEST)/counts ]; then read passed tests_failed < $(TEST)/counts; fi; \
+	if [ "$$tests_failed" -gt 0 ]; then failed=$$((failed + tests_failed - 1)); fi; \
+	echo "$$passed passed, $$failed failed"; \
+	[ "$$failed" -eq 0 ]
+
+clean:
+	rm -rf .venv-* node_modules build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
+	find ezez_ws tests samples -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,54 @@
+"""Synchronous WebSocket messaging: named events, authentication, and replies that code can wait for."""
+
+import logging as _logging
+
+from .client import EZEZWebSocketClient
+from .codec import UNDEFINED, BigInt, Codec
+from .context import Context
+from .errors import (
+    AuthRejected,
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectTimeout,
+    EZEZError,
+    MalformedMessage,
+    NotConnected,
+    QueueFull,
+    ReplyTimeout,
+    SendTimeout,
+    SerializationError,
+)
+from .protocol import EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, Ids
+from .replies import Reply, SentMessage
+from .server import EZEZWebsocketServer
+from .server_client import EZEZServerClient
+from .transport.handshake import HandshakeRequest
+
+__all__ = [
+    "EVENT_UNKNOWN_DATA_TYPE",
+    "EVENT_UNKNOWN_MESSAGE",
+    "UNDEFINED",
+    "AuthRejected",
+    "BigInt",
+    "Codec",
+    "ConnectTimeout",
+    "ConnectionClosed",
+    "ConnectionFailed",
+    "Context",
+    "EZEZError",
+    "EZEZServerClient",
+    "EZEZWebSocketClient",
+    "EZEZWebsocketServer",
+    "HandshakeRequest",
+    "Ids",
+    "MalformedMessage",
+    "NotConnected",
+    "QueueFull",
+    "Reply",
+    "ReplyTimeout",
+    "SendTimeout",
+    "SentMessage",
+    "SerializationError",
+]
+
+_logging.getLogger("ezez_ws").addHandler(_logging.NullHandler())

@@ -1,0 +1,186 @@
+"""What a server remembers about one client: a mapping that several threads may use at once.
+
+The rule is that of ``with``: whoever wants several operations to be one, or changes a list or dict that lies *in* the
+context, does so inside ``with context:``. Single operations on the context itself need nothing.
+"""
+
+import copy
+import reprlib
+import threading
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from types import TracebackType
+from typing import Any, Optional
+
+__all__ = ["Context"]
+
+_MISSING = object()
+
+
+class Context(MutableMapping[str, Any]):
+    """A ``dict`` with a lock of its own.
+
+    ========================================  ===========================================================
+    any thread, at any time                   every method; each is atomic, and waits while another thread
+                                              is inside ``with context:``
+    any thread, better inside ``with``        changing a value in place: ``context["rooms"].append("lobby")``
+    ========================================  ===========================================================
+
+    One re-entrant lock guards the mapping. ``with context:`` holds it, so that other threads see all of the block's
+    changes or none; an exception inside the block undoes nothing. No operation holds the locks of two contexts,
+    except where a context lies inside another one.
+
+    ``snapshot``, ``copy.deepcopy``, ``repr`` and ``==`` look into the values and so call the values' own methods
+    while they hold the lock: that is what keeps a list still that another thread changes inside ``with``. All other
+    operations run no code of yours under the lock, not even the destructor of a value that they replace.
+
+    ``keys()``, ``values()``, ``items()`` and iteration go over the state of one moment, and are not live views: they
+    never raise because another thread changes the context. (``dict(context)`` and ``{**context}`` are Python's own
+    loops of single operations; ``snapshot()`` is the one that cannot come in between a change.)
+
+    Beware of ``wait_reply`` inside ``with context:``. The lock stays held for as long as the reply takes, and where the
+    answer needs a listener on another thread that uses this context, both wait for each other until the time-out. Take
+    what you need out of the context, leave the block, then wait.
+
+    Args:
+        initial: what to start with; copied deeply, so that nothing is shared with it.
+
+    Raises:
+        TypeError: ``initial`` is no mapping, or a value in it cannot be copied.
+    """
+
+    def __init__(self, initial: Optional[Mapping[str, Any]] = None) -> None:
+        if initial is not None and not isinstance(initial, Mapping):
+            raise TypeError(f"initial must be a mapping such as a dict, not {type(initial).__name__}")
+        self._lock = threading.RLock()  # guards _data, and by agreement what lies in it
+        self._data: dict[str, Any] = {}
+        if isinstance(initial, Context):
+            self._data = initial.snapshot()
+        elif initial is not None:
+            self._data = copy.deepcopy(dict(initial))
+
+    # Several operations as one
+
+    def __enter__(self) -> "Context":
+        self._lock.acquire()
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._lock.release()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return a deep copy as a plain dict, which shares nothing with the context.
+
+        A context that contains itself contains that dict there.
+
+        Raises:
+            TypeError: a value cannot be copied (a lock or a socket, for example).
+        """
+        plain: dict[str, Any] = {}
+        self._deepcopy_into(plain, {id(self): plain})
+        return plain
+
+    # Single operations. What gets replaced or removed is kept in a local name until the lock is free again: its
+    # destructor is somebody's code, which may want another lock.
+
+    def __getitem__(self, key: str) -> Any:
+        with self._lock:
+            return self._data[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        with self._lock:
+            replaced = self._data.get(key)
+            self._data[key] = value
+        del replaced
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._data)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shallow())
+
+    def keys(self) -> KeysView[str]:
+        return self._shallow().keys()
+
+    def values(self) -> ValuesView[Any]:
+        return self._shallow().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        return self._shallow().items()
+
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        with self._lock:
+            return self._data.pop(key) if default is _MISSING else self._data.pop(key, default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove and return the ``(key, value)`` that was added last, as a dict does; ``KeyError`` when empty."""
+        with self._lock:
+            return self._data.popitem()
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        with self._lock:
+            return self._data.setdefault(key, default)
+
+    def update(self, other: Any = (), /, **more: Any) -> None:
+        """Take over all of ``other`` (a mapping, or pairs) and ``more`` at once; nothing where reading it raises."""
+        changes = _plain(other)
+        changes.update(more)
+        with self._lock:
+            replaced = [self._data.get(key) for key in changes]
+            self._data.update(changes)
+        del replaced
+
+    def clear(self) -> None:
+        with self._lock:
+            removed, self._data = self._data, {}
+        del removed
+
+    def __ior__(self, other: Any) -> "Context":
+        self.update(other)
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        if other is self:
+            return True
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        plain = _plain(other)
+        with self._lock:
+            return self._data == plain
+
+    @reprlib.recursive_repr("{...}")
+    def __repr__(self) -> str:
+        with self._lock:
+            return repr(self._data)
+
+    # Copies: contexts again, each with a lock of its own
+
+    def __copy__(self) -> "Context":
+        duplicate = Context()
+        duplicate._data = self._shallow()
+        return duplicate
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Context":
+        duplicate = Context()
+        memo[id(self)] = duplicate
+        self._deepcopy_into(duplicate._data, memo)
+        return duplicate
+
+    def _shallow(self) -> dict[str, Any]:
+        with self._lock:
+            return dict(self._data)
+
+    def _deepcopy_into(self, target: dict[str, Any], memo: dict[int, Any]) -> None:
+        with self._lock:
+            for key, value in self._shallow().items():  # a value's __deepcopy__ may change this context
+                target[key] = copy.deepcopy(value, memo)
+
+
+def _plain(other: Any) -> dict[str, Any]:
+    """What ``dict(other)`` makes, in one step where ``other`` is a context."""
+    return other._shallow() if isinstance(other, Context) else dict(other)

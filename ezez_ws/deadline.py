@@ -1,0 +1,31 @@
+"""One deadline that is carried through all steps of an operation."""
+
+import time
+from typing import Optional
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """A point in monotonic time, or never (``Deadline(None)``)."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, timeout: Optional[float]) -> None:
+        self.at = None if timeout is None else time.monotonic() + timeout
+
+    def remaining(self) -> Optional[float]:
+        """Return the seconds that are left, at least 0.0; ``None`` where there is no end."""
+        if self.at is None:
+            return None
+        return max(0.0, self.at - time.monotonic())
+
+    def passed(self) -> bool:
+        """Tell whether the time is over."""
+        return self.at is not None and time.monotonic() >= self.at
+
+    def sooner(self, other: "Deadline") -> "Deadline":
+        """Return the one of the two that comes first."""
+        if other.at is None or (self.at is not None and self.at <= other.at):
+            return self
+        return other

@@ -1,0 +1,97 @@
+"""The errors that this library raises.
+
+    EZEZError
+    ├── ConnectionClosed              the connection is gone: nothing was sent, or nobody will answer any more
+    ├── NotConnected                  a client has no connection now and was told not to queue
+    ├── ConnectionFailed              one attempt to connect failed; ``__cause__`` says why
+    ├── ConnectTimeout (TimeoutError) ``connect()`` ran out of time
+    ├── AuthRejected                  the server refused the key
+    ├── ReplyTimeout (TimeoutError)   no reply in time
+    ├── SendTimeout (TimeoutError)    the peer took nothing for ``send_timeout`` and was cut
+    ├── QueueFull                     the client's queue has no room for the message
+    ├── SerializationError (ValueError)  a value that cannot travel: the caller's mistake
+    └── MalformedMessage (ValueError)    bytes that are no message: the peer's mistake
+
+A wrong option or argument is a plain ``ValueError`` or ``TypeError``.
+"""
+
+__all__ = [
+    "AuthRejected",
+    "ConnectTimeout",
+    "ConnectionClosed",
+    "ConnectionFailed",
+    "EZEZError",
+    "MalformedMessage",
+    "NotConnected",
+    "QueueFull",
+    "ReplyTimeout",
+    "SendTimeout",
+    "SerializationError",
+]
+
+
+class EZEZError(Exception):
+    """The root of all errors of this library."""
+
+
+class ConnectionClosed(EZEZError):
+    """The connection is gone.
+
+    ``code`` is the WebSocket close code (RFC 6455, section 7.4) that ``on_disconnect`` reports, 1006 where
+    the peer went without a close frame; ``reason`` is its text.
+    """
+
+    def __init__(self, code: int = 1006, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"connection closed ({self.code}{', ' + self.reason if self.reason else ''})"
+
+
+class NotConnected(EZEZError):
+    """The client is not connected and authenticated now, and does not queue."""
+
+
+class ConnectionFailed(EZEZError):
+    """An attempt to connect failed; the cause is chained, ``status`` is the HTTP status where there was one."""
+
+    def __init__(self, message: str, status: "int | None" = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ConnectTimeout(EZEZError, TimeoutError):
+    """``connect()`` has not come to an end in time; the last failure is chained."""
+
+
+class AuthRejected(EZEZError):
+    """The server refused to authenticate this client; ``reason`` is the server's text."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"authentication rejected: {self.reason}"
+
+
+class ReplyTimeout(EZEZError, TimeoutError):
+    """No reply came within the timeout or the time that a reply is waited for at all."""
+
+
+class SendTimeout(EZEZError, TimeoutError):
+    """The peer has taken nothing for ``send_timeout`` seconds; its connection has been cut."""
+
+
+class QueueFull(EZEZError):
+    """The message does not fit into the queue of a client that is not connected; it was not queued."""
+
+
+class SerializationError(EZEZError, ValueError):
+    """A value cannot be put on the wire; the text names its place and type. Nothing was sent."""
+
+
+class MalformedMessage(EZEZError, ValueError):
+    """Bytes from the network that are no message of the protocol."""

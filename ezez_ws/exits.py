@@ -1,0 +1,39 @@
+"""Closing what is still open when the interpreter exits."""
+
+import atexit
+import threading
+import weakref
+from typing import Any
+
+from .deadline import Deadline
+
+__all__ = ["close_at_exit"]
+
+_SECONDS = 2.0
+
+_lock = threading.Lock()
+_open: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_registered = False
+
+
+def close_at_exit(owner: Any) -> None:
+    """Have ``owner`` closed at exit, all together within two seconds, if it still exists then. Idempotent.
+
+    First ``owner.say_goodbye()`` is called on all, which does not block, then ``owner.close_within(seconds)``.
+    """
+    global _registered
+    with _lock:
+        _open.add(owner)
+        if not _registered:
+            atexit.register(_close_all)
+            _registered = True
+
+
+def _close_all() -> None:
+    deadline = Deadline(_SECONDS)
+    with _lock:
+        owners = list(_open)
+    for owner in owners:
+        owner.say_goodbye()
+    for owner in owners:
+        owner.close_within(deadline.remaining())

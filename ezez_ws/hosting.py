@@ -1,0 +1,220 @@
+"""What a server owns from one ``start`` to the next ``close``: the listener, the janitor, and the sessions."""
+
+import logging
+import queue
+import ssl
+import threading
+from typing import Any, Collection, List, NamedTuple, Optional, Sequence, Set
+
+from .context import Context
+from .deadline import Deadline
+from .janitor import Janitor
+from .listeners import Listeners
+from .protocol import CloseCode
+from .server_client import ServerCallbacks, Session, SessionOptions
+from .transport.listener import Listener
+from .transport.reception import Reception, VerifyRequest
+from .transport.stream import Stream
+from .transport.wire import SocketWire, Wire
+
+__all__ = ["Hosting", "HostingOptions"]
+
+logger = logging.getLogger("ezez_ws")
+
+_GRACE = 0.5  # seconds that a thread has to end when its connection has been cut
+
+
+class HostingOptions(NamedTuple):
+    """What a server was constructed with, checked."""
+
+    session: SessionOptions
+    callbacks: ServerCallbacks
+    listeners: Listeners
+    default_context: Context
+    host: str
+    port: Optional[int]
+    reuse_port: bool
+    ssl: Optional[ssl.SSLContext]
+    path: Optional[str]
+    subprotocols: Optional[Sequence[str]]
+    allowed_origins: Optional[Collection[str]]
+    verify_request: Optional[VerifyRequest]
+    max_connections: Optional[int]
+    handshake_timeout: float
+
+
+class Hosting:
+    """One run of a server.
+
+    ``_lock`` guards ``closing``, ``_places``, ``_wires`` and ``_sessions``; under it a wire may be cut, and nothing is
+    locked.
+    ``serve`` runs on each connection's own thread; every other method may be called from any thread.
+
+    Raises:
+        OSError: the address cannot be bound; nothing is left behind.
+    """
+
+    def __init__(self, options: HostingOptions) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self.closing = False
+        self.closed = threading.Event()
+        self._over: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._places = 0  # connections that are admitted
+        self._wires: Set[Wire] = set()  # those that shake hands
+        self._sessions: Set[Session] = set()
+        self.listener: Optional[Listener] = None
+        self._reception = Reception(
+            options.path,
+            options.subprotocols,
+            options.allowed_origins,
+            options.verify_request,
+            self._claim_place,
+            self._free_place,
+        )
+        if options.port is not None:
+            self.listener = Listener(options.host, options.port, options.reuse_port, self.serve)
+        self._janitor = Janitor(f"ezez-janitor-{self.listener.server.port if self.listener else 'server'}")
+        if self.listener is not None:
+            self.listener.start()
+
+    def sessions(self) -> List[Session]:
+        """Return who is connected; a copy, in the order of arrival."""
+        with self._lock:
+            sessions = list(self._sessions)
+        return sorted(sessions, key=lambda session: session.client.connection_id)
+
+    def is_own_thread(self) -> bool:
+        """Tell whether the calling thread serves one of the connections."""
+        return threading.current_thread() in self._threads()
+
+    def wait_closed(self) -> None:
+        """Block until closed; a signal's handler may close meanwhile, on this very thread."""
+        # an Event could not be set by a handler that interrupts its wait() at the wrong place
+        self._over.get()
+        self._over.put(None)
+
+    # -- a connection, on its thread --------------------------------------------------------------------------------
+
+    def serve(self, sock: Any, address: Any) -> None:
+        """Shake hands, and serve the connection until it has ended."""
+        wire = SocketWire(sock)
+        deadline = Deadline(self._options.handshake_timeout)
+        with self._lock:
+            if not self.closing:
+                self._wires.add(wire)
+        try:
+            handshake = self._reception.admit(wire, address, deadline)
+        except BaseException:
+            self._let_go(wire)
+            raise
+        if handshake is None:
+            self._let_go(wire)
+            return
+        options = self._options
+        stream = Stream(
+            wire,
+            client_side=False,
+            max_payload=options.session.first_max_payload,
+            send_buffer_limit=options.session.peer.send_buffer_limit,
+            early=handshake.trailing,
+        )
+        session = Session(
+            stream,
+            options.session,
+            self._janitor,
+            options.callbacks,
+            options.listeners,
+            handshake.request,
+            Context(options.default_context.snapshot()),
+        )
+        try:
+            self._run_session(session, wire)
+        finally:
+            with self._lock:
+                self._sessions.discard(session)
+            session.dispose()
+            self._free_place()
+
+    def _run_session(self, session: Session, wire: Wire) -> None:
+        with self._lock:
+            self._wires.discard(wire)
+            self._sessions.add(session)
+            closing = self.closing
+        if closing:
+            session.disconnect(CloseCode.GOING_AWAY, "server shutdown")
+        session.start_keepalive()
+        session.run()
+
+    def _let_go(self, wire: Wire) -> None:
+        with self._lock:
+            self._wires.discard(wire)
+        wire.close()
+
+    def _claim_place(self) -> bool:
+        with self._lock:
+            limit = self._options.max_connections
+            if self.closing or (limit is not None and self._places >= limit):
+                return False
+            self._places += 1
+            return True
+
+    def _free_place(self) -> None:
+        with self._lock:
+            self._places -= 1
+
+    # -- closing ----------------------------------------------------------------------------------------------------
+
+    def say_goodbye(self) -> None:
+        """Send 1001 to every client."""
+        for session in self.sessions():
+            session.disconnect(CloseCode.GOING_AWAY, "server shutdown")
+
+    def close(self, seconds: float) -> None:
+        """Close, within ``seconds`` and a short grace. A second caller waits for the first, unless it waits for it."""
+        with self._lock:
+            first, self.closing = not self.closing, True
+        if not first:
+            if not self.is_own_thread():
+                self.closed.wait()
+            return
+        deadline = Deadline(seconds)
+        try:
+            self._stop_admitting()
+            self.say_goodbye()
+            self._wait_for_own_session(deadline)
+            self._join(deadline)
+            for session in self.sessions():
+                session.cut()
+            self._join(Deadline(_GRACE))
+            for thread in self._threads():
+                if thread is not threading.current_thread():
+                    logger.warning("closed, but the thread %s is still inside user code", thread.name)
+            for session in self.sessions():
+                session.dispose()
+        finally:
+            self._janitor.close()
+            self.closed.set()
+            self._over.put(None)
+
+    def _stop_admitting(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
+        with self._lock:
+            for wire in self._wires:
+                wire.cut()
+
+    def _wait_for_own_session(self, deadline: Deadline) -> None:
+        """Where a listener closes the server, its own thread must read the peer's goodbye itself."""
+        for session in self.sessions():
+            if session.reader.is_owner():
+                session.reader.wait_ended(deadline)
+
+    def _join(self, deadline: Deadline) -> None:
+        """Wait for the connections' threads, but for the calling one."""
+        for thread in self._threads():
+            if thread is not threading.current_thread():
+                thread.join(deadline.remaining())
+
+    def _threads(self) -> List[threading.Thread]:
+        return [] if self.listener is None else self.listener.threads()

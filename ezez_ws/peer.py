@@ -1,0 +1,421 @@
+"""One connection and the messages on it: what a server's side and a client's side share.
+
+The way of a message in: ``reader`` (whoever reads) → inbox → ``Peer.run`` (the connection's thread) → ``handle`` (the
+subclass: authentication) → ``deliver`` → the callbacks. The way out: ``send`` → ``outbox``, with the reply expected in
+``reader.table`` before the bytes leave.
+
+How a connection ends is told in ``transport/stream.py``. Here: ``disconnect`` is our own wish, ``fail`` the answer to
+the peer's fault, ``cut`` is for a peer that is too slow or gone. Each wakes all waiters at once; ``on_disconnect`` runs
+once, on the connection's thread, when the ending is known and what arrived before has been handled.
+"""
+
+import functools
+import logging
+import time
+from typing import Any, Callable, NamedTuple, Optional, Union
+
+from .codec import Codec, peek_reply_to
+from .deadline import Deadline
+from .errors import EZEZError, MalformedMessage, SendTimeout
+from .janitor import Janitor
+from .options import check_args, check_callback, check_count, check_seconds
+from .protocol import CloseCode, Event, Ids, check_event_name, parse_event
+from .reader import Arrived, Reader
+from .replies import OnReply, Outcome, Reply, SentMessage
+from .transport.frames import TEXT
+from .transport.outbox import Put
+from .transport.stream import Ending, Stream
+
+__all__ = ["MAX_NESTING", "Peer", "PeerOptions"]
+
+logger = logging.getLogger("ezez_ws")
+
+MAX_NESTING = 32
+"""How deep ``wait_reply`` inside listeners goes on running other listeners."""
+
+_LOOK_IN_EVERY = 1.0
+
+
+class PeerOptions(NamedTuple):
+    """The options of one connection; the public API says what they mean."""
+
+    codec: Codec
+    clear_awaiting_replies_after: float
+    max_payload: int
+    inbox_limit_bytes: int
+    send_buffer_limit: int
+    send_timeout: float
+    close_timeout: float
+    ping_interval: Optional[float]
+    ping_timeout: Optional[float]
+
+    def check(self) -> None:
+        """Raise ``TypeError`` or ``ValueError`` for what is wrong."""
+        for name in ("clear_awaiting_replies_after", "send_timeout", "close_timeout"):
+            check_seconds(name, getattr(self, name))
+        for name in ("ping_interval", "ping_timeout"):
+            check_seconds(name, getattr(self, name), optional=True)
+        for name in ("max_payload", "inbox_limit_bytes", "send_buffer_limit"):
+            check_count(name, getattr(self, name))
+
+
+class Peer:
+    """One connection: sends, waits, dispatches, ends. A subclass says what a message means.
+
+    ``run`` and what it calls (``handle``, ``deliver``, ``call``) belong to the connection's thread; every other method
+    may be called from any thread. Locks: see ``Reader`` and ``Outbox``; what is here is guarded by the reader's lock
+    (``_expiring``), or used by one thread only (``_nesting``: the connection's; ``_pinged_at``: the janitor's).
+    """
+
+    def __init__(self, stream: Stream, options: PeerOptions, janitor: Janitor, keep_text: bool) -> None:
+        self.stream = stream
+        self.options = options
+        self.janitor = janitor
+        self.reader = Reader(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, peek_reply_to)
+        self._outbox = stream.outbox
+        self._codec = options.codec
+        self._expiring = False  # the janitor has been told of the table's first deadline
+        self._nesting = 0
+        self._pinged_at: Optional[float] = None
+
+    # -- what a subclass says ---------------------------------------------------------------------------------------
+
+    def handle(self, arrived: Arrived) -> None:
+        """Deal with a message from the inbox."""
+        raise NotImplementedError
+
+    def deliver(self, event: Event, on_reply: Optional[OnReply]) -> None:
+        """Run the callbacks of an event."""
+        raise NotImplementedError
+
+    def report_error(self, error: BaseException) -> None:
+        """Give an error to ``on_error``."""
+        raise NotImplementedError
+
+    def disconnected(self, ending: Ending) -> None:
+        """Run ``on_disconnect``."""
+        raise NotImplementedError
+
+    # -- sending ----------------------------------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """Whether messages can be sent."""
+        return self.stream.open
+
+    def send(self, event: str, args: Any, reply_to: Optional[int], on_reply: Optional[OnReply]) -> SentMessage:
+        """Check and encode an event, and send it; see ``EZEZServerClient.send``."""
+        event, body = self.encode(event, args, on_reply)
+        sent = SentMessage(self, None, reply_to)
+        if self.send_encoded(sent, event, body, on_reply):
+            return sent
+        return self.unsent(reply_to)
+
+    def encode(self, event: Any, args: Any, on_reply: Any) -> "tuple[str, bytes]":
+        """Check what the caller gave, and encode the arguments."""
+        check_callback("on_reply", on_reply)
+        return check_event_name(event), self._codec.encode(check_args(args))
+
+    def send_encoded(self, sent: SentMessage, event: str, body: bytes, on_reply: Optional[OnReply]) -> bool:
+        """Send an event whose arguments are encoded; false where nothing of it was handed over.
+
+        Raises:
+            SendTimeout: there was no room for ``send_timeout`` seconds; the connection has been cut.
+        """
+        outcome, size = self._try_send(sent, event, body, on_reply)
+        deadline: Optional[Deadline] = None
+        while outcome is None:
+            if deadline is None:
+                deadline = Deadline(self.options.send_timeout)
+            if not self.reader.wait_for_room(functools.partial(self._has_room, size), deadline):
+                self._cut_for_send_timeout()
+            outcome, size = self._try_send(sent, event, body, on_reply)
+        if outcome is Put.WAITING:
+            self._outbox.watch()
+        return outcome is not Put.REFUSED
+
+    def send_text(self, text: str) -> bool:
+        """Send a text message, which is none of the protocol's; false where nothing of it was handed over."""
+        payload = text.encode()
+        deadline = Deadline(self.options.send_timeout)
+        while True:
+            with self._outbox.lock:
+                has_room = self._outbox.has_room(len(payload))
+                outcome = self._outbox.put(payload, TEXT) if has_room else None
+            if outcome is Put.WAITING:
+                self._outbox.watch()
+            if outcome is not None:
+                return outcome is not Put.REFUSED
+            if not self.reader.wait_for_room(functools.partial(self._has_room, len(payload)), deadline):
+                self._cut_for_send_timeout()
+
+    def broadcast(self, event: str, body: bytes) -> bool:
+        """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
+        with self._outbox.lock:
+            message = self._codec.encode_event(event, self._outbox.last_id + 1, None, body)
+            has_room = self._outbox.has_room(len(message))
+            outcome = self._outbox.put(message) if has_room else Put.REFUSED
+            if outcome is not Put.REFUSED:
+                self._outbox.last_id += 1
+        if not has_room:
+            self.cut(CloseCode.POLICY_VIOLATION, "too slow")
+        elif outcome is Put.WAITING:
+            self._outbox.watch()
+        return outcome is not Put.REFUSED
+
+    def unsent(self, reply_to: Optional[int]) -> SentMessage:
+        """Make what ``send`` returns where there is no connection any more."""
+        sent = SentMessage(None, None, reply_to)
+        sent.outcome = self.stream.ending or Ending(CloseCode.ABNORMAL, "")
+        return sent
+
+    def _try_send(
+        self, sent: SentMessage, event: str, body: bytes, on_reply: Optional[OnReply]
+    ) -> "tuple[Optional[Put], int]":
+        """Send if there is room, else return ``None``; and the size of the message."""
+        outbox, reader = self._outbox, self.reader
+        with outbox.lock:
+            if not outbox.open:
+                return Put.REFUSED, 0
+            event_id = outbox.last_id + 1
+            message = self._codec.encode_event(event, event_id, sent.reply_to, body)
+            if not outbox.has_room(len(message)):
+                return None, len(message)
+            with reader.lock:
+                # before the bytes leave: the reply may be there before put() returns
+                home = sent.home
+                sent.went_out(self, event_id)
+                deadline = time.monotonic() + self.options.clear_awaiting_replies_after
+                reader.table.expect(sent, event_id, on_reply, deadline)
+                expire, self._expiring = not self._expiring, True
+            outcome = outbox.put(message)
+            if outcome is Put.REFUSED:
+                with reader.lock:
+                    entry = reader.table.take(event_id)
+                    sent.went_out(home, None)
+                del entry
+            else:
+                outbox.last_id = event_id
+        if expire:
+            self.janitor.call_later(self.options.clear_awaiting_replies_after, self._expire_replies)
+        return outcome, len(message)
+
+    def _has_room(self, size: int) -> bool:
+        with self._outbox.lock:
+            return not self._outbox.open or self._outbox.has_room(size)
+
+    def _cut_for_send_timeout(self) -> None:
+        error = SendTimeout(f"the peer took nothing for {self.options.send_timeout} seconds, and was cut")
+        self.reader.report(error)
+        self.cut(CloseCode.ABNORMAL, "send timeout")
+        raise error
+
+    # -- waiting for replies ----------------------------------------------------------------------------------------
+
+    @property
+    def awaiting_replies_count(self) -> int:
+        """Messages with an ``on_reply`` still to come, plus those that a thread is waiting for."""
+        with self.reader.lock:
+            return self.reader.table.awaited
+
+    def wait_reply(self, sent: SentMessage, deadline: Deadline) -> Outcome:
+        """Wait for the outcome of a message of this connection; ``None`` where the time passed."""
+        nested = self.reader.is_owner() and self._nesting < MAX_NESTING
+
+        def take() -> Union[SentMessage, Arrived, Ending, None]:
+            if sent.outcome is not None:
+                return sent
+            return self.reader.take_next() if nested else self.reader.ending
+
+        with self.reader.lock:
+            if sent.outcome is not None:
+                return sent.outcome
+            self.reader.table.enter_waiter(sent)
+        try:
+            while True:
+                got = self.reader.wait(take, deadline, sent)
+                if not isinstance(got, Arrived):
+                    break
+                self._handle_nested(got)
+        finally:
+            with self.reader.lock:
+                self.reader.table.leave_waiter(sent)
+                outcome = sent.outcome
+        return outcome
+
+    def _handle_nested(self, arrived: Arrived) -> None:
+        self._nesting += 1
+        try:
+            self._handle_next(arrived)
+        finally:
+            self._nesting -= 1
+            self.reader.begin_user_code()  # the listener that waited goes on
+
+    def _expire_replies(self) -> None:
+        """Forget the messages whose time to be replied to is over. The janitor's."""
+        with self.reader.lock:
+            expired = self.reader.table.take_expired(time.monotonic())
+            due = self.reader.table.next_deadline()
+            self._expiring = due is not None
+        del expired  # what they refer to is freed without the lock
+        if due is not None:
+            self.janitor.call_later(max(0.05, due - time.monotonic()), self._expire_replies)
+
+    # -- dispatch, on the connection's thread -----------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve the connection until it has ended, and give it back."""
+        self.reader.own()
+        try:
+            while True:
+                arrived = self.reader.next(self.read_deadline())
+                if isinstance(arrived, Ending):
+                    break
+                if arrived is None:
+                    self.read_deadline_passed()
+                else:
+                    self._handle_next(arrived)
+            failure = self.stream.failure
+            if failure is not None:
+                self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"))
+            self.disconnected(arrived)
+            if self.reader.retire():
+                self.stream.finish(self.options.close_timeout)
+                self.stream.dispose()
+        finally:
+            self.dispose()
+
+    def read_deadline(self) -> Deadline:
+        """Until when the next message must have come; a subclass may have one."""
+        return Deadline(None)
+
+    def read_deadline_passed(self) -> None:
+        """Deal with a passed ``read_deadline``."""
+
+    def _handle_next(self, arrived: Arrived) -> None:
+        if self.reader.wants_look_ins:
+            self._begin_look_ins()
+        if isinstance(arrived.payload, Exception):
+            self.report_error(arrived.payload)
+        else:
+            self.handle(arrived)
+
+    def begin_user_code(self) -> None:
+        """Prepare for a callback that is not the consequence of a message."""
+        self.reader.begin_user_code()
+        if self.reader.wants_look_ins:
+            self._begin_look_ins()
+
+    def call(self, callback: Optional[Callable[..., Any]], *args: Any) -> None:
+        """Run a callback; what it raises ends neither the connection nor the thread."""
+        if callback is None:
+            return
+        try:
+            callback(*args)
+        except BaseException as error:  # SystemExit too: it would end the thread without a word
+            logger.exception("an error in the callback %r", callback)
+            self.report_error(error)
+
+    def settle_reply(self, event: Event, on_reply: Optional[OnReply]) -> Optional[OnReply]:
+        """Return the ``on_reply`` of an event; a reply that was not handed out when it was read is handed out now."""
+        reply_to = event.ids.reply_to
+        if reply_to is None or on_reply is not None:
+            return on_reply
+        reply = Reply(event.name, list(event.args), self.make_reply(event.ids), event.ids)
+        with self.reader.lock:
+            entry = self.reader.table.take(reply_to)
+            sent = None if entry is None else entry.reference()
+            if sent is not None:
+                sent.settle(reply)
+        return None if entry is None else entry.on_reply
+
+    def make_reply(self, ids: Ids) -> Callable[..., SentMessage]:
+        """Make the ``reply`` of an incoming event."""
+
+        def reply(event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
+            return self.send(event, args, ids.event_id, on_reply)
+
+        return reply
+
+    def _parse_reply(self, payload: bytes) -> Reply:
+        event = parse_event(self._codec.decode(payload))
+        return Reply(event.name, event.args, self.make_reply(event.ids), event.ids)
+
+    # -- looking after the connection, the janitor's ----------------------------------------------------------------
+
+    def start_keepalive(self) -> None:
+        """Ping the peer when it has been silent for ``ping_interval`` seconds."""
+        if self.options.ping_interval is not None:
+            self.janitor.call_later(self.options.ping_interval, self._keep_alive)
+
+    def _begin_look_ins(self) -> None:
+        self.reader.begin_look_ins()
+        self.janitor.call_later(_LOOK_IN_EVERY, self._look_in)
+
+    def _look_in(self) -> None:
+        if self.reader.go_on_looking_in():
+            self.reader.look_in()
+            self.janitor.call_later(_LOOK_IN_EVERY, self._look_in)
+
+    def _keep_alive(self) -> None:
+        if self.alive:
+            delay = self._keep_alive_step()
+            if delay is not None:
+                self.janitor.call_later(delay, self._keep_alive)
+
+    def _keep_alive_step(self) -> Optional[float]:
+        """Ping, or judge the last ping; return when to come again."""
+        interval, timeout = self.options.ping_interval, self.options.ping_timeout
+        assert interval is not None
+        if self.reader.full:
+            return interval  # nobody reads: silence proves nothing
+        if self._pinged_at is not None:
+            self.reader.look_in()
+        heard = self.stream.last_received
+        if self._pinged_at is None or heard >= self._pinged_at:
+            self._pinged_at = None
+            silent = time.monotonic() - heard
+            if silent < interval:
+                return interval - silent
+            self._outbox.ping()
+            if timeout is None:
+                return interval
+            self._pinged_at = time.monotonic()
+            return timeout
+        if self._outbox.readable():
+            return 1.0  # its answer is there, and a reader about to read it
+        self.stream.fail(CloseCode.INTERNAL_ERROR, "keepalive: no pong in time")
+        self.cut()
+        return None
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def disconnect(self, code: int, reason: str) -> bool:
+        """Begin the close handshake and drop what has arrived; false where the connection is ending already."""
+        if not self.stream.close(code, reason):
+            return False
+        self.reader.drop(Ending(code, reason))
+        self.janitor.call_later(self.options.close_timeout, self.cut)
+        return True
+
+    def fail(self, error: EZEZError, code: int, reason: str) -> None:
+        """Answer the peer's fault: report it and end the connection. The connection's thread's."""
+        self.end_with(code, reason)
+        self.report_error(error)
+
+    def end_with(self, code: int, reason: str) -> None:
+        """End the connection with a close frame that we do not wait to be answered; what has arrived is dropped."""
+        if self.stream.fail(code, reason):
+            self.reader.drop(Ending(code, reason))
+        self.reader.end()
+
+    def cut(self, code: int = CloseCode.ABNORMAL, reason: str = "") -> None:
+        """End the connection at once, without a word."""
+        self.stream.cut(code, reason)
+        self.reader.end()
+
+    def dispose(self) -> None:
+        """Give the socket back, cutting what is left of the connection. Idempotent; waits for nobody's code."""
+        self.cut()
+        if self.reader.retire():
+            self.stream.dispose()

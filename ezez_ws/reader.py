@@ -1,0 +1,455 @@
+"""The reading role and the inbox of one connection.
+
+Reading is a role, not a thread. Normally the connection's own thread, the owner, has it. While that thread runs a
+listener the role is free, and whoever needs it takes it:
+
+    wait            the owner in its loop, and any thread in ``wait_reply``
+    wait_for_room   any thread whose ``send`` waits for a slow peer
+    look_in         the janitor, without blocking, so that pings are answered and a close is noticed
+
+Whoever reads hands each reply to its waiters at once and puts every message, replies too, into the inbox. Only the
+owner takes messages out of it, so no user code runs on a stranger's thread, and callbacks run in the order of arrival.
+While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed.
+
+Who cannot have the role sleeps on an ``Event``, which is set when what it waits for is there, when the connection
+ends, and when the role falls free. The owner goes first: a reader that finds the owner asleep hands the role to it at
+the end of its slice, because events handed from thread to thread cost more than those that the owner reads itself.
+"""
+
+import threading
+import time
+from collections import deque
+from typing import Callable, Deque, Dict, List, NamedTuple, Optional, TypeVar, Union
+
+from .deadline import Deadline
+from .errors import MalformedMessage
+from .replies import OnReply, Reply, ReplyTable, SentMessage
+from .transport.frames import BINARY, Message
+from .transport.stream import Ending, Stream
+
+__all__ = ["Arrived", "Reader"]
+
+T = TypeVar("T")
+
+SLICE = 0.25
+"""Seconds after which a reader that is not in its own loop looks whether it is still wanted."""
+
+_OVERHEAD = 64
+"""What a waiting message counts beside its payload, so that millions of empty ones are bounded too."""
+
+_LOOK_IN_READS = 16
+
+
+class Arrived(NamedTuple):
+    """A message in the inbox, as it came; with its ``on_reply`` where it answers a message that has one.
+
+    Or an error that another thread met, for ``on_error``.
+    """
+
+    payload: Union[bytes, str, Exception]
+    on_reply: Optional[OnReply]
+
+
+Item = Union[Arrived, Ending, None]
+
+
+class Reader:
+    """Reads one connection for all threads that want something of it.
+
+    ``lock`` guards every field from ``table`` on. It may be taken while holding the outbox's lock, and nothing is
+    locked under it. The stream is read only while ``_reading`` is true, by the thread that made it so.
+
+    Args:
+        stream: the WebSocket.
+        limit: bytes of messages read but not handled yet; at it nobody reads.
+        keep_text: whether text messages go into the inbox, too.
+        parse_reply: decodes a message into a ``Reply``; raises ``MalformedMessage``.
+        peek: tells the reply-to of a message without decoding it.
+
+    ``routes_replies`` says whether waiters are served; ``expected_prefix`` is what the first message shall start with.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        limit: int,
+        keep_text: bool,
+        parse_reply: Callable[[bytes], Reply],
+        peek: Callable[[bytes], Optional[int]],
+    ) -> None:
+        self.lock = threading.Lock()
+        self._stream = stream
+        self._limit = limit
+        self._keep_text = keep_text
+        self._parse_reply = parse_reply
+        self._peek = peek
+        self.table = ReplyTable()
+        self.routes_replies = True
+        self.expected_prefix: Optional[bytes] = None
+        self._prefix_seen_at: Optional[float] = None
+        self._inbox: Deque[Arrived] = deque()
+        self._inbox_bytes = 0
+        self._owner: Optional[int] = None
+        self._owner_asleep: Optional[threading.Event] = None
+        self._busy = False
+        self.wants_look_ins = False  # only the owner uses it
+        self._looked_after = False
+        self._reading = False
+        self._sleepers: Dict[threading.Event, None] = {}
+        self.ending: Optional[Ending] = None
+        self._dropping = False
+        self._retired = False
+
+    # -- what the owner and the peer use ----------------------------------------------------------------------------
+
+    def own(self) -> None:
+        """Make the calling thread the owner."""
+        with self.lock:
+            self._owner = threading.get_ident()
+
+    def is_owner(self) -> bool:
+        """Tell whether the calling thread is the owner."""
+        with self.lock:
+            return self._owner == threading.get_ident()
+
+    def next(self, deadline: Deadline) -> Item:
+        """Return the next message, the ending after the last, or ``None`` where the time passed. The owner's."""
+        return self.wait(self.take_next, deadline, patient=True)
+
+    def take_next(self) -> Item:
+        """Take a message out of the inbox, if there is one. The owner's; requires holding the lock."""
+        if not self._inbox:
+            return self.ending
+        arrived: Arrived = self._inbox.popleft()
+        self._inbox_bytes -= _weight(arrived)
+        self._busy = True
+        self.wants_look_ins = not self._looked_after
+        return arrived
+
+    def begin_user_code(self) -> None:
+        """Note that the owner, which had not taken a message for it, turns to user code."""
+        with self.lock:
+            self._busy = True
+            self.wants_look_ins = not self._looked_after
+
+    def go_on_looking_in(self) -> bool:
+        """Tell the janitor whether it must look in, as the owner runs user code; false ends that."""
+        with self.lock:
+            self._looked_after = self._busy and self.ending is None
+            return self._looked_after
+
+    def begin_look_ins(self) -> None:
+        """Note that the janitor will look in. The owner's."""
+        with self.lock:
+            self._looked_after = True
+            self.wants_look_ins = False
+
+    def take_early(self) -> List[Arrived]:
+        """Look once more at what has arrived, without blocking, and take it; from then on waiters are served.
+
+        The owner's, when it has decided that a peer is who it says.
+        """
+        self.look_in()
+        with self.lock:
+            arrived = list(self._inbox)
+            self._inbox.clear()
+            self._inbox_bytes = 0
+            self.routes_replies = True
+            self.expected_prefix = None
+        return arrived
+
+    def put_back(self, arrived: List[Arrived]) -> None:
+        """Put messages before all others. The owner's."""
+        with self.lock:
+            if not self._dropping:
+                self._inbox.extendleft(reversed(arrived))
+                self._inbox_bytes += sum(map(_weight, arrived))
+
+    def early_seen_at(self) -> Optional[float]:
+        """Return when a message that starts with ``expected_prefix`` was read, in monotonic time."""
+        with self.lock:
+            return self._prefix_seen_at
+
+    def drop(self, ending: Ending) -> None:
+        """Drop what has arrived and what will; whoever waits for a reply hears of ``ending`` at once."""
+        with self.lock:
+            self._dropping = True
+            self._inbox.clear()
+            self._inbox_bytes = 0
+            freed = self._settle_all(ending)
+        del freed
+
+    def end(self) -> None:
+        """Tell everybody that the stream has ended. Idempotent; what is in the inbox is still handled."""
+        ending = self._stream.ending
+        if ending is None:
+            return
+        with self.lock:
+            if self.ending is None:
+                self.ending = ending
+            freed = self._settle_all(ending)
+        del freed
+
+    def wait_ended(self, deadline: Deadline) -> None:
+        """Read until the connection has ended. The owner's, inside a listener that does not go back to the loop."""
+        self.wait(lambda: self.ending, deadline)
+
+    def between_reads(self, action: Callable[[], None]) -> None:
+        """Do something that needs the role, but does not block or lock, as soon as nobody reads. The owner's."""
+
+        def take() -> Optional[bool]:
+            if self._reading:
+                return None
+            action()
+            return True
+
+        self.wait(take, Deadline(None))
+
+    def retire(self) -> bool:
+        """Take the role for good, as soon as whoever has it leaves it; false where another has done so.
+
+        The stream must have been cut, so that whoever reads wakes up.
+        """
+
+        def take() -> Optional[bool]:
+            if self._retired:
+                return False
+            if self._reading:
+                return None
+            self._retired = True
+            return True
+
+        taken = self.wait(take, Deadline(None))
+        with self.lock:
+            if taken:
+                self._reading = True
+        return bool(taken)
+
+    def report(self, error: Exception) -> None:
+        """Put an error into the inbox, for ``on_error`` in its turn."""
+        with self.lock:
+            if not self._dropping:
+                self._put(Arrived(error, None))
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody reads because the inbox is full."""
+        with self.lock:
+            return self._inbox_bytes >= self._limit
+
+    def _settle_all(self, ending: Ending) -> object:
+        """Tell all waiters, and wake every sleeper; requires holding the lock. What is returned is freed without."""
+        for event in self._sleepers:
+            event.set()
+        return self.table.take_all(ending)
+
+    # -- the role ---------------------------------------------------------------------------------------------------
+
+    def wait(
+        self,
+        take: Callable[[], T],
+        deadline: Deadline,
+        sent: Optional[SentMessage] = None,
+        patient: bool = False,
+    ) -> Optional[T]:
+        """Read, or sleep while another thread reads, until ``take`` returns something; ``None`` when the time is over.
+
+        ``take`` is called while holding the lock, at least once, and once more after the time is over. When the
+        connection has ended it must return something. ``sent`` is the message whose outcome is awaited. ``patient``
+        allows a read without a limit, which only bytes, or the end of the connection, can wake.
+        """
+        me = threading.get_ident()
+        event: Optional[threading.Event] = None
+        holding = False
+        try:
+            while True:
+                with self.lock:
+                    late = deadline.passed()
+                    result = take()
+                    if result is not None or late:
+                        self._leave(holding, event, sent)
+                        return result
+                    if me == self._owner:
+                        self._busy = False
+                    holding = self._take_or_keep(holding, me)
+                    if not holding:
+                        event = self._sleep(event, me, sent)
+                if holding:
+                    self._read(None if patient and deadline.at is None else _slice(deadline))
+                elif event is not None:
+                    event.wait(deadline.remaining())
+                    event.clear()
+        except BaseException:
+            with self.lock:
+                self._leave(holding, event, sent)
+            raise
+
+    def wait_for_room(self, has_room: Callable[[], bool], deadline: Deadline) -> bool:
+        """Wait until ``has_room`` holds, which is called without locks, reading meanwhile; false: the time is over."""
+        event = threading.Event()
+        while not has_room():
+            if deadline.passed():
+                return False
+            if self._take_role():
+                try:
+                    if self._stream.wait_for_room(_slice(deadline)):
+                        self._read(0)
+                finally:
+                    self._give_role()
+            else:
+                self._stream.outbox.call_for_room(event)
+                event.wait(_slice(deadline))
+                event.clear()
+        return True
+
+    def look_in(self) -> None:
+        """Read what is there, without blocking, if nobody else reads; while the inbox is full notice a hang-up."""
+        for _ in range(_LOOK_IN_READS):
+            if not self._take_role():
+                break
+            try:
+                if not self._read(0):
+                    return
+            finally:
+                self._give_role()
+        if self.full and self._stream.outbox.hung_up():
+            self._stream.cut()
+            self.end()
+
+    def _take_role(self) -> bool:
+        with self.lock:
+            if self._reading or not self._may_read():
+                return False
+            self._reading = True
+            return True
+
+    def _give_role(self) -> None:
+        with self.lock:
+            self._reading = False
+            self._pass_on()
+
+    def _take_or_keep(self, holding: bool, me: int) -> bool:
+        """Decide who reads next; requires holding the lock."""
+        if not holding:
+            if self._reading or not self._may_read():
+                return False
+            self._reading = True
+            return True
+        if self._may_read() and (self._owner_asleep is None or me == self._owner):
+            return True
+        self._reading = False
+        self._pass_on()
+        return False
+
+    def _may_read(self) -> bool:
+        """Requires holding the lock."""
+        return self.ending is None and self._inbox_bytes < self._limit
+
+    def _sleep(self, event: Optional[threading.Event], me: int, sent: Optional[SentMessage]) -> threading.Event:
+        """Enlist the calling thread with those who are to be woken; requires holding the lock."""
+        if event is None:
+            event = threading.Event()
+            if sent is not None:
+                sent.wakers = [*(sent.wakers or ()), event]
+        self._sleepers[event] = None
+        if me == self._owner:
+            self._owner_asleep = event
+        return event
+
+    def _leave(self, holding: bool, event: Optional[threading.Event], sent: Optional[SentMessage]) -> None:
+        """Strike the calling thread off, and pass the role on; requires holding the lock."""
+        if event is not None:
+            self._sleepers.pop(event, None)
+            if self._owner_asleep is event:
+                self._owner_asleep = None
+            if sent is not None and sent.wakers is not None:
+                sent.wakers = [other for other in sent.wakers if other is not event] or None
+        if holding:
+            self._reading = False
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Wake one who may want the role, if it is free; requires holding the lock."""
+        if self._reading or not self._sleepers:
+            return
+        if self._owner_asleep is not None:
+            self._owner_asleep.set()
+        else:
+            next(iter(self._sleepers)).set()
+
+    # -- what is read -----------------------------------------------------------------------------------------------
+
+    def _read(self, timeout: Optional[float]) -> bool:
+        """Read once; false where nothing came. Requires the role."""
+        messages = self._stream.receive(timeout)
+        if messages is None:
+            return False
+        try:
+            if messages:
+                self._admit(messages)
+        except BaseException:
+            self._stream.cut()  # what was read is lost
+            self.end()
+            raise
+        if self._stream.over:
+            self.end()
+        return True
+
+    def _admit(self, messages: List[Message]) -> None:
+        with self.lock:
+            if not (self.routes_replies and len(self.table)):
+                for message in messages:
+                    self._append(message, None)
+                return
+        for message in messages:
+            on_reply = self._deliver_reply(message)
+            with self.lock:
+                self._append(message, on_reply)
+
+    def _append(self, message: Message, on_reply: Optional[OnReply]) -> None:
+        """Put a message into the inbox, and wake the owner; requires holding the lock."""
+        payload = message.payload
+        if self._dropping or (message.opcode != BINARY and not self._keep_text):
+            return
+        if self.expected_prefix is not None and payload[: len(self.expected_prefix)] == self.expected_prefix:
+            self._prefix_seen_at = self._prefix_seen_at or time.monotonic()
+        self._put(Arrived(payload, on_reply))
+
+    def _put(self, arrived: Arrived) -> None:
+        """Requires holding the lock."""
+        self._inbox.append(arrived)
+        self._inbox_bytes += _weight(arrived)
+        if self._owner_asleep is not None:
+            self._owner_asleep.set()
+
+    def _deliver_reply(self, message: Message) -> Optional[OnReply]:
+        """Hand a message to those who wait for it, if it is a reply; return its ``on_reply``."""
+        if message.opcode != BINARY:
+            return None
+        assert isinstance(message.payload, bytes)
+        reply_to = self._peek(message.payload)
+        if reply_to is None:
+            return None
+        with self.lock:
+            if not self.table.wants(reply_to):
+                return None
+        try:
+            reply = self._parse_reply(message.payload)
+        except MalformedMessage:
+            return None  # that is dealt with in its turn
+        with self.lock:
+            entry = self.table.take(reply_to)
+            sent = None if entry is None else entry.reference()
+            if sent is not None:
+                sent.settle(reply)
+        return None if entry is None else entry.on_reply
+
+
+def _weight(arrived: Arrived) -> int:
+    """What a message counts in the inbox."""
+    return _OVERHEAD if isinstance(arrived.payload, Exception) else _OVERHEAD + len(arrived.payload)
+
+
+def _slice(deadline: Deadline) -> float:
+    remaining = deadline.remaining()
+    return SLICE if remaining is None else min(SLICE, remaining)

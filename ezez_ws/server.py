@@ -1,0 +1,344 @@
+"""The server: its options, its life, who is connected, and broadcasts.
+
+``EZEZWebsocketServer`` is what users hold; each ``start`` makes a ``Hosting``, which owns the listener, the janitor and
+the sessions until ``close``. A connection's way: ``Listener`` (accepts, starts its thread) → ``Hosting.serve`` (on that
+thread) → ``Reception`` (handshake) → ``Session.run`` (until the connection ends).
+"""
+
+import logging
+import ssl as _ssl
+import threading
+from typing import Any, Callable, Collection, FrozenSet, List, Mapping, Optional, Sequence, Union, overload
+
+from .codec import Codec
+from .context import Context
+from .exits import close_at_exit
+from .fork import ForkGuard
+from .hosting import Hosting, HostingOptions
+from .listeners import L, Listeners
+from .options import (
+    check_args,
+    check_callback,
+    check_choice,
+    check_codec,
+    check_compression,
+    check_count,
+    check_flag,
+    check_seconds,
+    check_ssl,
+)
+from .peer import PeerOptions
+from .protocol import check_event_name
+from .server_client import EZEZServerClient, ServerCallbacks, SessionOptions
+from .transport.handshake import HandshakeRequest, validate_subprotocols
+from .transport.listener import Listener
+
+__all__ = ["EZEZWebsocketServer"]
+
+logger = logging.getLogger("ezez_ws")
+
+
+class EZEZWebsocketServer:
+    """Serves named events over WebSocket, a thread for each connection.
+
+    Constructing checks the options and starts nothing. All options are keyword-only; durations are seconds, sizes are
+    bytes. ``docs/api`` in the README's table says what each means. Every method may be called from any thread, but
+    ``serve_forever``, which refuses a connection's own thread. ``_lock`` guards ``_run``.
+
+    Raises:
+        TypeError, ValueError: an option is wrong; the text names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_auth_request: Callable[[EZEZServerClient, str], bool],
+        port: Optional[int] = None,
+        host: str = "127.0.0.1",
+        path: Optional[str] = None,
+        subprotocols: Optional[Sequence[str]] = None,
+        ssl: Optional[_ssl.SSLContext] = None,
+        on_auth_ok: Optional[Callable[[EZEZServerClient], Any]] = None,
+        on_auth_rejected: Optional[Callable[[EZEZServerClient, str], Any]] = None,
+        on_message: Optional[Callable[..., Any]] = None,
+        on_disconnect: Optional[Callable[[EZEZServerClient, int, str], Any]] = None,
+        on_error: Optional[Callable[[EZEZServerClient, BaseException], Any]] = None,
+        default_context: Optional[Mapping[str, Any]] = None,
+        messages_before_auth: str = "ignore",
+        queue_limit_bytes: int = 1 << 20,
+        queue_overflow: Union[str, Callable[[EZEZServerClient, int], Any]] = "ignore",
+        send_after_disconnect: str = "ignore",
+        auth_timeout: float = 5.0,
+        clear_awaiting_replies_after: float = 300.0,
+        max_payload: int = 1 << 20,
+        max_payload_before_auth: int = 64 << 10,
+        codec: Optional[Codec] = None,
+        allowed_origins: Optional[Collection[str]] = None,
+        verify_request: Optional[Callable[[HandshakeRequest], Union[bool, int]]] = None,
+        max_connections: Optional[int] = None,
+        handshake_timeout: float = 10.0,
+        ping_interval: Optional[float] = 20.0,
+        ping_timeout: Optional[float] = 20.0,
+        inbox_limit_bytes: int = 1 << 20,
+        send_buffer_limit: int = 4 << 20,
+        send_timeout: float = 30.0,
+        close_timeout: float = 5.0,
+        compression: Optional[str] = None,
+        reuse_port: bool = False,
+    ) -> None:
+        peer = PeerOptions(
+            codec=check_codec(codec),
+            clear_awaiting_replies_after=clear_awaiting_replies_after,
+            max_payload=max_payload,
+            inbox_limit_bytes=inbox_limit_bytes,
+            send_buffer_limit=send_buffer_limit,
+            send_timeout=send_timeout,
+            close_timeout=close_timeout,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+        )
+        peer.check()
+        session = SessionOptions(
+            peer=peer,
+            auth_timeout=auth_timeout,
+            messages_before_auth=messages_before_auth,
+            max_payload_before_auth=max_payload_before_auth,
+            queue_limit_bytes=queue_limit_bytes,
+            queue_overflow=queue_overflow,
+            raise_after_disconnect=send_after_disconnect == "raise",
+        )
+        check_choice("send_after_disconnect", send_after_disconnect, ("ignore", "raise"))
+        session.check()
+        callbacks = ServerCallbacks(on_auth_request, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
+        callbacks.check()
+        _check_address(port, host, path)
+        check_ssl(ssl)
+        check_compression(compression)
+        check_flag("reuse_port", reuse_port)
+        check_count("max_connections", max_connections, optional=True)
+        check_seconds("handshake_timeout", handshake_timeout)
+        check_callback("verify_request", verify_request)
+        if default_context is not None and not isinstance(default_context, Mapping):
+            raise TypeError(f"default_context must be a mapping, not {type(default_context).__name__}")
+        self._listeners = Listeners()
+        self._options = HostingOptions(
+            session=session,
+            callbacks=callbacks,
+            listeners=self._listeners,
+            default_context=Context(default_context),
+            host=host,
+            port=port,
+            reuse_port=reuse_port,
+            ssl=ssl,
+            path=path,
+            subprotocols=None if subprotocols is None else validate_subprotocols(subprotocols),
+            allowed_origins=_check_origins(allowed_origins),
+            verify_request=verify_request,
+            max_connections=max_connections,
+            handshake_timeout=handshake_timeout,
+        )
+        self._codec = peer.codec
+        self._fork_guard = ForkGuard("server")
+        self._lock = threading.Lock()
+        self._hosting: Optional[Hosting] = None
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind and begin to accept; returns when connections are accepted. Does nothing where it is started.
+
+        Raises:
+            OSError: the address cannot be bound; nothing is left behind then.
+        """
+        self._fork_guard.check()
+        while True:
+            with self._lock:
+                hosting = self._hosting
+                if hosting is None:
+                    # binding does not block, and two that start at once must not both bind
+                    self._hosting = Hosting(self._options)
+                    break
+            if not hosting.closing:
+                return
+            hosting.closed.wait()
+            self._forget(hosting)
+        close_at_exit(self)
+
+    def serve_forever(self) -> None:
+        """Start, if need be, and block until ``close()`` or Ctrl-C, which closes.
+
+        Raises:
+            OSError: see ``start``.
+            RuntimeError: called on the thread of one of this server's connections, which it would block for ever.
+        """
+        self._fork_guard.check()
+        hosting = self._current()
+        if hosting is not None and hosting.is_own_thread():
+            raise RuntimeError("serve_forever() would block the connection's thread that it was called on")
+        try:
+            self.start()
+            hosting = self._current()
+            if hosting is not None:
+                hosting.wait_closed()
+        except KeyboardInterrupt:
+            logger.info("interrupted, closing")
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close: no new connections, 1001 to every client, at most ``close_timeout`` seconds for them to go, then cut.
+
+        Idempotent and callable from any thread, a listener included. Afterwards no socket is left, and no thread but
+        those still inside user code, which are logged by name and end when that code returns. ``start()`` works again.
+        """
+        self._fork_guard.check()
+        self.close_within(self._options.session.peer.close_timeout)
+
+    def close_within(self, seconds: float) -> None:
+        """Close, with another limit than ``close_timeout``."""
+        hosting = self._current()
+        if hosting is not None and not self._fork_guard.foreign():
+            hosting.close(seconds)
+            self._forget(hosting)
+
+    def say_goodbye(self) -> None:
+        """Send 1001 to every client, and do not wait for anything."""
+        hosting = self._current()
+        if hosting is not None and not self._fork_guard.foreign():
+            hosting.say_goodbye()
+
+    def __enter__(self) -> "EZEZWebsocketServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- who is connected -------------------------------------------------------------------------------------------
+
+    @property
+    def port(self) -> Optional[int]:
+        """The port that is bound; while none is, the option."""
+        listener = self._listener()
+        return self._options.port if listener is None else int(listener.server.port)
+
+    @property
+    def host(self) -> str:
+        """The address that is bound; while none is, the option."""
+        listener = self._listener()
+        return self._options.host if listener is None else str(listener.server.server_address[0])
+
+    @property
+    def url(self) -> Optional[str]:
+        """Where clients connect to; ``None`` without a port of its own."""
+        if self.port is None:
+            return None
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'ws' if self._options.ssl is None else 'wss'}://{host}:{self.port}{self._options.path or ''}"
+
+    @property
+    def listener(self) -> Any:
+        """The underlying ``websocket_server.WebsocketServer``; ``None`` while not started, and without a port."""
+        listener = self._listener()
+        return None if listener is None else listener.server
+
+    @property
+    def clients(self) -> List[EZEZServerClient]:
+        """Who is connected, the unauthenticated included; a copy."""
+        hosting = self._current()
+        return [] if hosting is None else [session.client for session in hosting.sessions()]
+
+    def broadcast(self, event: str, args: Any = (), where: Optional[Callable[[EZEZServerClient], Any]] = None) -> int:
+        """Send an event to every authenticated client, and return to how many. It never waits for a slow one.
+
+        The arguments are encoded once. A client without room in its send buffer is cut; ``on_disconnect`` says 1008.
+
+        Args:
+            event, args: as in ``EZEZServerClient.send``.
+            where: asked for each client; only those for which it holds get the event. What it raises comes out here.
+
+        Raises:
+            TypeError, ValueError, SerializationError: as ``send``; nothing has been sent then.
+        """
+        self._fork_guard.check()
+        event = check_event_name(event)
+        body = self._codec.encode(check_args(args))
+        check_callback("where", where)
+        hosting = self._current()
+        sent = 0
+        for session in () if hosting is None else hosting.sessions():
+            if session.authenticated and (where is None or where(session.client)) and session.broadcast(event, body):
+                sent += 1
+        return sent
+
+    @overload
+    def on(self, event: str, listener: L) -> L: ...
+
+    @overload
+    def on(self, event: str) -> Callable[[L], L]: ...
+
+    def on(self, event: str, listener: Optional[L] = None) -> Union[L, Callable[[L], L]]:
+        """Listen to an event of every client: ``listener(client, args, reply, ids)``. Also as ``@server.on(event)``.
+
+        Listeners run on the client's connection thread, after those of the client itself.
+        """
+        self._fork_guard.check()
+        return self._listeners.add(event, listener, once=False)
+
+    @overload
+    def once(self, event: str, listener: L) -> L: ...
+
+    @overload
+    def once(self, event: str) -> Callable[[L], L]: ...
+
+    def once(self, event: str, listener: Optional[L] = None) -> Union[L, Callable[[L], L]]:
+        """Listen to the next event of that name only, whoever sends it. Also as ``@server.once(event)``."""
+        self._fork_guard.check()
+        return self._listeners.add(event, listener, once=True)
+
+    def off(self, event: str, listener: Optional[Callable[..., Any]] = None) -> None:
+        """Remove a listener, as often as it is registered, or all listeners of an event."""
+        self._fork_guard.check()
+        self._listeners.remove(event, listener)
+
+    def __repr__(self) -> str:
+        return f"<EZEZWebsocketServer {self.url if self._current() is not None else 'not started'}>"
+
+    def _current(self) -> Optional[Hosting]:
+        with self._lock:
+            return self._hosting
+
+    def _forget(self, hosting: Hosting) -> None:
+        """Let ``start`` begin anew, when a run is closed."""
+        with self._lock:
+            if self._hosting is hosting and hosting.closed.is_set():
+                self._hosting = None
+
+    def _listener(self) -> Optional[Listener]:
+        hosting = self._current()
+        return None if hosting is None else hosting.listener
+
+
+def _check_address(port: Any, host: Any, path: Any) -> None:
+    check_count("port", port, optional=True, least=0)
+    if port is not None and port > 65535:
+        raise ValueError(f"port must be an int from 0 to 65535 or None, not {port}")
+    if not isinstance(host, str):
+        raise TypeError(f"host must be a str, not {type(host).__name__}")
+    if path is not None and not isinstance(path, str):
+        raise TypeError(f"path must be a str or None, not {type(path).__name__}")
+    if path is not None and (not path.startswith("/") or "?" in path or "#" in path):
+        raise ValueError(f"path must start with '/' and have no query, not {path!r}")
+
+
+def _check_origins(origins: Any) -> Optional[FrozenSet[str]]:
+    if origins is None:
+        return None
+    if isinstance(origins, (str, bytes)) or not isinstance(origins, Collection):
+        raise TypeError(f"allowed_origins must be a collection of str or None, not {type(origins).__name__}")
+    for origin in origins:
+        if not isinstance(origin, str):
+            raise TypeError(f"allowed_origins: each must be a str, not {type(origin).__name__}")
+        if origin != "null" and ("://" not in origin or "/" in origin.split("://", 1)[1]):
+            raise ValueError(f"allowed_origins: {origin!r} is no origin; write it as 'https://example.org'")
+    return frozenset(origins)

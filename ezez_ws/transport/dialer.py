@@ -1,0 +1,191 @@
+"""The client's way to a WebSocket: name look-up, TCP, and the upgrade, all within one deadline."""
+
+import errno
+import select
+import socket
+import threading
+from typing import Any, List, Optional, Sequence, Tuple
+
+from ..deadline import Deadline
+from .handshake import ClientHandshake, HandshakeFailed, Target
+from .wire import SocketWire, Wire, WireError
+
+__all__ = ["DialCancelled", "DialRefused", "Dialer"]
+
+_SLICE = 0.1  # seconds after which a step looks whether it is still wanted
+_READ = 4096
+
+_IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK))
+
+
+class DialCancelled(Exception):
+    """``cancel`` was called."""
+
+
+class DialRefused(Exception):
+    """There is somebody, but no WebSocket for us; trying again would give the same. ``status`` is HTTP's, if any."""
+
+    def __init__(self, text: str, status: Optional[int] = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Dialer:
+    """One attempt to connect. ``dial`` runs on one thread; ``cancel`` may be called from any.
+
+    ``_lock`` guards ``_cancelled``. A step that waits looks at it ten times a second.
+    """
+
+    def __init__(self, target: Target, headers: Sequence[Tuple[str, str]], subprotocols: Sequence[str]) -> None:
+        self._target = target
+        self._headers = headers
+        self._subprotocols = subprotocols
+        self._lock = threading.Lock()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Make ``dial`` raise ``DialCancelled`` soon."""
+        with self._lock:
+            self._cancelled = True
+
+    def dial(self, deadline: Deadline) -> Tuple[Wire, ClientHandshake]:
+        """Connect and shake hands.
+
+        Raises:
+            OSError: nobody is there, or not in time (``TimeoutError``), or went before the end.
+            DialRefused: the answer is no WebSocket.
+            DialCancelled: ``cancel`` was called.
+        """
+        wire = SocketWire(self._connect(deadline))
+        try:
+            handshake = ClientHandshake(self._target, self._headers, self._subprotocols)
+            self._write(wire, handshake.request(), deadline)
+            self._read_response(wire, handshake, deadline)
+            return wire, handshake
+        except HandshakeFailed as error:
+            wire.close()
+            raise DialRefused(error.text, error.status) from error
+        except BaseException:
+            wire.close()
+            raise
+
+    def _check(self, deadline: Deadline, step: str) -> float:
+        """Return how long a step may wait before it must look again."""
+        with self._lock:
+            if self._cancelled:
+                raise DialCancelled
+        remaining = deadline.remaining()
+        if remaining == 0:
+            raise TimeoutError(f"no connection in time, while {step}")
+        return _SLICE if remaining is None else min(remaining, _SLICE)
+
+    # -- TCP --------------------------------------------------------------------------------------------------------
+
+    def _connect(self, deadline: Deadline) -> socket.socket:
+        addresses = self._look_up(deadline)
+        error: Optional[OSError] = None
+        for index, (family, kind, protocol, _, address) in enumerate(addresses):
+            remaining = deadline.remaining()
+            # an address that does not answer must leave time for the others
+            share = Deadline(None if remaining is None else remaining / (len(addresses) - index))
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._connect_to(sock, address, share)
+                return sock
+            except OSError as failure:
+                sock.close()
+                error = failure
+            except BaseException:
+                sock.close()
+                raise
+        assert error is not None
+        raise error
+
+    def _connect_to(self, sock: socket.socket, address: Any, deadline: Deadline) -> None:
+        sock.setblocking(False)
+        code = sock.connect_ex(address)
+        while code in _IN_PROGRESS:
+            if _connected(sock, self._check(deadline, "connecting")):
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                break
+        if code:
+            raise OSError(code, f"{errno.errorcode.get(code, code)} connecting to {address[0]} port {address[1]}")
+
+    def _look_up(self, deadline: Deadline) -> List[Any]:
+        """Resolve the host; on a thread of its own, because a resolver may block for longer than we want to wait."""
+        lookup = _Lookup(self._target.host, self._target.port)
+        if lookup.is_numeric():
+            return lookup.resolve()
+        lookup.start()
+        while not lookup.done.wait(self._check(deadline, "looking up the host's name")):
+            pass
+        return lookup.result()
+
+    # -- HTTP -------------------------------------------------------------------------------------------------------
+
+    def _write(self, wire: Wire, data: bytes, deadline: Deadline) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                if wire.poll(False, True, self._check(deadline, "sending the request"))[1]:
+                    rest = rest[wire.write_now(rest) :]
+        except WireError as error:
+            raise ConnectionResetError(str(error)) from error
+
+    def _read_response(self, wire: Wire, handshake: ClientHandshake, deadline: Deadline) -> None:
+        while True:
+            if not wire.poll(True, False, self._check(deadline, "waiting for the server's answer"))[0]:
+                continue
+            data = wire.read_now(_READ)
+            if data == b"":
+                raise ConnectionResetError("the server closed the connection during the handshake")
+            if data is not None and handshake.feed(data):
+                return
+
+
+def _connected(sock: socket.socket, timeout: float) -> bool:
+    """Wait until a connecting socket is connected or broken."""
+    if not hasattr(select, "poll"):
+        return any(select.select([], [sock], [sock], timeout))
+    poller = select.poll()
+    poller.register(sock, select.POLLOUT)
+    return bool(poller.poll(timeout * 1000))
+
+
+class _Lookup:
+    """A name look-up on a daemon thread. ``_outcome`` is written before ``done`` is set, and read after."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._outcome: List[Any] | OSError | None = None
+        self.done = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="ezez-lookup", daemon=True).start()
+
+    def is_numeric(self) -> bool:
+        try:
+            self.resolve(socket.AI_NUMERICHOST)
+            return True
+        except OSError:
+            return False
+
+    def resolve(self, flags: int = 0) -> List[Any]:
+        return list(socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=flags))
+
+    def result(self) -> List[Any]:
+        if isinstance(self._outcome, list):
+            return self._outcome
+        assert self._outcome is not None
+        raise self._outcome
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self.resolve()
+        except OSError as error:
+            self._outcome = error
+        except UnicodeError as error:
+            self._outcome = OSError(f"{self._host!r} is no host name: {error}")
+        finally:
+            self.done.set()

@@ -1,0 +1,124 @@
+"""The server's door: an accepted wire becomes a WebSocket, or gets a clear HTTP answer."""
+
+import logging
+from typing import Any, Callable, Collection, Optional, Sequence
+
+from ..deadline import Deadline
+from .handshake import HandshakeRequest, Refusal, ServerHandshake
+from .wire import Wire, WireError
+
+__all__ = ["Reception", "VerifyRequest"]
+
+VerifyRequest = Callable[[HandshakeRequest], Any]
+
+_logger = logging.getLogger("ezez_ws.handshake")
+
+_READ = 4096
+_LINGER = 1.0  # seconds to read away what a refused peer still sends, so that it reads our answer and no reset
+
+
+class Reception:
+    """Shakes hands with those who connect. Immutable; ``admit`` runs on each connection's own thread.
+
+    Args:
+        path, subprotocols, allowed_origins: see ``ServerHandshake``.
+        verify_request: the user's last word.
+        claim_place: takes one of the places that there are for connections; false where there is none.
+        free_place: gives it back.
+    """
+
+    def __init__(
+        self,
+        path: Optional[str],
+        subprotocols: Optional[Sequence[str]],
+        allowed_origins: Optional[Collection[str]],
+        verify_request: Optional[VerifyRequest],
+        claim_place: Callable[[], bool],
+        free_place: Callable[[], None],
+    ) -> None:
+        self._path = path
+        self._subprotocols = subprotocols
+        self._allowed_origins = allowed_origins
+        self._verify_request = verify_request
+        self._claim_place = claim_place
+        self._free_place = free_place
+
+    def admit(self, wire: Wire, address: Any, deadline: Deadline) -> Optional[ServerHandshake]:
+        """Shake hands; with a place claimed. ``None`` where there is no WebSocket, and the wire can be closed."""
+        handshake = ServerHandshake(
+            path=self._path,
+            subprotocols=self._subprotocols,
+            allowed_origins=self._allowed_origins,
+            remote_address=address,
+        )
+        try:
+            if not self._read_request(handshake, wire, deadline):
+                return None
+            if not self._claim_place():
+                raise Refusal(503, "the server has no place for another connection")
+        except Refusal as refusal:
+            self._refuse(refusal, wire, address, deadline)
+            return None
+        try:
+            self._verify(handshake.request)
+            if _write_all(wire, handshake.accept(), deadline):
+                return handshake
+        except Refusal as refusal:
+            self._refuse(refusal, wire, address, deadline)
+        except BaseException:
+            self._free_place()
+            raise
+        self._free_place()
+        return None
+
+    def _read_request(self, handshake: ServerHandshake, wire: Wire, deadline: Deadline) -> bool:
+        while True:
+            if not wire.poll(True, False, deadline.remaining())[0]:
+                return False  # too late: there is nobody to talk to
+            data = wire.read_now(_READ)
+            if data == b"":
+                return False
+            if data is not None and handshake.feed(data):
+                return True
+            if deadline.passed():
+                return False
+
+    def _verify(self, request: HandshakeRequest) -> None:
+        if self._verify_request is None:
+            return
+        try:
+            answer = self._verify_request(request)
+            if answer is None or isinstance(answer, bool):
+                status = 0 if answer else 403
+            elif isinstance(answer, int) and 200 <= answer <= 599:
+                status = int(answer)
+            else:
+                raise TypeError(f"verify_request must return True, False or an HTTP status, not {answer!r}")
+        except BaseException as error:
+            _logger.exception("an error in verify_request")
+            raise Refusal(500, "internal error") from error
+        if status:
+            raise Refusal(status, "refused")
+
+    def _refuse(self, refusal: Refusal, wire: Wire, address: Any, deadline: Deadline) -> None:
+        _logger.info("refused %s: %s", address, refusal)
+        if not _write_all(wire, refusal.response(), deadline):
+            return
+        wire.end_writing()
+        linger = Deadline(_LINGER)
+        while not linger.passed() and wire.poll(True, False, linger.remaining())[0]:
+            if wire.read_now(65536) == b"":
+                return
+
+
+def _write_all(wire: Wire, data: bytes, deadline: Deadline) -> bool:
+    """Write all, or say that it was not possible in time."""
+    rest = memoryview(data)
+    try:
+        while rest:
+            if not wire.poll(False, True, deadline.remaining())[1]:
+                return False
+            rest = rest[wire.write_now(rest) :]
+    except WireError:
+        return False
+    return True

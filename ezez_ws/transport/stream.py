@@ -1,0 +1,218 @@
+"""A WebSocket over a wire, in either role (RFC 6455): reads messages, writes them, answers pings, closes.
+
+How a connection ends. ``ending`` is set once, by whoever is first:
+
+    the peer's close frame        its code and reason; we echo it behind what waits to be sent
+    our own ``fail``              the code and reason that we send
+    the end of the bytes          1006
+    ``cut`` with a code           that code (nothing can be sent any more)
+
+``close`` alone sets no ending: it sends a close frame, and the peer's answer or the end of the bytes comes later. When
+there is an ending, ``finish`` waits for the peer's end of the bytes, so that our last frames are not lost to a reset,
+and ``dispose`` gives the socket back.
+"""
+
+import time
+from typing import List, NamedTuple, Optional, Union
+
+from ..deadline import Deadline
+from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, Message, Violation, parse_close
+from .outbox import Outbox, Put
+from .wire import Wire
+
+__all__ = ["Ending", "Stream"]
+
+_SMALLEST_READ, _LARGEST_READ = 4096, 262144
+
+
+class Ending(NamedTuple):
+    """How a connection ended: the close code (RFC 6455, section 7.4; 1006 without a close frame) and its reason."""
+
+    code: int
+    reason: str
+
+
+class Stream:
+    """One WebSocket.
+
+    ``receive`` and ``wait_for_room`` belong to whoever has the reading role; ``finish`` and ``dispose`` to the last
+    who has it; every other method may be called from any thread. ``ending``, ``failure`` and ``last_received`` are
+    guarded by the outbox's lock; ``over`` and the decoder by the reading role.
+
+    Args:
+        wire: the bytes' way.
+        client_side: whether this end is the client, which masks (RFC 6455, section 5.1).
+        max_payload: bytes of one incoming message.
+        send_buffer_limit: bytes that may wait to be sent.
+        early: what arrived behind the handshake.
+    """
+
+    def __init__(
+        self, wire: Wire, client_side: bool, max_payload: int, send_buffer_limit: int, early: bytes = b""
+    ) -> None:
+        self.outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit)
+        self.over = False  # seen by the reader: there is an ending
+        self._last_received = time.monotonic()
+        self._wire = wire
+        self._decoder = FrameDecoder(masked=not client_side, max_payload=max_payload)
+        self._read_size = _SMALLEST_READ
+        self._early = early
+        self._at_end = False
+        self._ending: Optional[Ending] = None
+        self._failure: Optional[Violation] = None
+
+    @property
+    def ending(self) -> Optional[Ending]:
+        """How the connection ended, ``None`` while it has not."""
+        with self.outbox.lock:
+            return self._ending
+
+    @property
+    def failure(self) -> Optional[Violation]:
+        """What rule of RFC 6455 the peer broke."""
+        with self.outbox.lock:
+            return self._failure
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can be sent."""
+        with self.outbox.lock:
+            return self._ending is None and self.outbox.open
+
+    @property
+    def last_received(self) -> float:
+        """When bytes have come last, in monotonic time."""
+        with self.outbox.lock:
+            return self._last_received
+
+    def limit_payload(self, max_payload: int) -> None:
+        """Change the bytes that an incoming message may have, from the next frame on. Requires the reading role."""
+        self._decoder.max_payload = max_payload
+
+    def receive(self, timeout: Optional[float]) -> Optional[List[Message]]:
+        """Read once and return the messages that this completes; requires the reading role.
+
+        Args:
+            timeout: seconds to wait; 0 looks only; ``None`` waits until there is something, without a system call more.
+
+        Returns:
+            Text and binary messages, perhaps none; ``None`` where the time passed. Pings are answered on the way.
+            After the last bytes ``ending`` is set.
+        """
+        if not self._early and timeout is not None and not self._wire.poll(True, False, timeout)[0]:
+            return None
+        try:
+            data = self._read(timeout)
+            if data is None:
+                return None
+            return self._decode(data)
+        except BaseException:
+            # a signal handler's exception in the middle: nobody knows what is lost
+            self.cut()
+            raise
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Wait until there is something to read (true), or something could be written, and write it."""
+        readable, writable = self._wire.poll(True, True, timeout)
+        if writable:
+            self.outbox.flush()
+        return readable
+
+    def send(self, data: Union[bytes, str]) -> bool:
+        """Send one raw message, text or binary, without waiting; false where the connection is closing or gone."""
+        if isinstance(data, str):
+            return self.outbox.send(data.encode(), TEXT) is not Put.REFUSED
+        return self.outbox.send(bytes(data), BINARY) is not Put.REFUSED
+
+    def close(self, code: int, reason: str) -> bool:
+        """Begin the close handshake; false where it has begun or the connection is gone."""
+        return self.outbox.close(code, reason)
+
+    def fail(self, code: int, reason: str) -> bool:
+        """End the connection for the peer's fault: send a close frame, take nothing in any more."""
+        ended = self._end(code, reason)
+        self.outbox.close(code, reason)
+        return ended
+
+    def cut(self, code: int = 1006, reason: str = "") -> bool:
+        """End the connection without a word; wakes whoever reads. True where it had not ended before."""
+        ended = self._end(code, reason)
+        self.outbox.cut()
+        return ended
+
+    def finish(self, timeout: float) -> None:
+        """Send what waits and read away what still comes until the peer's end, at most ``timeout`` seconds."""
+        deadline = Deadline(timeout)
+        flushed = False
+        while not self._at_end and not deadline.passed():
+            if not flushed and self.outbox.flush():
+                flushed = True
+                self.outbox.end_writing()
+            readable, _ = self._wire.poll(True, not flushed, deadline.remaining())
+            if readable:
+                self._at_end = self._wire.read_now(_LARGEST_READ) == b""
+        self.cut()
+
+    def dispose(self) -> None:
+        """Give the socket back. Idempotent."""
+        self.outbox.dispose()
+
+    def _read(self, timeout: Optional[float]) -> Optional[bytes]:
+        if self._early:
+            early, self._early = self._early, b""
+            return early
+        size = self._read_size
+        data = self._wire.read(size) if timeout is None else self._wire.read_now(size)
+        if data is not None:
+            if len(data) == size:
+                self._read_size = min(size * 4, _LARGEST_READ)
+            elif len(data) * 4 < size:
+                self._read_size = max(size // 4, _SMALLEST_READ)
+        return data
+
+    def _decode(self, data: bytes) -> List[Message]:
+        if not data:
+            self._at_end = self.over = True
+            self.cut()
+            return []
+        messages = self._decoder.feed(data)
+        for message in messages:
+            if message.opcode >= CLOSE:
+                messages = self._answer_control(messages)
+                break
+        if self._decoder.failure is not None:
+            self._fail_for(self._decoder.failure)
+        with self.outbox.lock:
+            self._last_received = time.monotonic()
+            self.over = self._ending is not None
+        return messages
+
+    def _answer_control(self, messages: List[Message]) -> List[Message]:
+        kept = []
+        for message in messages:
+            if message.opcode < CLOSE:
+                kept.append(message)
+            elif message.opcode == CLOSE:
+                assert isinstance(message.payload, bytes)
+                code, reason = parse_close(message.payload)
+                self._end(code, reason)
+                self.outbox.close(code, "")
+            elif message.opcode == PING:
+                assert isinstance(message.payload, bytes)
+                self.outbox.pong(message.payload)
+            else:
+                assert message.opcode == PONG
+        return kept
+
+    def _fail_for(self, violation: Violation) -> None:
+        with self.outbox.lock:
+            if self._failure is None and self._ending is None:
+                self._failure = violation
+        self.fail(violation.code, violation.reason)
+
+    def _end(self, code: int, reason: str) -> bool:
+        with self.outbox.lock:
+            if self._ending is not None:
+                return False
+            self._ending = Ending(code, reason)
+            return True

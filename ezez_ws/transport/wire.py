@@ -1,0 +1,137 @@
+"""The edge to a socket: what blocks, what does not, and which errors mean that the peer is gone."""
+
+import select
+import socket
+from typing import Optional, Tuple
+
+__all__ = ["SocketWire", "Wire", "WireError"]
+
+_DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
+_NOSIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+class WireError(Exception):
+    """Nothing can be written any more: the peer is gone, or we have cut the connection."""
+
+
+class Wire:
+    """A bidirectional stream of bytes that one thread reads while others write.
+
+    ``read*`` and ``poll`` may run beside ``write_now``; two readers or two writers may not (the reading role and
+    the outbox's lock see to that). ``cut`` may be called from any thread and wakes whoever is blocked.
+    """
+
+    def read(self, size: int) -> bytes:
+        """Block until there are bytes; ``b""`` where there will be none any more."""
+        raise NotImplementedError
+
+    def read_now(self, size: int) -> Optional[bytes]:
+        """Return what has arrived, ``None`` for nothing yet, ``b""`` where there will be none any more."""
+        raise NotImplementedError
+
+    def write_now(self, data: "bytes | memoryview") -> int:
+        """Hand over as much as goes without blocking and return how much; ``WireError`` where nothing ever will."""
+        raise NotImplementedError
+
+    def poll(self, read: bool, write: bool, timeout: Optional[float]) -> Tuple[bool, bool]:
+        """Wait until it is readable or writable, as asked; a hang-up counts as both."""
+        raise NotImplementedError
+
+    def hung_up(self) -> bool:
+        """Tell whether both directions are dead (a half-closed peer is not), without reading."""
+        raise NotImplementedError
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        raise NotImplementedError
+
+    def end_writing(self) -> None:
+        """Tell the peer that nothing follows."""
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """End both directions at once."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give the descriptor back. Nobody may use the wire any more."""
+        raise NotImplementedError
+
+
+class SocketWire(Wire):
+    """A plain TCP (or any stream) socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        # A Python timeout would poll before each call. Where single calls cannot be told not to block (Windows), the
+        # socket does not block, and read() polls.
+        sock.settimeout(None if _DONTWAIT else 0.0)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # no TCP, e.g. a socketpair
+        self._sock = sock
+
+    def read(self, size: int) -> bytes:
+        if not _DONTWAIT:
+            self.poll(True, False, None)
+        try:
+            return self._sock.recv(size)
+        except BlockingIOError:
+            return self.read(size)
+        except OSError:
+            return b""
+
+    def read_now(self, size: int) -> Optional[bytes]:
+        try:
+            return self._sock.recv(size, _DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def write_now(self, data: "bytes | memoryview") -> int:
+        try:
+            return self._sock.send(data, _DONTWAIT | _NOSIGNAL)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise WireError(str(error)) from error
+
+    def poll(self, read: bool, write: bool, timeout: Optional[float]) -> Tuple[bool, bool]:
+        fd = self._sock.fileno()
+        if not hasattr(select, "poll"):
+            reads, writes, broken_ones = select.select([fd] if read else [], [fd] if write else [], [fd], timeout)
+            return bool(reads or broken_ones), bool(writes or broken_ones)
+        poller = select.poll()
+        poller.register(fd, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+        ready = poller.poll(None if timeout is None else timeout * 1000)
+        if not ready:
+            return False, False
+        mask = ready[0][1]
+        broken = bool(mask & (select.POLLHUP | select.POLLERR | select.POLLNVAL))
+        return bool(mask & select.POLLIN) or broken, bool(mask & select.POLLOUT) or broken
+
+    def hung_up(self) -> bool:
+        if not hasattr(select, "poll"):
+            return False
+        poller = select.poll()
+        poller.register(self._sock.fileno(), 0)
+        return bool(poller.poll(0))
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def end_writing(self) -> None:
+        self._shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        self._shutdown(socket.SHUT_RDWR)
+
+    def _shutdown(self, how: int) -> None:
+        try:
+            self._sock.shutdown(how)
+        except OSError:
+            pass  # it is gone already
+
+    def close(self) -> None:
+        self._sock.close()

@@ -1,0 +1,252 @@
+"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [NAME ...]``.
+
+A name is a module, a class or a method (``test_context``, ``tests.test_context.ContextTest.test_pop``) or a file
+(``tests/test_context.py``); without one everything under ``tests/`` runs. Against ``python -m unittest`` this adds:
+warnings are errors; each test has a time limit, after which all threads' stacks are printed and the process ends; what
+is left behind by all tests together fails the run; and the last line is always a plain ``N passed, M failed``.
+"""
+
+import argparse
+import faulthandler
+import importlib
+import os
+import sys
+import threading
+import time
+import unittest
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Callable, Optional, Union
+
+from tests import support
+
+TESTS = support.REPO / "tests"
+DEFAULT_LIMIT = support.EZEZTestCase.time_limit
+
+ExcInfo = Union[tuple[type[BaseException], BaseException, TracebackType], tuple[None, None, None]]
+
+
+class Watchdog:
+    """Calls ``expire(what, limit)`` on a thread of its own when ``what`` has not been replaced in time.
+
+    ``arm`` is called by the main thread. ``_changed`` guards ``_what``, ``_limit`` and ``_deadline``.
+    """
+
+    def __init__(self, expire: Callable[[str, float], None]) -> None:
+        self._expire = expire
+        self._stderr = sys.stderr  # a test may replace sys.stderr for a while
+        self._changed = threading.Condition()
+        self._what, self._limit, self._deadline = "", 0.0, 0.0
+
+    def start(self) -> None:
+        self.arm("loading the tests", DEFAULT_LIMIT)
+        threading.Thread(target=self._watch, name="test-watchdog", daemon=True).start()
+
+    def arm(self, what: str, limit: float) -> None:
+        with self._changed:
+            self._what, self._limit, self._deadline = what, limit, time.monotonic() + limit
+        # In C, for the case that something keeps all Python threads from running.
+        faulthandler.dump_traceback_later(limit + 30, exit=True, file=self._stderr)
+
+    def _watch(self) -> None:
+        # It looks four times a second; a notification for each test would only cost switches.
+        with self._changed:
+            while time.monotonic() < self._deadline:
+                self._changed.wait(min(0.25, max(0.0, self._deadline - time.monotonic())))
+            what, limit = self._what, self._limit
+        self._expire(what, limit)
+
+
+class Report(unittest.TestResult):
+    """Prints what happens as it happens: a line for each module, failures at once, and the counts."""
+
+    def __init__(self, verbose: bool, counts: Optional[Path]) -> None:
+        super().__init__()
+        self.passed = 0
+        self.failed = 0
+        self.watchdog = Watchdog(self._time_is_up)
+        self._out = sys.stdout  # a test may replace sys.stdout for a while
+        self._verbose = verbose
+        self._counts = counts
+        self._skips: dict[tuple[str, str], list[str]] = {}
+        self._outcome = ""  # of the test that is running: "passed" until something else happens to it
+        self._module, self._module_tests, self._module_start = "", 0, 0.0
+
+    def say(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
+
+    def fail(self, what: str, text: str) -> None:
+        """Count and print one failure; a test that fails in several places counts once."""
+        if self._outcome:
+            self._outcome = "failed"
+        else:
+            self.failed += 1
+        self.say(f"FAILED: {what}\n{text.rstrip()}\n")
+
+    # What unittest calls
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        super().startTest(test)
+        module = type(test).__module__
+        if module != self._module:
+            self.end_module()
+            self._module, self._module_tests, self._module_start = module, 0, time.monotonic()
+        self._module_tests += 1
+        self._outcome = "passed"
+        if self._verbose:
+            self.say(f"  {test.id()}")
+        self.watchdog.arm(test.id(), _time_limit(test))
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        super().stopTest(test)
+        self.watchdog.arm(f"what comes after {test.id()}", DEFAULT_LIMIT)
+        self.passed += self._outcome == "passed"
+        self.failed += self._outcome == "failed"
+        self._outcome = ""
+
+    def addError(self, test: unittest.TestCase, err: ExcInfo) -> None:
+        super().addError(test, err)
+        self.fail(test.id(), self.errors[-1][1])
+
+    def addFailure(self, test: unittest.TestCase, err: ExcInfo) -> None:
+        super().addFailure(test, err)
+        self.fail(test.id(), self.failures[-1][1])
+
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Optional[ExcInfo]) -> None:
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            kind = err[0]
+            is_failure = kind is not None and issubclass(kind, test.failureException)
+            self.fail(subtest.id(), (self.failures if is_failure else self.errors)[-1][1])
+
+    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
+        super().addUnexpectedSuccess(test)
+        self.fail(test.id(), "It was expected to fail, and passed.")
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+        super().addSkip(test, reason)
+        if self._outcome == "passed" and not hasattr(test, "test_case"):  # which a subTest has
+            self._outcome = "skipped"
+        owner, _, name = test.id().rpartition(".")
+        self._skips.setdefault((owner, " ".join(reason.split())), []).append(name)
+
+    # The end
+
+    def end_module(self) -> None:
+        if self._module:
+            tests = "1 test" if self._module_tests == 1 else f"{self._module_tests} tests"
+            self.say(f"{self._module}: {tests}, {time.monotonic() - self._module_start:.1f} s")
+        self._module = ""
+
+    def close(self) -> bool:
+        """Print the skipped tests and the counts; return whether all is well."""
+        if not self.passed + self.failed + len(self._skips):
+            self.fail("the run", "There was no test to run.")
+        for (owner, reason), names in self._skips.items():
+            what = f"{owner}.{names[0]}" if len(names) == 1 else f"{len(names)} tests of {owner}"
+            self.say(f"skipped: {what}: {reason}")
+        if self._skips:
+            self.say(f"{sum(map(len, self._skips.values()))} skipped")
+        if self._counts:
+            self._counts.write_text(f"{self.passed} {self.failed}\n")
+        else:
+            self.say(f"{self.passed} passed, {self.failed} failed")
+        return not self.failed
+
+    def _time_is_up(self, what: str, limit: float) -> None:
+        """On the watchdog's thread: end the process, since nothing can end the thread that hangs."""
+        self.say(f"The stacks of all threads after {limit:g} s of {what}:")
+        faulthandler.dump_traceback(file=self._out, all_threads=True)
+        self._outcome = ""
+        self.fail(what, f"It took more than its {limit:g} s. The tests after it were not run.")
+        self.close()
+        os._exit(1)
+
+
+def main() -> int:
+    options = _options()
+    report = Report(options.verbose, options.counts)
+    report.failfast = options.failfast
+    report.watchdog.start()
+    threads, fds = set(threading.enumerate()), support.open_fds()
+    with warnings.catch_warnings(), support.collect_swallowed() as swallowed:
+        warnings.simplefilter("error")
+        try:
+            _relax_hypothesis()
+            _load(options.names, options.patterns).run(report)
+        except KeyboardInterrupt:
+            report.fail("the run", "It was interrupted.")
+        except Exception as error:
+            report.fail("the run", f"{type(error).__name__}: {error}")
+        report.end_module()
+        _check_run(report, threads, fds, swallowed)
+    ok = report.close()
+    report.watchdog.arm("ending the process", DEFAULT_LIMIT)
+    return 0 if ok else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests", description="Run the tests of ezez_ws.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a module, class, method or file; default: all")
+    parser.add_argument("-v", "--verbose", action="store_true", help="name each test when it starts")
+    parser.add_argument("-f", "--failfast", action="store_true", help="stop at the first failure")
+    parser.add_argument("-k", dest="patterns", action="append", metavar="PATTERN", help="only tests so named")
+    parser.add_argument("--counts", type=Path, help="a file for 'PASSED FAILED', in place of the last line")
+    return parser.parse_args()
+
+
+def _time_limit(test: unittest.TestCase) -> float:
+    """The limit of the method, else of its class, else the default."""
+    method = getattr(test, getattr(test, "_testMethodName", ""), None)
+    owner = method if hasattr(method, "time_limit") else test
+    limit: float = getattr(owner, "time_limit", DEFAULT_LIMIT)
+    return limit
+
+
+def _load(names: list[str], patterns: Optional[list[str]]) -> unittest.TestSuite:
+    loader = unittest.TestLoader()
+    if patterns:
+        loader.testNamePatterns = [pattern if "*" in pattern else f"*{pattern}*" for pattern in patterns]
+    if names:
+        return loader.loadTestsFromNames([_dotted(name) for name in names])
+    for path in TESTS.rglob("test_*.py"):
+        if not (path.parent / "__init__.py").is_file():
+            raise LookupError(f"{path.parent} needs an __init__.py, else its tests are not found")
+    return loader.discover(str(TESTS), "test_*.py", str(support.REPO))
+
+
+def _dotted(name: str) -> str:
+    """The full dotted name of a test that is named by its file or in short."""
+    if name.endswith(".py"):
+        return ".".join(Path(name).resolve().relative_to(support.REPO).with_suffix("").parts)
+    first = name.split(".")[0]
+    if (TESTS / first).is_dir() or (TESTS / f"{first}.py").is_file():
+        return f"tests.{name}"
+    return name
+
+
+def _check_run(report: Report, threads: set[threading.Thread], fds: dict[int, str], swallowed: list[str]) -> None:
+    """Fail the run for what class and module fixtures left, which no single test can be blamed for."""
+    grace = support.EZEZTestCase
+    left = [thread.name for thread in support.threads_left(threads, grace.ezez_grace, grace.other_grace)]
+    left += [text for text in support.fds_left(fds) if "socket" in text]
+    if left:
+        report.fail("all tests together", f"left behind: {', '.join(left)}")
+    if swallowed:
+        report.fail("all tests together", "\n".join(f"swallowed: {text}" for text in swallowed))
+
+
+def _relax_hypothesis() -> None:
+    """No time limit for a single example: a busy machine is not a bug."""
+    try:
+        hypothesis: Any = importlib.import_module("hypothesis")
+    except ImportError:
+        return  # the modules that need it say so
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("ezez", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("ezez")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
