@@ -17,9 +17,8 @@ import itertools
 import json
 import logging
 import random
-import ssl as _ssl
 import threading
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence, Tuple, Union, overload
 
 from .codec import Codec
 from .deadline import Deadline
@@ -47,6 +46,9 @@ from .replies import OnReply, SentMessage
 from .transport.dialer import DialCancelled, Dialer, DialRefused
 from .transport.handshake import parse_url, validate_client_headers, validate_subprotocols
 from .transport.stream import Ending, Stream
+
+if TYPE_CHECKING:
+    import ssl as _ssl
 
 __all__ = ["EZEZWebSocketClient"]
 
@@ -103,7 +105,7 @@ class EZEZWebSocketClient:
         auth: Optional[str] = "",
         subprotocols: Optional[Sequence[str]] = None,
         headers: "Mapping[str, str] | Sequence[Tuple[str, str]] | None" = None,
-        ssl: Optional[_ssl.SSLContext] = None,
+        ssl: "Optional[_ssl.SSLContext]" = None,
         auto_reconnect: bool = True,
         reconnect_delay: float = 1.0,
         reconnect_delay_max: float = 30.0,
@@ -133,7 +135,9 @@ class EZEZWebSocketClient:
         self._auth = _check_auth(auth)
         self._subprotocols = validate_subprotocols(subprotocols)
         self._headers = validate_client_headers(headers)
-        check_ssl(ssl)
+        check_ssl(ssl, server_side=False)
+        if ssl is not None and not self._target.secure:
+            raise ValueError(f"ssl is for wss:// URLs, not {url!r}")
         self._ssl = ssl
         check_flag("auto_reconnect", auto_reconnect)
         self._auto_reconnect = auto_reconnect
@@ -143,6 +147,7 @@ class EZEZWebSocketClient:
         self._when_not_connected = send_when_not_connected
         check_count("queue_limit_bytes", queue_limit_bytes)
         check_compression(compression)
+        self._compress = compression is not None
         check_seconds("connect_timeout", connect_timeout)
         self._connect_timeout = connect_timeout
         check_choice("unknown_messages", unknown_messages, ("ignore", "emit", "emit_try_json"))
@@ -417,7 +422,8 @@ class EZEZWebSocketClient:
                 if self._thread is None:
                     raise ConnectionFailed(f"the connection to {self._url} was lost before it was authenticated")
                 if deadline.passed():
-                    raise ConnectTimeout(f"no connection to {self._url} in time") from self._failure
+                    why = "" if self._failure is None else f": {self._failure}"
+                    raise ConnectTimeout(f"no connection to {self._url} in time{why}") from self._failure
                 self._changed.wait(deadline.remaining())
 
     def _stop(self) -> None:
@@ -509,13 +515,13 @@ class EZEZWebSocketClient:
 
     def _attempt(self, janitor: Janitor) -> bool:
         """Connect once and serve the connection; return whether to try again."""
-        dialer = Dialer(self._target, self._headers, self._subprotocols)
+        dialer = Dialer(self._target, self._headers, self._subprotocols, self._ssl, self._compress)
         with self._lock:
             if self._is_over():
                 return False
             self._dialer = dialer
         try:
-            wire, handshake = dialer.dial(Deadline(self._connect_timeout))
+            dialed = dialer.dial(Deadline(self._connect_timeout))
         except DialCancelled:
             return False
         except (OSError, DialRefused) as error:
@@ -524,11 +530,12 @@ class EZEZWebSocketClient:
             with self._lock:
                 self._dialer = None
         stream = Stream(
-            wire,
+            dialed.wire,
             client_side=True,
             max_payload=self._options.max_payload,
             send_buffer_limit=self._options.send_buffer_limit,
-            early=handshake.trailing,
+            early=dialed.early,
+            deflate=dialed.deflate,
         )
         events = LinkEvents(ready=self._ready, rejected=self._rejected, ended=self._lost)
         link = Link(stream, self._options, janitor, self._callbacks, self._listeners, *self._unknown, events)

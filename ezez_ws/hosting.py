@@ -2,9 +2,8 @@
 
 import logging
 import queue
-import ssl
 import threading
-from typing import Any, Collection, List, NamedTuple, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Any, Collection, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .context import Context
 from .deadline import Deadline
@@ -13,9 +12,12 @@ from .listeners import Listeners
 from .protocol import CloseCode
 from .server_client import ServerCallbacks, Session, SessionOptions
 from .transport.listener import Listener
-from .transport.reception import Reception, VerifyRequest
+from .transport.reception import Admission, Reception, VerifyRequest
 from .transport.stream import Stream
 from .transport.wire import SocketWire, Wire
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Hosting", "HostingOptions"]
 
@@ -34,13 +36,14 @@ class HostingOptions(NamedTuple):
     host: str
     port: Optional[int]
     reuse_port: bool
-    ssl: Optional[ssl.SSLContext]
+    ssl: "Optional[ssl.SSLContext]"
     path: Optional[str]
     subprotocols: Optional[Sequence[str]]
     allowed_origins: Optional[Collection[str]]
     verify_request: Optional[VerifyRequest]
     max_connections: Optional[int]
     handshake_timeout: float
+    compression: Optional[str]
 
 
 class Hosting:
@@ -69,6 +72,7 @@ class Hosting:
             options.subprotocols,
             options.allowed_origins,
             options.verify_request,
+            options.compression is not None,
             self._claim_place,
             self._free_place,
         )
@@ -98,26 +102,29 @@ class Hosting:
 
     def serve(self, sock: Any, address: Any) -> None:
         """Shake hands, and serve the connection until it has ended."""
-        wire = SocketWire(sock)
-        deadline = Deadline(self._options.handshake_timeout)
+        raw = SocketWire(sock)
         with self._lock:
             if not self.closing:
-                self._wires.add(wire)
+                self._wires.add(raw)
+        admitted = None
         try:
-            handshake = self._reception.admit(wire, address, deadline)
-        except BaseException:
-            self._let_go(wire)
-            raise
-        if handshake is None:
-            self._let_go(wire)
+            admitted = self._admit(raw, address)
+        finally:
+            if admitted is None:
+                with self._lock:
+                    self._wires.discard(raw)
+                raw.close()
+        if admitted is None:
             return
+        wire, admission = admitted
         options = self._options
         stream = Stream(
             wire,
             client_side=False,
             max_payload=options.session.first_max_payload,
             send_buffer_limit=options.session.peer.send_buffer_limit,
-            early=handshake.trailing,
+            early=admission.early,
+            deflate=admission.deflate,
         )
         session = Session(
             stream,
@@ -125,20 +132,20 @@ class Hosting:
             self._janitor,
             options.callbacks,
             options.listeners,
-            handshake.request,
+            admission.request,
             Context(options.default_context.snapshot()),
         )
         try:
-            self._run_session(session, wire)
+            self._run_session(session, raw)
         finally:
             with self._lock:
                 self._sessions.discard(session)
             session.dispose()
             self._free_place()
 
-    def _run_session(self, session: Session, wire: Wire) -> None:
+    def _run_session(self, session: Session, raw: Wire) -> None:
         with self._lock:
-            self._wires.discard(wire)
+            self._wires.discard(raw)
             self._sessions.add(session)
             closing = self.closing
         if closing:
@@ -146,10 +153,20 @@ class Hosting:
         session.start_keepalive()
         session.run()
 
-    def _let_go(self, wire: Wire) -> None:
-        with self._lock:
-            self._wires.discard(wire)
-        wire.close()
+    def _admit(self, raw: Wire, address: Any) -> Optional[Tuple[Wire, Admission]]:
+        """Shake hands, in TLS and in HTTP, within ``handshake_timeout``; ``None`` where that fails."""
+        deadline = Deadline(self._options.handshake_timeout)
+        wire: Wire = raw
+        if self._options.ssl is not None:
+            from .transport.tls import TLSWire
+
+            try:
+                wire = TLSWire.accept(raw, self._options.ssl, deadline)
+            except OSError as error:
+                logger.info("no TLS with %s: %s", address, error)
+                return None
+        admission = self._reception.admit(wire, address, deadline)
+        return None if admission is None else (wire, admission)
 
     def _claim_place(self) -> bool:
         with self._lock:

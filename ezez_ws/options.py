@@ -1,7 +1,6 @@
 """Checks of options and arguments: each error names the option and says what would be right."""
 
 import math
-import ssl as _ssl
 from typing import Any, Callable, Collection, Optional, Sequence
 
 from .codec import Codec
@@ -72,10 +71,17 @@ def check_codec(value: Any) -> Codec:
     return value
 
 
-def check_ssl(value: Any) -> None:
-    """Check the option ``ssl``."""
-    if value is not None and not isinstance(value, _ssl.SSLContext):
+def check_ssl(value: Any, server_side: bool) -> None:
+    """Check the option ``ssl``: a context for this end of a connection, or ``None``."""
+    if value is None:
+        return
+    import ssl  # it costs more to import than the rest of the library
+
+    if not isinstance(value, ssl.SSLContext):
         raise TypeError(f"ssl must be an ssl.SSLContext or None, not {type(value).__name__}")
+    if value.protocol == (ssl.PROTOCOL_TLS_CLIENT if server_side else ssl.PROTOCOL_TLS_SERVER):
+        side = "server" if server_side else "client"
+        raise ValueError(f"ssl must be a context for a {side}: ssl.SSLContext(ssl.PROTOCOL_TLS_{side.upper()})")
 
 
 def check_compression(value: Any) -> None:

@@ -6,9 +6,20 @@ thread) → ``Reception`` (handshake) → ``Session.run`` (until the connection 
 """
 
 import logging
-import ssl as _ssl
 import threading
-from typing import Any, Callable, Collection, FrozenSet, List, Mapping, Optional, Sequence, Union, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Collection,
+    FrozenSet,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Union,
+    overload,
+)
 
 from .codec import Codec
 from .context import Context
@@ -32,6 +43,9 @@ from .protocol import check_event_name
 from .server_client import EZEZServerClient, ServerCallbacks, SessionOptions
 from .transport.handshake import HandshakeRequest, validate_subprotocols
 from .transport.listener import Listener
+
+if TYPE_CHECKING:
+    import ssl as _ssl
 
 __all__ = ["EZEZWebsocketServer"]
 
@@ -57,7 +71,7 @@ class EZEZWebsocketServer:
         host: str = "127.0.0.1",
         path: Optional[str] = None,
         subprotocols: Optional[Sequence[str]] = None,
-        ssl: Optional[_ssl.SSLContext] = None,
+        ssl: "Optional[_ssl.SSLContext]" = None,
         on_auth_ok: Optional[Callable[[EZEZServerClient], Any]] = None,
         on_auth_rejected: Optional[Callable[[EZEZServerClient, str], Any]] = None,
         on_message: Optional[Callable[..., Any]] = None,
@@ -112,7 +126,7 @@ class EZEZWebsocketServer:
         callbacks = ServerCallbacks(on_auth_request, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
         callbacks.check()
         _check_address(port, host, path)
-        check_ssl(ssl)
+        check_ssl(ssl, server_side=True)
         check_compression(compression)
         check_flag("reuse_port", reuse_port)
         check_count("max_connections", max_connections, optional=True)
@@ -136,6 +150,7 @@ class EZEZWebsocketServer:
             verify_request=verify_request,
             max_connections=max_connections,
             handshake_timeout=handshake_timeout,
+            compression=compression,
         )
         self._codec = peer.codec
         self._fork_guard = ForkGuard("server")

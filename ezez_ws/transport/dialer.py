@@ -1,16 +1,22 @@
 """The client's way to a WebSocket: name look-up, TCP, and the upgrade, all within one deadline."""
 
 import errno
+import os
 import select
 import socket
 import threading
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..deadline import Deadline
 from .handshake import ClientHandshake, HandshakeFailed, Target
 from .wire import SocketWire, Wire, WireError
 
-__all__ = ["DialCancelled", "DialRefused", "Dialer"]
+if TYPE_CHECKING:
+    import ssl
+
+    from .deflate import Deflate
+
+__all__ = ["DialCancelled", "DialRefused", "Dialed", "Dialer"]
 
 _SLICE = 0.1  # seconds after which a step looks whether it is still wanted
 _READ = 4096
@@ -30,14 +36,31 @@ class DialRefused(Exception):
         self.status = status
 
 
+class Dialed(NamedTuple):
+    """A WebSocket: the wire, what arrived behind the handshake, and the compression that was agreed."""
+
+    wire: Wire
+    early: bytes
+    deflate: "Optional[Deflate]"
+
+
 class Dialer:
     """One attempt to connect. ``dial`` runs on one thread; ``cancel`` may be called from any.
 
     ``_lock`` guards ``_cancelled``. A step that waits looks at it ten times a second.
     """
 
-    def __init__(self, target: Target, headers: Sequence[Tuple[str, str]], subprotocols: Sequence[str]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        headers: Sequence[Tuple[str, str]],
+        subprotocols: Sequence[str],
+        context: "Optional[ssl.SSLContext]",
+        compress: bool,
+    ) -> None:
+        self._compress = compress
         self._target = target
+        self._context = context
         self._headers = headers
         self._subprotocols = subprotocols
         self._lock = threading.Lock()
@@ -48,7 +71,7 @@ class Dialer:
         with self._lock:
             self._cancelled = True
 
-    def dial(self, deadline: Deadline) -> Tuple[Wire, ClientHandshake]:
+    def dial(self, deadline: Deadline) -> Dialed:
         """Connect and shake hands.
 
         Raises:
@@ -56,18 +79,36 @@ class Dialer:
             DialRefused: the answer is no WebSocket.
             DialCancelled: ``cancel`` was called.
         """
-        wire = SocketWire(self._connect(deadline))
+        wire: Wire = SocketWire(self._connect(deadline))
         try:
-            handshake = ClientHandshake(self._target, self._headers, self._subprotocols)
+            if self._target.secure:
+                wire = self._secure(wire, deadline)
+            offer = "permessage-deflate; client_max_window_bits" if self._compress else ""
+            handshake = ClientHandshake(self._target, self._headers, self._subprotocols, offer)
             self._write(wire, handshake.request(), deadline)
             self._read_response(wire, handshake, deadline)
-            return wire, handshake
+            return Dialed(wire, handshake.trailing, _agreed(handshake))
         except HandshakeFailed as error:
             wire.close()
             raise DialRefused(error.text, error.status) from error
         except BaseException:
             wire.close()
             raise
+
+    def _secure(self, raw: Wire, deadline: Deadline) -> Wire:
+        import ssl
+
+        from .tls import TLSWire
+
+        context = self._context or ssl.create_default_context()
+        wire = TLSWire(raw, context, server_side=False, server_name=self._target.server_name)
+        try:
+            wire.shake_hands(lambda: self._check(deadline, "shaking hands in TLS"))
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            raise ConnectionResetError(f"the server closed the connection during the TLS handshake: {error}") from error
+        except ssl.SSLError as error:
+            raise DialRefused(f"TLS: {error}") from error
+        return wire
 
     def _check(self, deadline: Deadline, step: str) -> float:
         """Return how long a step may wait before it must look again."""
@@ -109,7 +150,7 @@ class Dialer:
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 break
         if code:
-            raise OSError(code, f"{errno.errorcode.get(code, code)} connecting to {address[0]} port {address[1]}")
+            raise OSError(code, f"{os.strerror(code)}, connecting to {address[0]} port {address[1]}")
 
     def _look_up(self, deadline: Deadline) -> List[Any]:
         """Resolve the host; on a thread of its own, because a resolver may block for longer than we want to wait."""
@@ -137,6 +178,8 @@ class Dialer:
             if not wire.poll(True, False, self._check(deadline, "waiting for the server's answer"))[0]:
                 continue
             data = wire.read_now(_READ)
+            if data == b"" and wire.failure is not None:  # such as: it wants a certificate of ours
+                raise DialRefused(f"TLS: {wire.failure}") from wire.failure
             if data == b"":
                 raise ConnectionResetError("the server closed the connection during the handshake")
             if data is not None and handshake.feed(data):
@@ -150,6 +193,17 @@ def _connected(sock: socket.socket, timeout: float) -> bool:
     poller = select.poll()
     poller.register(sock, select.POLLOUT)
     return bool(poller.poll(timeout * 1000))
+
+
+def _agreed(handshake: ClientHandshake) -> "Optional[Deflate]":
+    if not handshake.extensions:
+        return None
+    from .deflate import accept_answer
+
+    try:
+        return accept_answer(handshake.extensions)
+    except ValueError as error:
+        raise DialRefused(str(error)) from error
 
 
 class _Lookup:

@@ -7,7 +7,10 @@ piece by piece, so that its size is refused from its header on, and its text as 
 
 import codecs
 import os
-from typing import List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple, Union
+
+if TYPE_CHECKING:
+    from .deflate import Inflater
 
 __all__ = [
     "BINARY",
@@ -15,6 +18,7 @@ __all__ = [
     "CONTINUATION",
     "PING",
     "PONG",
+    "RSV1",
     "TEXT",
     "ClosePayload",
     "FrameDecoder",
@@ -27,6 +31,9 @@ __all__ = [
 ]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+RSV1 = 0x40
+"""The bit of a compressed message (RFC 7692, section 6)."""
 
 _FIN, _RSV, _MASKED = 0x80, 0x70, 0x80
 
@@ -126,12 +133,14 @@ class FrameDecoder:
     Args:
         masked: whether the peer must mask: true on a server (RFC 6455, section 5.1).
         max_payload: the bytes that one message may have; may be changed between two calls of ``feed``.
+        inflater: decompresses messages that have RSV1 set (RFC 7692); without it that is a violation.
 
     After a violation ``failure`` says which, and what follows is ignored, as it is after a close frame.
     """
 
-    def __init__(self, masked: bool, max_payload: int) -> None:
+    def __init__(self, masked: bool, max_payload: int, inflater: "Optional[Inflater]" = None) -> None:
         self.max_payload = max_payload
+        self._inflater = inflater
         self.failure: Optional[Violation] = None
         self._masked = _MASKED if masked else 0
         self._closed = False
@@ -146,6 +155,7 @@ class FrameDecoder:
         self._control = bytearray()
         # the message that is arriving: its opcode, 0 for none; _utf8 checks a text while it comes
         self._message_opcode = 0
+        self._compressed = False
         self._message = bytearray()
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
 
@@ -212,7 +222,8 @@ class FrameDecoder:
             if size < 126 or (width == 8 and size < 65536) or size >= 1 << 63:
                 raise Violation(1002, "a payload length that is not in its shortest form, or is too large")
             start += width
-        if opcode < CLOSE and len(self._message) + size > self.max_payload:
+        compressed = bool(first & RSV1) or (opcode == CONTINUATION and self._compressed)
+        if opcode < CLOSE and not compressed and len(self._message) + size > self.max_payload:
             raise Violation(1009, f"a message over {self.max_payload} bytes")
         if self._masked:
             if end - start < 4:
@@ -221,10 +232,12 @@ class FrameDecoder:
             start += 4
         self._in_frame, self._fin, self._opcode = True, first >= _FIN, opcode
         self._size, self._received = size, 0
-        return start, first >= _FIN and 0 < opcode < CLOSE and end - start >= size
+        if opcode < CLOSE:
+            self._compressed = compressed
+        return start, first >= _FIN and 0 < opcode < CLOSE and end - start >= size and not compressed
 
     def _check_head(self, first: int, second: int, opcode: int) -> None:
-        if first & _RSV:
+        if first & _RSV and (first & _RSV != RSV1 or self._inflater is None or opcode not in (TEXT, BINARY)):
             raise Violation(1002, "a reserved bit is set")
         if second & _MASKED != self._masked:
             raise Violation(1002, "a frame is not masked" if self._masked else "a frame is masked")
@@ -255,10 +268,14 @@ class FrameDecoder:
             return
         if self._opcode != CONTINUATION:
             self._message_opcode = self._opcode
+        final = self._fin and self._received == self._size
+        if self._compressed:
+            assert self._inflater is not None
+            piece = self._inflater.inflate(piece, final, self.max_payload - len(self._message))
         self._message += piece
         if self._message_opcode == TEXT:
             try:
-                self._utf8.decode(piece, self._fin and self._received == self._size)
+                self._utf8.decode(piece, final)
             except UnicodeDecodeError:
                 raise Violation(1007, "a text message is no UTF-8") from None
 

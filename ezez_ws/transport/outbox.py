@@ -7,11 +7,14 @@ room, and who is cut, is decided above.
 import enum
 import threading
 from collections import deque
-from typing import Deque, List, Optional
+from typing import TYPE_CHECKING, Deque, List, Optional
 
 from .flusher import flusher
-from .frames import BINARY, CLOSE, PING, PONG, Masks, encode_close, encode_frame
+from .frames import BINARY, CLOSE, PING, PONG, RSV1, Masks, encode_close, encode_frame
 from .wire import Wire, WireError
+
+if TYPE_CHECKING:
+    from .deflate import Deflater
 
 __all__ = ["Outbox", "Put"]
 
@@ -41,14 +44,16 @@ class Outbox:
         wire: where the bytes go.
         masked: whether frames are masked: true on a client (RFC 6455, section 5.1).
         limit: the bytes that may wait.
+        deflater: compresses messages (RFC 7692), where that was agreed.
     """
 
-    def __init__(self, wire: Wire, masked: bool, limit: int) -> None:
+    def __init__(self, wire: Wire, masked: bool, limit: int, deflater: "Optional[Deflater]" = None) -> None:
         self.lock = threading.Lock()
         self.last_id = 0
         self._wire = wire
         self._masks = Masks() if masked else None
         self._limit = limit
+        self._deflater = deflater
         self._waiting: Deque[memoryview] = deque()
         self._waiting_bytes = 0
         self._torn = False  # the first that waits is the rest of a frame: nothing may come before it
@@ -73,6 +78,9 @@ class Outbox:
         """Send a message. Requires holding the lock."""
         if self._closing or self._broken:
             return Put.REFUSED
+        compressed = None if self._deflater is None else self._deflater.compress(payload)
+        if compressed is not None:
+            return self._put_frame(self._frame(opcode, compressed, RSV1))
         return self._put_frame(self._frame(opcode, payload))
 
     def send(self, payload: bytes, opcode: int = BINARY) -> Put:
@@ -179,8 +187,8 @@ class Outbox:
         for event in events:
             event.set()
 
-    def _frame(self, opcode: int, payload: bytes) -> bytes:
-        return encode_frame(opcode, payload, None if self._masks is None else self._masks.next())
+    def _frame(self, opcode: int, payload: bytes, rsv: int = 0) -> bytes:
+        return encode_frame(opcode, payload, None if self._masks is None else self._masks.next(), rsv=rsv)
 
     def _put_frame(self, frame: bytes) -> Put:
         """Write a frame, or what goes of it. Requires holding the lock."""
@@ -188,7 +196,7 @@ class Outbox:
         if not self._waiting and self._pong is None and self._ping is None:
             written = self._write(frame)
             if written == len(frame):
-                return Put.WRITTEN
+                return Put.WAITING if self._wire.unflushed else Put.WRITTEN
             if self._broken:
                 return Put.REFUSED
             self._torn = written > 0
@@ -227,7 +235,9 @@ class Outbox:
             if not self._torn and not self._flush_control():
                 return False
             if not self._waiting:
-                return True
+                if self._wire.unflushed:
+                    self._write(b"")
+                return self._broken or not self._wire.unflushed
             batch = self._next_batch()
             written = self._write(batch)
             budget -= written

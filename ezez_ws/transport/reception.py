@@ -1,13 +1,16 @@
 """The server's door: an accepted wire becomes a WebSocket, or gets a clear HTTP answer."""
 
 import logging
-from typing import Any, Callable, Collection, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Collection, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..deadline import Deadline
 from .handshake import HandshakeRequest, Refusal, ServerHandshake
 from .wire import Wire, WireError
 
-__all__ = ["Reception", "VerifyRequest"]
+if TYPE_CHECKING:
+    from .deflate import Deflate
+
+__all__ = ["Admission", "Reception", "VerifyRequest"]
 
 VerifyRequest = Callable[[HandshakeRequest], Any]
 
@@ -17,12 +20,21 @@ _READ = 4096
 _LINGER = 1.0  # seconds to read away what a refused peer still sends, so that it reads our answer and no reset
 
 
+class Admission(NamedTuple):
+    """A handshake that is done: the request, what arrived behind it, and the compression that was agreed."""
+
+    request: HandshakeRequest
+    early: bytes
+    deflate: "Optional[Deflate]"
+
+
 class Reception:
     """Shakes hands with those who connect. Immutable; ``admit`` runs on each connection's own thread.
 
     Args:
         path, subprotocols, allowed_origins: see ``ServerHandshake``.
         verify_request: the user's last word.
+        compress: whether permessage-deflate is agreed to.
         claim_place: takes one of the places that there are for connections; false where there is none.
         free_place: gives it back.
     """
@@ -33,9 +45,11 @@ class Reception:
         subprotocols: Optional[Sequence[str]],
         allowed_origins: Optional[Collection[str]],
         verify_request: Optional[VerifyRequest],
+        compress: bool,
         claim_place: Callable[[], bool],
         free_place: Callable[[], None],
     ) -> None:
+        self._compress = compress
         self._path = path
         self._subprotocols = subprotocols
         self._allowed_origins = allowed_origins
@@ -43,7 +57,7 @@ class Reception:
         self._claim_place = claim_place
         self._free_place = free_place
 
-    def admit(self, wire: Wire, address: Any, deadline: Deadline) -> Optional[ServerHandshake]:
+    def admit(self, wire: Wire, address: Any, deadline: Deadline) -> Optional[Admission]:
         """Shake hands; with a place claimed. ``None`` where there is no WebSocket, and the wire can be closed."""
         handshake = ServerHandshake(
             path=self._path,
@@ -61,8 +75,9 @@ class Reception:
             return None
         try:
             self._verify(handshake.request)
-            if _write_all(wire, handshake.accept(), deadline):
-                return handshake
+            headers, deflate = self._choose_extensions(handshake)
+            if _write_all(wire, handshake.accept(headers), deadline):
+                return Admission(handshake.request, handshake.trailing, deflate)
         except Refusal as refusal:
             self._refuse(refusal, wire, address, deadline)
         except BaseException:
@@ -70,6 +85,14 @@ class Reception:
             raise
         self._free_place()
         return None
+
+    def _choose_extensions(self, handshake: ServerHandshake) -> "Tuple[List[Tuple[str, str]], Optional[Deflate]]":
+        if not self._compress:
+            return [], None
+        from .deflate import choose_offer
+
+        chosen = choose_offer(handshake.extension_offers)
+        return ([], None) if chosen is None else ([("Sec-WebSocket-Extensions", chosen[0])], chosen[1])
 
     def _read_request(self, handshake: ServerHandshake, wire: Wire, deadline: Deadline) -> bool:
         while True:

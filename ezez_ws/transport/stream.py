@@ -13,12 +13,15 @@ and ``dispose`` gives the socket back.
 """
 
 import time
-from typing import List, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple, Union
 
 from ..deadline import Deadline
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, Message, Violation, parse_close
 from .outbox import Outbox, Put
 from .wire import Wire
+
+if TYPE_CHECKING:
+    from .deflate import Deflate, Deflater, Inflater
 
 __all__ = ["Ending", "Stream"]
 
@@ -45,16 +48,24 @@ class Stream:
         max_payload: bytes of one incoming message.
         send_buffer_limit: bytes that may wait to be sent.
         early: what arrived behind the handshake.
+        deflate: the compression that was agreed.
     """
 
     def __init__(
-        self, wire: Wire, client_side: bool, max_payload: int, send_buffer_limit: int, early: bytes = b""
+        self,
+        wire: Wire,
+        client_side: bool,
+        max_payload: int,
+        send_buffer_limit: int,
+        early: bytes = b"",
+        deflate: "Optional[Deflate]" = None,
     ) -> None:
-        self.outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit)
+        inflater, deflater = _compression(deflate, client_side)
+        self.outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit, deflater=deflater)
         self.over = False  # seen by the reader: there is an ending
         self._last_received = time.monotonic()
         self._wire = wire
-        self._decoder = FrameDecoder(masked=not client_side, max_payload=max_payload)
+        self._decoder = FrameDecoder(not client_side, max_payload, inflater)
         self._read_size = _SMALLEST_READ
         self._early = early
         self._at_end = False
@@ -216,3 +227,13 @@ class Stream:
                 return False
             self._ending = Ending(code, reason)
             return True
+
+
+def _compression(deflate: "Optional[Deflate]", client_side: bool) -> "Tuple[Optional[Inflater], Optional[Deflater]]":
+    if deflate is None:
+        return None, None
+    from .deflate import Deflater, Inflater
+
+    if client_side:
+        return Inflater(deflate.server_afresh), Deflater(deflate.client_bits, deflate.client_afresh)
+    return Inflater(deflate.client_afresh), Deflater(deflate.server_bits, deflate.server_afresh)

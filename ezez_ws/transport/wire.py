@@ -21,6 +21,14 @@ class Wire:
     the outbox's lock see to that). ``cut`` may be called from any thread and wakes whoever is blocked.
     """
 
+    failure: Optional[Exception] = None
+    """Why there will be no bytes any more, where it is not that the peer has ended or the connection was cut."""
+
+    @property
+    def unflushed(self) -> bool:
+        """Whether the wire itself keeps something that was written; ``write_now(b"")`` goes on with it."""
+        return False
+
     def read(self, size: int) -> bytes:
         """Block until there are bytes; ``b""`` where there will be none any more."""
         raise NotImplementedError
