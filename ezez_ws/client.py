@@ -1,32 +1,24 @@
-"""The client: its options, connecting and reconnecting, and what happens to messages meanwhile.
+"""The client: its options, and what happens to messages while there is no connection.
 
-One thread does it all: it connects (``Dialer``), serves the connection (``Link.run``), waits, and connects again. The
-states, guarded by one lock:
-
-    IDLE        no thread: not started, or it has ended (failure, auth-rejected, lost without auto_reconnect)
-    TRYING      the thread connects, authenticates, or waits before the next attempt
-    READY       authenticated, and the queue is empty: ``send`` goes to the link
-    CLOSED      ``close()`` was called; final
-
-A message that is sent while the state is not READY goes by ``send_when_not_connected``. READY is set under the lock
-when the queue is found empty under it, so nothing overtakes the queue.
+``EZEZWebSocketClient`` is what users hold; each start makes a ``Keeper``, whose thread connects, serves the connection
+and connects again. A message that is sent while there is no authenticated connection goes by
+``send_when_not_connected``.
 """
 
-import enum
 import itertools
 import json
 import logging
-import random
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence, Tuple, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence, Tuple, Union, overload
 
+from .bulletin import Bulletin
 from .codec import Codec
 from .deadline import Deadline
-from .errors import AuthRejected, ConnectionFailed, ConnectTimeout, NotConnected, SendTimeout, SerializationError
+from .errors import ConnectTimeout, NotConnected, SerializationError
 from .exits import close_at_exit
 from .fork import ForkGuard
-from .janitor import Janitor
-from .link import ClientCallbacks, Link, LinkEvents, report_error
+from .keeper import Keeper, KeeperOptions
+from .link import ClientCallbacks, Link
 from .listeners import L, Listeners
 from .options import (
     check_args,
@@ -39,11 +31,10 @@ from .options import (
     check_seconds,
     check_ssl,
 )
-from .outgoing import OutgoingQueue
+from .outgoing import OutgoingQueue, QueuedMessage
 from .peer import PeerOptions
 from .protocol import CloseCode, check_close, check_event_name
 from .replies import OnReply, SentMessage
-from .transport.dialer import DialCancelled, Dialer, DialRefused
 from .transport.handshake import parse_url, validate_client_headers, validate_subprotocols
 from .transport.stream import Ending, Stream
 
@@ -55,34 +46,10 @@ __all__ = ["EZEZWebSocketClient"]
 logger = logging.getLogger("ezez_ws")
 
 _INBOX_LIMIT = 1 << 20
-_GRACE = 0.5  # seconds that the thread has to end when its connection has been cut
+_GRACE = 0.5  # seconds that the thread has to end when its connection has been cut, or connect() has failed
 
 _numbers = itertools.count(1)
 _numbers_lock = threading.Lock()
-
-
-class _State(enum.Enum):
-    IDLE = 0
-    TRYING = 1
-    READY = 2
-    CLOSED = 3
-
-
-class _Backoff:
-    """How long to wait before the next attempt: exponential, with jitter so that clients do not come all at once."""
-
-    def __init__(self, first: float, largest: float) -> None:
-        self._first = first
-        self._largest = largest
-        self._next = first
-
-    def reset(self) -> None:
-        self._next = self._first
-
-    def next(self) -> float:
-        delay = min(self._next, self._largest)
-        self._next = min(delay * 2, self._largest)
-        return delay * random.uniform(0.5, 1.0)
 
 
 class EZEZWebSocketClient:
@@ -92,7 +59,8 @@ class EZEZWebSocketClient:
     sizes are bytes. Callbacks and listeners run one at a time, in the order of arrival, on the client's own thread.
     Every method may be called from any thread, but ``connect`` and ``wait_closed``, which refuse the client's own.
 
-    ``_lock`` guards every field from ``_state`` on. Under it nothing is locked and no user code runs.
+    ``_bulletin.lock`` guards ``_closed``, ``_started``, ``_keepers``, the queue and what the keepers say of themselves.
+    Under it nothing is locked and no user code runs.
 
     Raises:
         TypeError, ValueError: an option is wrong; the text names it.
@@ -130,30 +98,20 @@ class EZEZWebSocketClient:
         on_disconnect: Optional[Callable[[int, str], Any]] = None,
         on_error: Optional[Callable[[BaseException], Any]] = None,
     ) -> None:
-        self._target = parse_url(url)
-        self._url = url
-        self._auth = _check_auth(auth)
-        self._subprotocols = validate_subprotocols(subprotocols)
-        self._headers = validate_client_headers(headers)
+        target = parse_url(url)
         check_ssl(ssl, server_side=False)
-        if ssl is not None and not self._target.secure:
+        if ssl is not None and not target.secure:
             raise ValueError(f"ssl is for wss:// URLs, not {url!r}")
-        self._ssl = ssl
         check_flag("auto_reconnect", auto_reconnect)
-        self._auto_reconnect = auto_reconnect
         check_seconds("reconnect_delay", reconnect_delay)
         check_seconds("reconnect_delay_max", reconnect_delay_max)
         check_choice("send_when_not_connected", send_when_not_connected, ("queue", "ignore", "raise"))
-        self._when_not_connected = send_when_not_connected
         check_count("queue_limit_bytes", queue_limit_bytes)
         check_compression(compression)
-        self._compress = compression is not None
         check_seconds("connect_timeout", connect_timeout)
-        self._connect_timeout = connect_timeout
         check_choice("unknown_messages", unknown_messages, ("ignore", "emit", "emit_try_json"))
         check_choice("unknown_data", unknown_data, ("ignore", "emit", "close"))
-        self._unknown = unknown_messages, unknown_data
-        self._options = PeerOptions(
+        peer = PeerOptions(
             codec=check_codec(codec),
             clear_awaiting_replies_after=clear_awaiting_replies_after,
             max_payload=max_payload,
@@ -164,26 +122,38 @@ class EZEZWebSocketClient:
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
         )
-        self._options.check()
-        self._callbacks = ClientCallbacks(on_connect, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
-        self._callbacks.check()
+        peer.check()
+        callbacks = ClientCallbacks(on_connect, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
+        callbacks.check()
         self._listeners = Listeners()
+        self._options = KeeperOptions(
+            url=url,
+            target=target,
+            auth=_check_auth(auth),
+            subprotocols=validate_subprotocols(subprotocols),
+            headers=validate_client_headers(headers),
+            ssl=ssl,
+            compress=compression is not None,
+            auto_reconnect=auto_reconnect,
+            reconnect_delay=reconnect_delay,
+            reconnect_delay_max=reconnect_delay_max,
+            connect_timeout=connect_timeout,
+            unknown_messages=unknown_messages,
+            unknown_data=unknown_data,
+            peer=peer,
+            callbacks=callbacks,
+            listeners=self._listeners,
+        )
+        self._codec = peer.codec
+        self._when_not_connected = send_when_not_connected
         self._fork_guard = ForkGuard("client")
-        self._backoff = _Backoff(reconnect_delay, reconnect_delay_max)  # the client's thread's
-
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._state = _State.IDLE
-        self._queue = OutgoingQueue(self._changed, queue_limit_bytes, self._is_trying, self._is_own_thread)
-        self._thread: Optional[threading.Thread] = None
-        self._ended = threading.Event()  # there is no thread, and will be none without a new start
-        self._janitor: Optional[Janitor] = None
-        self._link: Optional[Link] = None
-        self._dialer: Optional[Dialer] = None
-        self._rejection: Optional[str] = None
-        self._failure: Optional[ConnectionFailed] = None
-        self._failure_is_final = False
-        self._stopping = False  # connect() gave up, and the thread is to end
+        self._bulletin = Bulletin()
+        self._queue = OutgoingQueue(
+            self._bulletin, queue_limit_bytes, self._is_trying, self._is_own_thread, self._last_ending
+        )
+        self._closed = False
+        self._started = False
+        self._keepers: List[Keeper] = []  # the last one is in charge; those before it run their last callbacks
 
     # -- connecting -------------------------------------------------------------------------------------------------
 
@@ -215,14 +185,28 @@ class EZEZWebSocketClient:
         self._fork_guard.check()
         self._refuse_own_thread("connect")
         check_seconds("timeout", timeout, optional=True, zero=True)
-        deadline = Deadline(timeout)
-        started = self._start()
+        deadline = Deadline(_bounded(timeout))
+        keeper, started, stale = self._start()
         try:
-            self._wait_ready(deadline)
+            if self._bulletin.wait_for(lambda: self._connect_outcome(keeper, stale), deadline) is None:
+                self._raise_timeout(keeper)
         except BaseException:
             if started:
-                self._stop()
+                patience = Deadline(min(_GRACE, self._options.peer.close_timeout))
+                keeper.stop(Ending(CloseCode.NORMAL, ""), patience, _GRACE)
             raise
+
+    def _connect_outcome(self, keeper: Keeper, stale: Optional[Exception]) -> Optional[bool]:
+        """Requires holding the lock."""
+        if self._closed:
+            raise NotConnected("the client was closed")
+        return keeper.outcome_for_connect(stale)
+
+    def _raise_timeout(self, keeper: Keeper) -> None:
+        with self._bulletin.lock:
+            failure = keeper.failure
+        why = "" if failure is None else f": {failure}"
+        raise ConnectTimeout(f"no connection to {self._options.url} in time{why}") from failure
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close, for good: leave the connection, stop reconnecting, end the thread.
@@ -236,7 +220,7 @@ class EZEZWebSocketClient:
         """
         self._fork_guard.check()
         check_close(code, reason)
-        self._close(code, reason, self._options.close_timeout)
+        self._close(Ending(code, reason), self._options.peer.close_timeout, _GRACE)
 
     def wait_closed(self, timeout: Optional[float] = None) -> bool:
         """Block until the client is closed, or has ended by itself: auth-rejected, or lost without ``auto_reconnect``.
@@ -253,7 +237,7 @@ class EZEZWebSocketClient:
         self._fork_guard.check()
         self._refuse_own_thread("wait_closed")
         check_seconds("timeout", timeout, optional=True, zero=True)
-        return self._ended.wait(timeout)
+        return self._bulletin.wait_for(self._has_ended, Deadline(_bounded(timeout))) is not None
 
     def __enter__(self) -> "EZEZWebSocketClient":
         self.connect()
@@ -288,16 +272,16 @@ class EZEZWebSocketClient:
         self._fork_guard.check()
         check_callback("on_reply", on_reply)
         event = check_event_name(event)
-        body = self._options.codec.encode(check_args(args))
+        body = self._codec.encode(check_args(args))
         while True:
-            with self._lock:
-                link = self._link if self._state is _State.READY else None
+            with self._bulletin.lock:
+                link = self._ready_link()
                 if link is None:
                     return self._keep(event, body, on_reply)
             sent = SentMessage(link, None, None)
             if link.send_encoded(sent, event, body, on_reply):
                 return sent
-            self._lost(link)
+            self._notice_loss()
 
     def send_json(self, value: Any) -> bool:
         """Send plain JSON as a text message, to a server that does not speak this protocol.
@@ -311,8 +295,8 @@ class EZEZWebSocketClient:
         """
         self._fork_guard.check()
         text = _encode_json(value)
-        with self._lock:
-            link = self._link if self._state is _State.READY else None
+        with self._bulletin.lock:
+            link = self._ready_link()
         if link is not None and link.send_text(text):
             return True
         if self._when_not_connected == "raise":
@@ -349,27 +333,29 @@ class EZEZWebSocketClient:
     @property
     def alive(self) -> bool:
         """Whether there is a connection, authenticated, that is not closing or known to be gone."""
-        with self._lock:
-            link = self._link if self._state is _State.READY else None
+        with self._bulletin.lock:
+            link = self._ready_link()
         return link is not None and link.alive
 
     @property
     def awaiting_replies_count(self) -> int:
         """Messages with an ``on_reply`` still to come, plus those that a thread waits for; queued ones included."""
-        with self._lock:
-            link, queued = self._link, self._queue.awaited
+        with self._bulletin.lock:
+            link, queued = self._link(), self._queue.awaited
         return queued + (0 if link is None else link.awaiting_replies_count)
 
     @property
     def client(self) -> Optional[Stream]:
         """The underlying WebSocket, ``None`` without one; sending through it bypasses the protocol."""
-        with self._lock:
-            return None if self._link is None else self._link.stream
+        with self._bulletin.lock:
+            link = self._link()
+        return None if link is None else link.stream
 
     def __repr__(self) -> str:
-        with self._lock:
-            state = self._state
-        return f"<EZEZWebSocketClient {self._url} {state.name.lower()}>"
+        with self._bulletin.lock:
+            trying, ready, closed = self._is_trying(), self._ready_link() is not None, self._closed
+        state = "closed" if closed else "ready" if ready else "connecting" if trying else "not started"
+        return f"<EZEZWebSocketClient {self._options.url} {state}>"
 
     def _keep(self, event: str, body: bytes, on_reply: Optional[OnReply]) -> SentMessage:
         """Do what is to be done with a message that cannot be sent now; requires holding the lock."""
@@ -377,262 +363,110 @@ class EZEZWebSocketClient:
             sent = SentMessage(None, None, None)
             sent.outcome = Ending(CloseCode.ABNORMAL, "")
             return sent
-        if self._state is _State.CLOSED:
+        if self._closed:
             raise NotConnected("the client is closed")
         if self._when_not_connected == "raise":
             raise NotConnected("the client is not connected")
         return self._queue.put(event, body, on_reply)
 
-    # -- starting and stopping the thread ---------------------------------------------------------------------------
+    # -- the keepers ------------------------------------------------------------------------------------------------
 
-    def _start(self) -> bool:
-        """Start the thread; false where there is one."""
-        with self._lock:
-            if self._state is _State.CLOSED:
+    def _start(self) -> "Tuple[Keeper, bool, Optional[Exception]]":
+        """Make sure that somebody keeps us connected; say who, whether that is new, and its last failure so far."""
+        self._notice_loss()
+        with _numbers_lock:
+            number = next(_numbers)
+        with self._bulletin.lock:
+            if self._closed:
                 raise NotConnected("the client was closed, which is final; make a new one")
-            if self._thread is not None:
-                return False
-            with _numbers_lock:
-                number = next(_numbers)
-            thread = threading.Thread(target=self._run, name=f"ezez-client-{number}", daemon=True)
-            self._state = _State.TRYING
-            self._janitor = Janitor(f"ezez-janitor-client-{number}")
-            self._failure = self._rejection = None
-            self._failure_is_final = self._stopping = False
-            self._ended.clear()
-            try:
-                thread.start()
-            except BaseException:
-                self._state = _State.IDLE
-                self._ended.set()
-                raise
-            self._thread = thread
+            self._keepers = [keeper for keeper in self._keepers if not keeper.ended]
+            if self._keepers and not self._keepers[-1].over:
+                return self._keepers[-1], False, self._keepers[-1].failure
+            keeper = Keeper(self._options, self._bulletin, self._queue, number)
+            self._keepers.append(keeper)
+            self._started = True
+        try:
+            keeper.thread.start()
+        except BaseException:
+            with self._bulletin.lock:
+                keeper.over = True  # should its thread run after all, it ends
+                keeper.ended = keeper.thread.ident is None
+            raise
         close_at_exit(self)
-        return True
+        return keeper, True, None
 
-    def _wait_ready(self, deadline: Deadline) -> None:
-        with self._lock:
-            while self._state is not _State.READY:
-                if self._rejection is not None:
-                    raise AuthRejected(self._rejection)
-                if self._state is _State.CLOSED:
-                    raise NotConnected("the client was closed")
-                if self._failure is not None and (self._failure_is_final or self._thread is None):
-                    raise self._failure
-                if self._thread is None:
-                    raise ConnectionFailed(f"the connection to {self._url} was lost before it was authenticated")
-                if deadline.passed():
-                    why = "" if self._failure is None else f": {self._failure}"
-                    raise ConnectTimeout(f"no connection to {self._url} in time{why}") from self._failure
-                self._changed.wait(deadline.remaining())
-
-    def _stop(self) -> None:
-        """End the thread, but not for good: ``connect`` has failed."""
-        with self._lock:
-            self._stopping = True
-            thread, link, dialer = self._thread, self._link, self._dialer
-            self._changed.notify_all()
-        self._leave(thread, link, dialer, Ending(CloseCode.NORMAL, ""), Deadline(self._options.close_timeout))
-
-    def _close(self, code: int, reason: str, seconds: Optional[float]) -> None:
-        deadline = Deadline(seconds)
-        ending = Ending(code, reason)
-        with self._lock:
-            self._state = _State.CLOSED
-            thread, link, dialer = self._thread, self._link, self._dialer
-            given_up = self._queue.end_all(ending)
-            if thread is None:
-                self._ended.set()
+    def _close(self, ending: Ending, seconds: float, grace: float) -> None:
+        deadline = Deadline(_bounded(seconds))
+        given_up: List[QueuedMessage] = []
+        with self._bulletin.lock:
+            self._closed = True
+            keepers = [keeper for keeper in self._keepers if not keeper.ended]
+            given_up = self._queue.close(ending)
         del given_up
-        self._leave(thread, link, dialer, ending, deadline)
+        for keeper in keepers:
+            if not keeper.stop(ending, deadline, grace):
+                logger.warning("closed, but the thread %s is still inside user code", keeper.thread.name)
 
-    def _leave(
-        self,
-        thread: Optional[threading.Thread],
-        link: Optional[Link],
-        dialer: Optional[Dialer],
-        ending: Ending,
-        deadline: Deadline,
-    ) -> None:
-        if dialer is not None:
-            dialer.cancel()
-        if link is not None:
-            link.disconnect(*ending)
-        if thread is None or thread is threading.current_thread():
-            return
-        thread.join(deadline.remaining())
-        if thread.is_alive() and link is not None:
-            link.cut()
-        thread.join(_GRACE)
-        if thread.is_alive():
-            logger.warning("closed, but the thread %s is still inside user code", thread.name)
-            if link is not None:
-                link.dispose()
-
-    def close_within(self, seconds: Optional[float]) -> None:
-        """Close, with another limit than ``close_timeout``."""
+    def close_within(self, seconds: float) -> None:
+        """Close, within ``seconds`` all in all."""
         if not self._fork_guard.foreign():
-            self._close(CloseCode.NORMAL, "", seconds)
+            self._close(Ending(CloseCode.NORMAL, ""), seconds * 0.75, seconds * 0.25)
 
     def say_goodbye(self) -> None:
         """Send a close frame, and do not wait for anything."""
-        with self._lock:
-            link = self._link
-        if link is not None and not self._fork_guard.foreign():
+        if self._fork_guard.foreign():
+            return
+        with self._bulletin.lock:
+            link = self._link()
+        if link is not None:
             link.disconnect(CloseCode.NORMAL, "")
 
+    def _notice_loss(self) -> None:
+        with self._bulletin.lock:
+            keeper = self._keepers[-1] if self._keepers else None
+        if keeper is not None:
+            keeper.notice_loss()
+
     def _refuse_own_thread(self, name: str) -> None:
-        with self._lock:
+        with self._bulletin.lock:
             own = self._is_own_thread()
         if own:
             raise RuntimeError(f"{name}() would block the client's own thread, and wait for itself")
 
+    def _link(self) -> Optional[Link]:
+        """Requires holding the lock."""
+        return self._keepers[-1].link if self._keepers else None
+
+    def _ready_link(self) -> Optional[Link]:
+        """Requires holding the lock."""
+        return self._keepers[-1].link if self._keepers and self._keepers[-1].ready else None
+
     def _is_own_thread(self) -> bool:
         """Requires holding the lock."""
-        return self._thread is threading.current_thread()
+        return any(keeper.thread is threading.current_thread() for keeper in self._keepers)
 
     def _is_trying(self) -> bool:
         """Requires holding the lock."""
-        return self._state in (_State.TRYING, _State.READY)
+        return bool(self._keepers) and not self._keepers[-1].over
 
-    # -- the client's thread ----------------------------------------------------------------------------------------
+    def _last_ending(self) -> Optional[Ending]:
+        """Requires holding the lock."""
+        return self._keepers[-1].ending if self._keepers and self._keepers[-1].over else None
 
-    def _run(self) -> None:
-        with self._lock:
-            janitor = self._janitor
-        assert janitor is not None
-        try:
-            while self._attempt(janitor) and self._pause():
-                pass
-        finally:
-            janitor.close()
-            with self._lock:
-                self._thread = None
-                if self._state is not _State.CLOSED:
-                    self._state = _State.IDLE
-                self._ended.set()
-                self._changed.notify_all()
-
-    def _attempt(self, janitor: Janitor) -> bool:
-        """Connect once and serve the connection; return whether to try again."""
-        dialer = Dialer(self._target, self._headers, self._subprotocols, self._ssl, self._compress)
-        with self._lock:
-            if self._is_over():
-                return False
-            self._dialer = dialer
-        try:
-            dialed = dialer.dial(Deadline(self._connect_timeout))
-        except DialCancelled:
-            return False
-        except (OSError, DialRefused) as error:
-            return self._failed(error)
-        finally:
-            with self._lock:
-                self._dialer = None
-        stream = Stream(
-            dialed.wire,
-            client_side=True,
-            max_payload=self._options.max_payload,
-            send_buffer_limit=self._options.send_buffer_limit,
-            early=dialed.early,
-            deflate=dialed.deflate,
-        )
-        events = LinkEvents(ready=self._ready, rejected=self._rejected, ended=self._lost)
-        link = Link(stream, self._options, janitor, self._callbacks, self._listeners, *self._unknown, events)
-        return self._serve(link)
-
-    def _serve(self, link: Link) -> bool:
-        with self._lock:
-            over = self._is_over()
-            if not over:
-                self._link = link
-        if over:
-            link.dispose()
-            return False
-        try:
-            link.begin(self._auth)
-            link.run()
-        finally:
-            link.dispose()
-            with self._lock:
-                self._link = None
-                given_up = None
-                if self._rejection is not None or not self._auto_reconnect:
-                    given_up = self._queue.end_all(link.stream.ending or Ending(CloseCode.ABNORMAL, ""))
-            del given_up
-        with self._lock:
-            return self._auto_reconnect and self._rejection is None and not self._is_over()
-
-    def _failed(self, error: Exception) -> bool:
-        """Note that an attempt failed; return whether to try again."""
-        failure = ConnectionFailed(
-            f"cannot connect to {self._url}: {error}", error.status if isinstance(error, DialRefused) else None
-        )
-        failure.__cause__ = error
-        with self._lock:
-            self._failure = failure
-            self._failure_is_final = isinstance(error, DialRefused)
-            self._changed.notify_all()
-        report_error(self._callbacks.on_error, failure)
-        return self._auto_reconnect
-
-    def _pause(self) -> bool:
-        """Wait before the next attempt; return whether there is one."""
-        deadline = Deadline(self._backoff.next())
-        with self._lock:
-            while not self._is_over():
-                if deadline.passed():
-                    return True
-                self._changed.wait(deadline.remaining())
-            return False
-
-    def _is_over(self) -> bool:
-        """Whether the thread is to end; requires holding the lock."""
-        return self._stopping or self._state is _State.CLOSED
-
-    # -- what a link tells, on the client's thread ------------------------------------------------------------------
-
-    def _ready(self, link: Link) -> bool:
-        """Send the queue and become READY; false where the link was lost, or the client closed, over that."""
-        self._backoff.reset()
-        while True:
-            with self._lock:
-                if self._is_over():
-                    return False
-                message = self._queue.take()
-                if message is None:
-                    self._state = _State.READY
-                    self._failure = None
-                    self._changed.notify_all()
-                    return True
-            try:
-                sent = link.send_encoded(message.sent, message.event, message.body, message.on_reply)
-            except SendTimeout:
-                sent = False
-            with self._lock:
-                if not sent:
-                    self._queue.put_back(message)
-                    if self._state is _State.CLOSED:
-                        self._queue.end_all(link.stream.ending or Ending(CloseCode.ABNORMAL, ""))
-                    return False
-                self._changed.notify_all()
-
-    def _rejected(self, link: Link, reason: str) -> None:
-        with self._lock:
-            self._rejection = reason
-
-    def _lost(self, link: Link) -> None:
-        """Note that a link takes nothing any more. Any thread's."""
-        with self._lock:
-            if self._link is link and self._state is _State.READY:
-                self._state = _State.TRYING
-                self._changed.notify_all()
+    def _has_ended(self) -> Optional[bool]:
+        """Requires holding the lock."""
+        return ((self._closed or self._started) and all(keeper.ended for keeper in self._keepers)) or None
 
 
 def _check_auth(auth: Any) -> Optional[str]:
     if auth is not None and not isinstance(auth, str):
         raise TypeError(f"auth must be a str or None, not {type(auth).__name__}")
     return auth
+
+
+def _bounded(seconds: Optional[float]) -> Optional[float]:
+    """Cut a duration to what the system can wait for: 292 years."""
+    return None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
 
 
 def _encode_json(value: Any) -> str:

@@ -361,7 +361,7 @@ class Codec:
             raise Bad(f"an unknown tag: {shorten(text)}")
         try:
             return deserializer(rest)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Bad(f"the deserializer {shorten(tag)} failed: {describe(error)}", error) from error
 
 

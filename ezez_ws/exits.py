@@ -1,6 +1,7 @@
 """Closing what is still open when the interpreter exits."""
 
 import atexit
+import logging
 import threading
 import weakref
 from typing import Any
@@ -9,7 +10,9 @@ from .deadline import Deadline
 
 __all__ = ["close_at_exit"]
 
-_SECONDS = 2.0
+_logger = logging.getLogger("ezez_ws")
+
+_SECONDS = 1.4  # two, less what threads that are stuck in user code, and a busy machine, take more
 
 _lock = threading.Lock()
 _open: "weakref.WeakSet[Any]" = weakref.WeakSet()
@@ -33,7 +36,10 @@ def _close_all() -> None:
     deadline = Deadline(_SECONDS)
     with _lock:
         owners = list(_open)
-    for owner in owners:
-        owner.say_goodbye()
-    for owner in owners:
-        owner.close_within(deadline.remaining())
+    for close in [owner.say_goodbye for owner in owners] + [
+        lambda owner=owner: owner.close_within(deadline.remaining()) for owner in owners
+    ]:
+        try:
+            close()
+        except Exception:
+            _logger.exception("an error while closing at exit")

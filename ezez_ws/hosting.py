@@ -104,19 +104,30 @@ class Hosting:
         """Shake hands, and serve the connection until it has ended."""
         raw = SocketWire(sock)
         with self._lock:
-            if not self.closing:
-                self._wires.add(raw)
+            if self.closing:
+                raw.cut()  # it came at the last moment, and ``close`` does not know of it
+            self._wires.add(raw)
         admitted = None
         try:
             admitted = self._admit(raw, address)
         finally:
+            with self._lock:
+                self._wires.discard(raw)
             if admitted is None:
-                with self._lock:
-                    self._wires.discard(raw)
                 raw.close()
         if admitted is None:
             return
-        wire, admission = admitted
+        try:
+            self._run_session(self._make_session(*admitted))
+        finally:
+            self._free_place()
+
+    def _make_session(self, wire: Wire, admission: Admission) -> Session:
+        try:
+            context = Context(self._options.default_context.snapshot())
+        except BaseException:  # a value that cannot be copied
+            wire.close()
+            raise
         options = self._options
         stream = Stream(
             wire,
@@ -126,32 +137,29 @@ class Hosting:
             early=admission.early,
             deflate=admission.deflate,
         )
-        session = Session(
+        return Session(
             stream,
             options.session,
             self._janitor,
             options.callbacks,
             options.listeners,
             admission.request,
-            Context(options.default_context.snapshot()),
+            context,
         )
+
+    def _run_session(self, session: Session) -> None:
         try:
-            self._run_session(session, raw)
+            with self._lock:
+                self._sessions.add(session)
+                closing = self.closing
+            if closing:
+                session.disconnect(CloseCode.GOING_AWAY, "server shutdown")
+            session.start_keepalive()
+            session.run()
         finally:
             with self._lock:
                 self._sessions.discard(session)
             session.dispose()
-            self._free_place()
-
-    def _run_session(self, session: Session, raw: Wire) -> None:
-        with self._lock:
-            self._wires.discard(raw)
-            self._sessions.add(session)
-            closing = self.closing
-        if closing:
-            session.disconnect(CloseCode.GOING_AWAY, "server shutdown")
-        session.start_keepalive()
-        session.run()
 
     def _admit(self, raw: Wire, address: Any) -> Optional[Tuple[Wire, Admission]]:
         """Shake hands, in TLS and in HTTP, within ``handshake_timeout``; ``None`` where that fails."""
@@ -187,13 +195,16 @@ class Hosting:
         for session in self.sessions():
             session.disconnect(CloseCode.GOING_AWAY, "server shutdown")
 
-    def close(self, seconds: float) -> None:
-        """Close, within ``seconds`` and a short grace. A second caller waits for the first, unless it waits for it."""
+    def close(self, seconds: float, grace: float = _GRACE) -> None:
+        """Close, within ``seconds``, and ``grace`` more for the threads of connections that had to be cut.
+
+        A second caller waits for the first, unless the first waits for it.
+        """
         with self._lock:
             first, self.closing = not self.closing, True
         if not first:
             if not self.is_own_thread():
-                self.closed.wait()
+                self.closed.wait(seconds + grace)
             return
         deadline = Deadline(seconds)
         try:
@@ -201,18 +212,24 @@ class Hosting:
             self.say_goodbye()
             self._wait_for_own_session(deadline)
             self._join(deadline)
-            for session in self.sessions():
-                session.cut()
-            self._join(Deadline(_GRACE))
-            for thread in self._threads():
-                if thread is not threading.current_thread():
-                    logger.warning("closed, but the thread %s is still inside user code", thread.name)
-            for session in self.sessions():
-                session.dispose()
-        finally:
+        finally:  # also over Ctrl-C: nothing may be left that nobody can close any more
+            self._cut_rest(grace)
             self._janitor.close()
             self.closed.set()
             self._over.put(None)
+
+    def _cut_rest(self, grace: float) -> None:
+        with self._lock:
+            for wire in self._wires:
+                wire.cut()
+        for session in self.sessions():
+            session.cut()
+        self._join(Deadline(grace))
+        for thread in self._threads():
+            if thread is not threading.current_thread():
+                logger.warning("closed, but the thread %s is still inside user code", thread.name)
+        for session in self.sessions():
+            session.dispose()
 
     def _stop_admitting(self) -> None:
         if self.listener is not None:

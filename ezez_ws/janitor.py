@@ -22,9 +22,9 @@ class Timer:
 
     __slots__ = ("_janitor", "action")
 
-    def __init__(self, janitor: "Janitor", action: Callable[[], None]) -> None:
+    def __init__(self, janitor: "Janitor", action: Callable[[], object]) -> None:
         self._janitor = janitor
-        self.action: Optional[Callable[[], None]] = action
+        self.action: Optional[Callable[[], object]] = action
 
     def cancel(self) -> None:
         """Forget the action, unless it runs already. Callable from any thread, more than once."""
@@ -48,7 +48,7 @@ class Janitor:
         self._thread: Optional[threading.Thread] = None
         self._closed = False
 
-    def call_later(self, delay: float, action: Callable[[], None]) -> Timer:
+    def call_later(self, delay: float, action: Callable[[], object]) -> Timer:
         """Run ``action`` in ``delay`` seconds. After ``close()`` nothing is run any more."""
         timer = Timer(self, action)
         at = time.monotonic() + delay
@@ -58,9 +58,7 @@ class Janitor:
                 return timer
             heapq.heappush(self._heap, (at, next(self._order), timer))
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                thread.start()
-                self._thread = thread
+                self._start()
             elif self._heap[0][2] is timer:
                 self._changed.notify()
         return timer
@@ -75,6 +73,16 @@ class Janitor:
             thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+
+    def _start(self) -> None:
+        """Start the thread; without one, the next timer tries again. Requires holding the lock."""
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread can be had, as at the interpreter's exit
+            _logger.warning("no timers: %s", error)
+        else:
+            self._thread = thread
 
     def _cancel(self, timer: Timer) -> None:
         with self._lock:
@@ -95,11 +103,11 @@ class Janitor:
                 return
             try:
                 action()
-            except Exception:
+            except BaseException:  # the others must have theirs
                 _logger.exception("a timer's action failed")
             del action
 
-    def _next_action(self) -> Optional[Callable[[], None]]:
+    def _next_action(self) -> Optional[Callable[[], object]]:
         """Wait for the next action that is due; ``None`` once closed. Requires holding the lock."""
         while not self._closed:
             if not self._heap:

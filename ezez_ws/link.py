@@ -127,9 +127,14 @@ class Link(Peer):
     def _handle_answer(self, accepted: bool, reason: str) -> None:
         if not accepted:
             self._events.rejected(self, reason)
+            # the server closes now; one that does not is left
+            self.janitor.call_later(self.options.close_timeout, self._leave)
             self.call(self._callbacks.on_auth_rejected, reason)
         elif self._events.ready(self):
             self.call(self._callbacks.on_auth_ok)
+
+    def _leave(self) -> None:
+        self.disconnect(CloseCode.NORMAL, "")
 
     def _handle_malformed(self, payload: bytes, error: MalformedMessage) -> None:
         if self._unknown_data == "emit":

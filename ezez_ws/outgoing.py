@@ -1,15 +1,18 @@
 """The messages that a client keeps while it is not connected."""
 
-import threading
 from collections import deque
-from typing import Callable, Deque, List, Optional
+from typing import Callable, Deque, List, NamedTuple, Optional
 
+from .bulletin import Bulletin
 from .deadline import Deadline
 from .errors import NotConnected, QueueFull
 from .replies import OnReply, Outcome, SentMessage
 from .transport.stream import Ending
 
 __all__ = ["OutgoingQueue", "QueuedMessage"]
+
+
+_HEAD = 24  # what the fields of an event take beside its name and arguments, at least
 
 
 class QueuedMessage:
@@ -25,7 +28,7 @@ class QueuedMessage:
         self.event = event
         self.body = body
         self.on_reply = on_reply
-        self.size = len(event) + len(body)
+        self.size = len(event.encode()) + len(body) + _HEAD
         self.waiting = 0
         self.sent = SentMessage(self, None, None)
 
@@ -34,31 +37,42 @@ class QueuedMessage:
         return self._queue.wait(self, deadline)
 
 
+class _Left(NamedTuple):
+    """Why nobody waits any more: the outcome, ``None`` where the message went out."""
+
+    outcome: Outcome
+
+
 class OutgoingQueue:
     """Messages that wait for a connection, in order, bounded.
 
-    The client's lock guards it; ``changed`` is a condition on that lock. Methods require holding it, but for ``wait``.
+    ``bulletin.lock``, which is the client's, guards it. Methods require holding it, but for ``wait``.
 
     Args:
-        changed: notified when a message goes out or never will, and when the client stops trying to connect.
-        limit: bytes of events' names and arguments that may wait.
+        bulletin: tells of a change when a message goes out or never will, and when the client stops trying to connect.
+        limit: bytes of messages that may wait.
         is_trying: whether the client is about to connect; requires holding the lock.
-        is_own_thread: whether the calling thread is the one that would send the queue.
+        is_own_thread: whether the calling thread is the one that would send the queue; requires holding the lock.
+        last_ending: how the last connection ended, where the client does not connect again by itself; requires holding
+            the lock.
     """
 
     def __init__(
         self,
-        changed: threading.Condition,
+        bulletin: Bulletin,
         limit: int,
         is_trying: Callable[[], bool],
         is_own_thread: Callable[[], bool],
+        last_ending: Callable[[], Optional[Ending]],
     ) -> None:
-        self._changed = changed
+        self._last_ending = last_ending
+        self._bulletin = bulletin
         self._limit = limit
         self._is_trying = is_trying
         self._is_own_thread = is_own_thread
         self._messages: Deque[QueuedMessage] = deque()
         self._bytes = 0
+        self.closed = False
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -99,14 +113,20 @@ class OutgoingQueue:
         self._bytes += message.size
 
     def end_all(self, ending: Ending) -> List[QueuedMessage]:
-        """Give up all messages; what is returned is freed without the lock."""
+        """Give up all messages; what is returned is to be freed without the lock."""
         messages = list(self._messages)
         self._messages.clear()
         self._bytes = 0
         for message in messages:
             message.sent.settle(ending)
-        self._changed.notify_all()
+            message.sent.went_out(None, None)
+        self._bulletin.changed()
         return messages
+
+    def close(self, ending: Ending) -> List[QueuedMessage]:
+        """Give up all messages, those too that are put back later."""
+        self.closed = True
+        return self.end_all(ending)
 
     def wait(self, message: QueuedMessage, deadline: Deadline) -> Outcome:
         """Wait until a message goes out (``None``), or is given up. Requires not holding the lock.
@@ -114,16 +134,26 @@ class OutgoingQueue:
         Raises:
             NotConnected: nobody will send it: the caller would have to, or the client does not try to connect.
         """
-        sent = message.sent
-        with self._changed:
+        with self._bulletin.lock:
             message.waiting += 1
-            try:
-                while sent.home is message and sent.outcome is None and not deadline.passed():
-                    if self._is_own_thread():
-                        raise NotConnected("the message is queued, and this thread would have to send it")
-                    if deadline.at is None and not self._is_trying():
-                        raise NotConnected("the message is queued, and the client is not connecting")
-                    self._changed.wait(deadline.remaining())
-                return sent.outcome if sent.home is message else None
-            finally:
+        try:
+            left = self._bulletin.wait_for(lambda: self._look(message, deadline), deadline)
+        finally:
+            with self._bulletin.lock:
                 message.waiting -= 1
+        return left.outcome if left is not None else None
+
+    def _look(self, message: QueuedMessage, deadline: Deadline) -> "Optional[_Left]":
+        """See whether there is nothing to wait for any more; requires holding the lock."""
+        if message.sent.home is None:
+            return _Left(message.sent.outcome)
+        if message.sent.home is not message:
+            return _Left(None)
+        ending = self._last_ending()
+        if ending is not None:  # it stays queued, for whoever starts the client again
+            return _Left(ending)
+        if self._is_own_thread():
+            raise NotConnected("the message is queued, and this thread would have to send it")
+        if deadline.at is None and not self._is_trying():
+            raise NotConnected("the message is queued, and the client is not connecting")
+        return None

@@ -11,13 +11,15 @@ once, on the connection's thread, when the ending is known and what arrived befo
 
 import functools
 import logging
+import math
 import time
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, NamedTuple, Optional, Union
 
 from .codec import Codec, peek_reply_to
 from .deadline import Deadline
 from .errors import EZEZError, MalformedMessage, SendTimeout
-from .janitor import Janitor
+from .fork import ForkGuard
+from .janitor import Janitor, Timer
 from .options import check_args, check_callback, check_count, check_seconds
 from .protocol import CloseCode, Event, Ids, check_event_name, parse_event
 from .reader import Arrived, Reader
@@ -34,6 +36,7 @@ MAX_NESTING = 32
 """How deep ``wait_reply`` inside listeners goes on running other listeners."""
 
 _LOOK_IN_EVERY = 1.0
+_OVERDUE = 1.0  # a timer that is late by that was never set, over an exception between two steps
 
 
 class PeerOptions(NamedTuple):
@@ -64,7 +67,8 @@ class Peer:
 
     ``run`` and what it calls (``handle``, ``deliver``, ``call``) belong to the connection's thread; every other method
     may be called from any thread. Locks: see ``Reader`` and ``Outbox``; what is here is guarded by the reader's lock
-    (``_expiring``), or used by one thread only (``_nesting``: the connection's; ``_pinged_at``: the janitor's).
+    (``_expiry_at``, ``_timers``), or used by one thread only (``_nesting``: the connection's; ``_pinged_at``: the
+    janitor's).
     """
 
     def __init__(self, stream: Stream, options: PeerOptions, janitor: Janitor, keep_text: bool) -> None:
@@ -74,7 +78,9 @@ class Peer:
         self.reader = Reader(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, peek_reply_to)
         self._outbox = stream.outbox
         self._codec = options.codec
-        self._expiring = False  # the janitor has been told of the table's first deadline
+        self._expiry_at = -math.inf  # when the janitor looks at the table; long past: it does not
+        self._timers: Optional[Dict[str, Timer]] = {}  # the last of each action's; ``None``: disposed
+        self._fork_guard = ForkGuard("connection")
         self._nesting = 0
         self._pinged_at: Optional[float] = None
 
@@ -153,10 +159,11 @@ class Peer:
         """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
         with self._outbox.lock:
             message = self._codec.encode_event(event, self._outbox.last_id + 1, None, body)
-            has_room = self._outbox.has_room(len(message))
+            has_room = not self._outbox.open or self._outbox.has_room(len(message))
+            self._outbox.last_id += 1
             outcome = self._outbox.put(message) if has_room else Put.REFUSED
-            if outcome is not Put.REFUSED:
-                self._outbox.last_id += 1
+            if outcome is Put.REFUSED:
+                self._outbox.last_id -= 1
         if not has_room:
             self.cut(CloseCode.POLICY_VIOLATION, "too slow")
         elif outcome is Put.WAITING:
@@ -173,7 +180,7 @@ class Peer:
         self, sent: SentMessage, event: str, body: bytes, on_reply: Optional[OnReply]
     ) -> "tuple[Optional[Put], int]":
         """Send if there is room, else return ``None``; and the size of the message."""
-        outbox, reader = self._outbox, self.reader
+        outbox, reader, ttl = self._outbox, self.reader, self.options.clear_awaiting_replies_after
         with outbox.lock:
             if not outbox.open:
                 return Put.REFUSED, 0
@@ -181,23 +188,25 @@ class Peer:
             message = self._codec.encode_event(event, event_id, sent.reply_to, body)
             if not outbox.has_room(len(message)):
                 return None, len(message)
+            now = time.monotonic()
             with reader.lock:
                 # before the bytes leave: the reply may be there before put() returns
                 home = sent.home
                 sent.went_out(self, event_id)
-                deadline = time.monotonic() + self.options.clear_awaiting_replies_after
-                reader.table.expect(sent, event_id, on_reply, deadline)
-                expire, self._expiring = not self._expiring, True
+                reader.table.expect(sent, event_id, on_reply, now + ttl)
+                expire = self._expiry_at < now - _OVERDUE
+                if expire:
+                    self._expiry_at = now + ttl
+            outbox.last_id = event_id  # before put(): an exception in it must not let the id be used again
             outcome = outbox.put(message)
             if outcome is Put.REFUSED:
+                outbox.last_id = event_id - 1
                 with reader.lock:
                     entry = reader.table.take(event_id)
                     sent.went_out(home, None)
                 del entry
-            else:
-                outbox.last_id = event_id
         if expire:
-            self.janitor.call_later(self.options.clear_awaiting_replies_after, self._expire_replies)
+            self.call_later(ttl, self._expire_replies)
         return outcome, len(message)
 
     def _has_room(self, size: int) -> bool:
@@ -220,12 +229,15 @@ class Peer:
 
     def wait_reply(self, sent: SentMessage, deadline: Deadline) -> Outcome:
         """Wait for the outcome of a message of this connection; ``None`` where the time passed."""
+        self._fork_guard.check()
         nested = self.reader.is_owner() and self._nesting < MAX_NESTING
 
         def take() -> Union[SentMessage, Arrived, Ending, None]:
             if sent.outcome is not None:
                 return sent
-            return self.reader.take_next() if nested else self.reader.ending
+            if nested and not deadline.passed():
+                return self.reader.take_next()
+            return self.reader.ending
 
         with self.reader.lock:
             if sent.outcome is not None:
@@ -234,6 +246,8 @@ class Peer:
         try:
             while True:
                 got = self.reader.wait(take, deadline, sent)
+                if got is None:
+                    self.reader.look_in()  # it may have come while a nested listener outlasted the time
                 if not isinstance(got, Arrived):
                     break
                 self._handle_nested(got)
@@ -241,6 +255,8 @@ class Peer:
             with self.reader.lock:
                 self.reader.table.leave_waiter(sent)
                 outcome = sent.outcome
+            if self.reader.is_owner():
+                self.begin_user_code()  # the listener that waited goes on
         return outcome
 
     def _handle_nested(self, arrived: Arrived) -> None:
@@ -249,17 +265,16 @@ class Peer:
             self._handle_next(arrived)
         finally:
             self._nesting -= 1
-            self.reader.begin_user_code()  # the listener that waited goes on
 
     def _expire_replies(self) -> None:
         """Forget the messages whose time to be replied to is over. The janitor's."""
         with self.reader.lock:
             expired = self.reader.table.take_expired(time.monotonic())
             due = self.reader.table.next_deadline()
-            self._expiring = due is not None
+            self._expiry_at = -math.inf if due is None else due
         del expired  # what they refer to is freed without the lock
         if due is not None:
-            self.janitor.call_later(max(0.05, due - time.monotonic()), self._expire_replies)
+            self.call_later(max(0.05, due - time.monotonic()), self._expire_replies)
 
     # -- dispatch, on the connection's thread -----------------------------------------------------------------------
 
@@ -267,23 +282,30 @@ class Peer:
         """Serve the connection until it has ended, and give it back."""
         self.reader.own()
         try:
-            while True:
-                arrived = self.reader.next(self.read_deadline())
-                if isinstance(arrived, Ending):
-                    break
-                if arrived is None:
-                    self.read_deadline_passed()
-                else:
-                    self._handle_next(arrived)
+            self._run_until_ended()
             failure = self.stream.failure
             if failure is not None:
                 self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"))
-            self.disconnected(arrived)
+            self.disconnected(self.stream.ending or Ending(CloseCode.ABNORMAL, ""))
             if self.reader.retire():
                 self.stream.finish(self.options.close_timeout)
                 self.stream.dispose()
         finally:
             self.dispose()
+
+    def _run_until_ended(self) -> None:
+        try:
+            while True:
+                arrived = self.reader.next(self.read_deadline())
+                if isinstance(arrived, Ending):
+                    return
+                if arrived is None:
+                    self.read_deadline_passed()
+                else:
+                    self._handle_next(arrived)
+        except BaseException:  # whatever it is, on_disconnect must still run
+            logger.exception("an error in the connection's thread")
+            self.cut()
 
     def read_deadline(self) -> Deadline:
         """Until when the next message must have come; a subclass may have one."""
@@ -333,6 +355,7 @@ class Peer:
         """Make the ``reply`` of an incoming event."""
 
         def reply(event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
+            self._fork_guard.check()
             return self.send(event, args, ids.event_id, on_reply)
 
         return reply
@@ -343,31 +366,43 @@ class Peer:
 
     # -- looking after the connection, the janitor's ----------------------------------------------------------------
 
+    def call_later(self, delay: float, action: Callable[[], object]) -> None:
+        """Have the janitor run a method in ``delay`` seconds, unless the connection is disposed before."""
+        timer = self.janitor.call_later(delay, action)
+        with self.reader.lock:
+            timers = self._timers
+            replaced = timer if timers is None else timers.get(action.__name__)
+            if timers is not None:
+                timers[action.__name__] = timer
+        if replaced is not None:
+            replaced.cancel()
+
     def start_keepalive(self) -> None:
         """Ping the peer when it has been silent for ``ping_interval`` seconds."""
         if self.options.ping_interval is not None:
-            self.janitor.call_later(self.options.ping_interval, self._keep_alive)
+            self.call_later(self.options.ping_interval, self._keep_alive)
 
     def _begin_look_ins(self) -> None:
         self.reader.begin_look_ins()
-        self.janitor.call_later(_LOOK_IN_EVERY, self._look_in)
+        self.call_later(_LOOK_IN_EVERY, self._look_in)
 
     def _look_in(self) -> None:
         if self.reader.go_on_looking_in():
             self.reader.look_in()
-            self.janitor.call_later(_LOOK_IN_EVERY, self._look_in)
+            self.call_later(_LOOK_IN_EVERY, self._look_in)
 
     def _keep_alive(self) -> None:
         if self.alive:
             delay = self._keep_alive_step()
             if delay is not None:
-                self.janitor.call_later(delay, self._keep_alive)
+                self.call_later(delay, self._keep_alive)
 
     def _keep_alive_step(self) -> Optional[float]:
         """Ping, or judge the last ping; return when to come again."""
         interval, timeout = self.options.ping_interval, self.options.ping_timeout
         assert interval is not None
         if self.reader.full:
+            self._pinged_at = None
             return interval  # nobody reads: silence proves nothing
         if self._pinged_at is not None:
             self.reader.look_in()
@@ -395,7 +430,7 @@ class Peer:
         if not self.stream.close(code, reason):
             return False
         self.reader.drop(Ending(code, reason))
-        self.janitor.call_later(self.options.close_timeout, self.cut)
+        self.call_later(self.options.close_timeout, self.cut)
         return True
 
     def fail(self, error: EZEZError, code: int, reason: str) -> None:
@@ -419,3 +454,7 @@ class Peer:
         self.cut()
         if self.reader.retire():
             self.stream.dispose()
+        with self.reader.lock:
+            timers, self._timers = self._timers, None
+        for timer in (timers or {}).values():
+            timer.cancel()  # else the janitor would keep all this alive until their time comes

@@ -147,10 +147,8 @@ def check_listened_name(event: Any) -> str:
 
 def check_close(code: Any, reason: Any) -> None:
     """Check what is to be put into a close frame (RFC 6455, sections 5.5 and 7.4)."""
-    if type(code) is not int:
-        raise TypeError(f"code must be an int, not {type(code).__name__}")
-    if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-        raise ValueError(f"code {code} cannot be sent; use 1000-1003, 1007-1014 or 3000-4999")
+    if type(code) is not int or not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+        raise ValueError(f"code {code!r} cannot be sent; use 1000-1003, 1007-1014 or 3000-4999")
     if not isinstance(reason, str):
         raise TypeError(f"reason must be a str, not {type(reason).__name__}")
     try:

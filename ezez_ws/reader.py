@@ -11,13 +11,12 @@ Whoever reads hands each reply to its waiters at once and puts every message, re
 owner takes messages out of it, so no user code runs on a stranger's thread, and callbacks run in the order of arrival.
 While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed.
 
-Who cannot have the role sleeps on an ``Event``, which is set when what it waits for is there, when the connection
+Who cannot have the role sleeps on a ``Waker``, which is set when what it waits for is there, when the connection
 ends, and when the role falls free. The owner goes first: a reader that finds the owner asleep hands the role to it at
 the end of its slice, because events handed from thread to thread cost more than those that the owner reads itself.
 """
 
 import threading
-import time
 from collections import deque
 from typing import Callable, Deque, Dict, List, NamedTuple, Optional, TypeVar, Union
 
@@ -26,8 +25,9 @@ from .errors import MalformedMessage
 from .replies import OnReply, Reply, ReplyTable, SentMessage
 from .transport.frames import BINARY, Message
 from .transport.stream import Ending, Stream
+from .waker import Waker
 
-__all__ = ["Arrived", "Reader"]
+__all__ = ["Arrived", "Mark", "Reader"]
 
 T = TypeVar("T")
 
@@ -39,14 +39,20 @@ _OVERHEAD = 64
 
 _LOOK_IN_READS = 16
 
+_RETIRED = -1  # no thread's identifier: nobody will read any more
+
+
+class Mark:
+    """A place in the inbox: what was there before it has been handled when it comes out."""
+
 
 class Arrived(NamedTuple):
     """A message in the inbox, as it came; with its ``on_reply`` where it answers a message that has one.
 
-    Or an error that another thread met, for ``on_error``.
+    Or an error that another thread met, for ``on_error``, or a mark.
     """
 
-    payload: Union[bytes, str, Exception]
+    payload: Union[bytes, str, Exception, Mark]
     on_reply: Optional[OnReply]
 
 
@@ -57,7 +63,8 @@ class Reader:
     """Reads one connection for all threads that want something of it.
 
     ``lock`` guards every field from ``table`` on. It may be taken while holding the outbox's lock, and nothing is
-    locked under it. The stream is read only while ``_reading`` is true, by the thread that made it so.
+    locked under it. The stream is read only by the thread whose identifier ``_reading`` is; that it is kept there, and
+    not in that thread's variables, lets a signal handler's exception come at any place without the role being lost.
 
     Args:
         stream: the WebSocket.
@@ -86,19 +93,19 @@ class Reader:
         self.table = ReplyTable()
         self.routes_replies = True
         self.expected_prefix: Optional[bytes] = None
-        self._prefix_seen_at: Optional[float] = None
+        self._prefix_seen = False
+        self._prefix_in_time: Optional[bool] = None
         self._inbox: Deque[Arrived] = deque()
         self._inbox_bytes = 0
         self._owner: Optional[int] = None
-        self._owner_asleep: Optional[threading.Event] = None
+        self._owner_asleep: Optional[Waker] = None
         self._busy = False
         self.wants_look_ins = False  # only the owner uses it
         self._looked_after = False
-        self._reading = False
-        self._sleepers: Dict[threading.Event, None] = {}
+        self._reading: Optional[int] = None
+        self._sleepers: Dict[Waker, None] = {}
         self.ending: Optional[Ending] = None
         self._dropping = False
-        self._retired = False
 
     # -- what the owner and the peer use ----------------------------------------------------------------------------
 
@@ -144,19 +151,16 @@ class Reader:
             self._looked_after = True
             self.wants_look_ins = False
 
-    def take_early(self) -> List[Arrived]:
-        """Look once more at what has arrived, without blocking, and take it; from then on waiters are served.
+    def put_mark(self, mark: Mark) -> None:
+        """Look once more at what has arrived, without blocking, and mark its end; from then on waiters are served.
 
         The owner's, when it has decided that a peer is who it says.
         """
         self.look_in()
         with self.lock:
-            arrived = list(self._inbox)
-            self._inbox.clear()
-            self._inbox_bytes = 0
+            self._put(Arrived(mark, None))
             self.routes_replies = True
             self.expected_prefix = None
-        return arrived
 
     def put_back(self, arrived: List[Arrived]) -> None:
         """Put messages before all others. The owner's."""
@@ -165,19 +169,21 @@ class Reader:
                 self._inbox.extendleft(reversed(arrived))
                 self._inbox_bytes += sum(map(_weight, arrived))
 
-    def early_seen_at(self) -> Optional[float]:
-        """Return when a message that starts with ``expected_prefix`` was read, in monotonic time."""
+    def expected_in_time(self) -> bool:
+        """Tell whether a message that starts with ``expected_prefix`` had arrived when this was first asked."""
+        self.look_in()
         with self.lock:
-            return self._prefix_seen_at
+            if self._prefix_in_time is None:
+                self._prefix_in_time = self._prefix_seen
+            return self._prefix_in_time
 
     def drop(self, ending: Ending) -> None:
         """Drop what has arrived and what will; whoever waits for a reply hears of ``ending`` at once."""
         with self.lock:
             self._dropping = True
-            self._inbox.clear()
-            self._inbox_bytes = 0
-            freed = self._settle_all(ending)
-        del freed
+            freed = self._inbox, self._settle_all(ending)
+            self._inbox, self._inbox_bytes = deque(), 0
+        del freed  # what user code hangs on it is finalized without the lock
 
     def end(self) -> None:
         """Tell everybody that the stream has ended. Idempotent; what is in the inbox is still handled."""
@@ -198,9 +204,10 @@ class Reader:
         """Do something that needs the role, but does not block or lock, as soon as nobody reads. The owner's."""
 
         def take() -> Optional[bool]:
-            if self._reading:
+            if self._reading is not None and self.ending is None:
                 return None
-            action()
+            if self._reading is None:
+                action()
             return True
 
         self.wait(take, Deadline(None))
@@ -212,18 +219,14 @@ class Reader:
         """
 
         def take() -> Optional[bool]:
-            if self._retired:
+            if self._reading == _RETIRED:
                 return False
-            if self._reading:
+            if self._reading is not None:
                 return None
-            self._retired = True
+            self._reading = _RETIRED
             return True
 
-        taken = self.wait(take, Deadline(None))
-        with self.lock:
-            if taken:
-                self._reading = True
-        return bool(taken)
+        return bool(self.wait(take, Deadline(None)))
 
     def report(self, error: Exception) -> None:
         """Put an error into the inbox, for ``on_error`` in its turn."""
@@ -239,8 +242,8 @@ class Reader:
 
     def _settle_all(self, ending: Ending) -> object:
         """Tell all waiters, and wake every sleeper; requires holding the lock. What is returned is freed without."""
-        for event in self._sleepers:
-            event.set()
+        for waker in self._sleepers:
+            waker.set()
         return self.table.take_all(ending)
 
     # -- the role ---------------------------------------------------------------------------------------------------
@@ -259,55 +262,50 @@ class Reader:
         allows a read without a limit, which only bytes, or the end of the connection, can wake.
         """
         me = threading.get_ident()
-        event: Optional[threading.Event] = None
-        holding = False
+        waker: Optional[Waker] = None
         try:
             while True:
                 with self.lock:
                     late = deadline.passed()
                     result = take()
                     if result is not None or late:
-                        self._leave(holding, event, sent)
                         return result
                     if me == self._owner:
                         self._busy = False
-                    holding = self._take_or_keep(holding, me)
-                    if not holding:
-                        event = self._sleep(event, me, sent)
-                if holding:
+                    reads = self._take_or_keep(me)
+                    if not reads:
+                        waker = self._sleep(waker, me, sent)
+                if reads:
                     self._read(None if patient and deadline.at is None else _slice(deadline))
-                elif event is not None:
-                    event.wait(deadline.remaining())
-                    event.clear()
-        except BaseException:
+                elif waker is not None:
+                    waker.wait(deadline.remaining())
+        finally:
             with self.lock:
-                self._leave(holding, event, sent)
-            raise
+                self._leave(me, waker, sent)
 
     def wait_for_room(self, has_room: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait until ``has_room`` holds, which is called without locks, reading meanwhile; false: the time is over."""
-        event = threading.Event()
+        waker = Waker()
         while not has_room():
             if deadline.passed():
                 return False
-            if self._take_role():
-                try:
-                    if self._stream.wait_for_room(_slice(deadline)):
-                        self._read(0)
-                finally:
-                    self._give_role()
-            else:
-                self._stream.outbox.call_for_room(event)
-                event.wait(_slice(deadline))
-                event.clear()
+            try:
+                reads = self._take_role()
+                if reads and self._stream.wait_for_room(_slice(deadline)):
+                    self._read(0)
+            finally:
+                self._give_role()
+            if not reads:
+                self._stream.outbox.call_for_room(waker)
+                waker.wait(_slice(deadline))
         return True
 
     def look_in(self) -> None:
         """Read what is there, without blocking, if nobody else reads; while the inbox is full notice a hang-up."""
         for _ in range(_LOOK_IN_READS):
-            if not self._take_role():
-                break
             try:
+                if not self._take_role():
+                    break
                 if not self._read(0):
                     return
             finally:
@@ -318,26 +316,27 @@ class Reader:
 
     def _take_role(self) -> bool:
         with self.lock:
-            if self._reading or not self._may_read():
+            if self._reading is not None or not self._may_read():
                 return False
-            self._reading = True
+            self._reading = threading.get_ident()
             return True
 
     def _give_role(self) -> None:
         with self.lock:
-            self._reading = False
-            self._pass_on()
+            if self._reading == threading.get_ident():
+                self._reading = None
+                self._pass_on()
 
-    def _take_or_keep(self, holding: bool, me: int) -> bool:
-        """Decide who reads next; requires holding the lock."""
-        if not holding:
-            if self._reading or not self._may_read():
-                return False
-            self._reading = True
+    def _take_or_keep(self, me: int) -> bool:
+        """Decide whether the calling thread reads next; requires holding the lock."""
+        if self._reading is None and self._may_read():
+            self._reading = me
             return True
+        if self._reading != me:
+            return False
         if self._may_read() and (self._owner_asleep is None or me == self._owner):
             return True
-        self._reading = False
+        self._reading = None
         self._pass_on()
         return False
 
@@ -345,32 +344,32 @@ class Reader:
         """Requires holding the lock."""
         return self.ending is None and self._inbox_bytes < self._limit
 
-    def _sleep(self, event: Optional[threading.Event], me: int, sent: Optional[SentMessage]) -> threading.Event:
+    def _sleep(self, waker: Optional[Waker], me: int, sent: Optional[SentMessage]) -> Waker:
         """Enlist the calling thread with those who are to be woken; requires holding the lock."""
-        if event is None:
-            event = threading.Event()
+        if waker is None:
+            waker = Waker()
             if sent is not None:
-                sent.wakers = [*(sent.wakers or ()), event]
-        self._sleepers[event] = None
+                sent.wakers = [*(sent.wakers or ()), waker]
+        self._sleepers[waker] = None
         if me == self._owner:
-            self._owner_asleep = event
-        return event
+            self._owner_asleep = waker
+        return waker
 
-    def _leave(self, holding: bool, event: Optional[threading.Event], sent: Optional[SentMessage]) -> None:
+    def _leave(self, me: int, waker: Optional[Waker], sent: Optional[SentMessage]) -> None:
         """Strike the calling thread off, and pass the role on; requires holding the lock."""
-        if event is not None:
-            self._sleepers.pop(event, None)
-            if self._owner_asleep is event:
+        if waker is not None:
+            self._sleepers.pop(waker, None)
+            if self._owner_asleep is waker:
                 self._owner_asleep = None
             if sent is not None and sent.wakers is not None:
-                sent.wakers = [other for other in sent.wakers if other is not event] or None
-        if holding:
-            self._reading = False
+                sent.wakers = [other for other in sent.wakers if other is not waker] or None
+        if self._reading == me:
+            self._reading = None
         self._pass_on()
 
     def _pass_on(self) -> None:
         """Wake one who may want the role, if it is free; requires holding the lock."""
-        if self._reading or not self._sleepers:
+        if self._reading is not None or not self._sleepers:
             return
         if self._owner_asleep is not None:
             self._owner_asleep.set()
@@ -412,7 +411,7 @@ class Reader:
         if self._dropping or (message.opcode != BINARY and not self._keep_text):
             return
         if self.expected_prefix is not None and payload[: len(self.expected_prefix)] == self.expected_prefix:
-            self._prefix_seen_at = self._prefix_seen_at or time.monotonic()
+            self._prefix_seen = True
         self._put(Arrived(payload, on_reply))
 
     def _put(self, arrived: Arrived) -> None:
@@ -447,7 +446,7 @@ class Reader:
 
 def _weight(arrived: Arrived) -> int:
     """What a message counts in the inbox."""
-    return _OVERHEAD if isinstance(arrived.payload, Exception) else _OVERHEAD + len(arrived.payload)
+    return _OVERHEAD + (len(arrived.payload) if isinstance(arrived.payload, (bytes, str)) else 0)
 
 
 def _slice(deadline: Deadline) -> float:

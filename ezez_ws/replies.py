@@ -14,6 +14,7 @@ from .deadline import Deadline
 from .errors import ConnectionClosed, ReplyTimeout
 from .protocol import Ids
 from .transport.stream import Ending
+from .waker import Waker
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -63,7 +64,7 @@ class SentMessage:
         self._reply_to = reply_to
         self.outcome: Outcome = None
         self.waiting = 0
-        self.wakers: Optional[List[threading.Event]] = None
+        self.wakers: Optional[List[Waker]] = None
 
     @property
     def event_id(self) -> Optional[int]:
@@ -134,8 +135,8 @@ class SentMessage:
         """Note what became of the message and wake its waiters. Requires holding the lock that guards it."""
         if self.outcome is None:
             self.outcome = outcome
-            for event in self.wakers or ():
-                event.set()
+            for waker in self.wakers or ():
+                waker.set()
 
 
 class _Reference(weakref.ref):  # type: ignore[type-arg]

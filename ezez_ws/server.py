@@ -56,8 +56,9 @@ class EZEZWebsocketServer:
     """Serves named events over WebSocket, a thread for each connection.
 
     Constructing checks the options and starts nothing. All options are keyword-only; durations are seconds, sizes are
-    bytes. ``docs/api`` in the README's table says what each means. Every method may be called from any thread, but
-    ``serve_forever``, which refuses a connection's own thread. ``_lock`` guards ``_run``.
+    bytes. ``docs/api.md`` says what each means. Every method may be called from any thread, but
+    ``serve_forever``, which refuses a connection's own thread. ``_lock`` guards ``_hosting``; ``_starting`` is held
+    while one starts, and may be held over it.
 
     Raises:
         TypeError, ValueError: an option is wrong; the text names it.
@@ -154,6 +155,7 @@ class EZEZWebsocketServer:
         )
         self._codec = peer.codec
         self._fork_guard = ForkGuard("server")
+        self._starting = threading.Lock()
         self._lock = threading.Lock()
         self._hosting: Optional[Hosting] = None
 
@@ -166,17 +168,15 @@ class EZEZWebsocketServer:
             OSError: the address cannot be bound; nothing is left behind then.
         """
         self._fork_guard.check()
-        while True:
+        with self._starting:  # two that start at once must not both bind
+            hosting = self._current()
+            if hosting is not None:
+                if not hosting.closing:
+                    return
+                hosting.closed.wait()
+            hosting = Hosting(self._options)
             with self._lock:
-                hosting = self._hosting
-                if hosting is None:
-                    # binding does not block, and two that start at once must not both bind
-                    self._hosting = Hosting(self._options)
-                    break
-            if not hosting.closing:
-                return
-            hosting.closed.wait()
-            self._forget(hosting)
+                self._hosting = hosting
         close_at_exit(self)
 
     def serve_forever(self) -> None:
@@ -207,19 +207,23 @@ class EZEZWebsocketServer:
         those still inside user code, which are logged by name and end when that code returns. ``start()`` works again.
         """
         self._fork_guard.check()
-        self.close_within(self._options.session.peer.close_timeout)
+        hosting = self._current()
+        if hosting is not None:
+            hosting.close(self._options.session.peer.close_timeout)
+            self._forget(hosting)
 
     def close_within(self, seconds: float) -> None:
-        """Close, with another limit than ``close_timeout``."""
-        hosting = self._current()
-        if hosting is not None and not self._fork_guard.foreign():
-            hosting.close(seconds)
+        """Close, within ``seconds`` all in all."""
+        # in a forked child the lock may be held by nobody for ever
+        hosting = None if self._fork_guard.foreign() else self._current()
+        if hosting is not None:
+            hosting.close(seconds * 0.75, seconds * 0.25)
             self._forget(hosting)
 
     def say_goodbye(self) -> None:
         """Send 1001 to every client, and do not wait for anything."""
-        hosting = self._current()
-        if hosting is not None and not self._fork_guard.foreign():
+        hosting = None if self._fork_guard.foreign() else self._current()
+        if hosting is not None:
             hosting.say_goodbye()
 
     def __enter__(self) -> "EZEZWebsocketServer":
@@ -261,7 +265,8 @@ class EZEZWebsocketServer:
     def clients(self) -> List[EZEZServerClient]:
         """Who is connected, the unauthenticated included; a copy."""
         hosting = self._current()
-        return [] if hosting is None else [session.client for session in hosting.sessions()]
+        sessions = [] if hosting is None else hosting.sessions()
+        return [session.client for session in sessions if session.stream.ending is None]
 
     def broadcast(self, event: str, args: Any = (), where: Optional[Callable[[EZEZServerClient], Any]] = None) -> int:
         """Send an event to every authenticated client, and return to how many. It never waits for a slow one.

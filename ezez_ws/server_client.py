@@ -25,9 +25,10 @@ from .protocol import (
     check_close,
     parse_from_client,
 )
-from .reader import Arrived
+from .reader import Arrived, Mark
 from .replies import OnReply, SentMessage
 from .transport.handshake import HandshakeRequest
+from .transport.outbox import Put
 from .transport.stream import Ending, Stream
 
 __all__ = ["EZEZServerClient", "ServerCallbacks", "Session", "SessionOptions"]
@@ -239,8 +240,16 @@ class Session(Peer):
         self._authenticated = False
         self._queue: List[Arrived] = []
         self._queue_bytes = 0
+        self._mark: Optional[Mark] = None
         self.reader.expected_prefix = AUTH_PREFIX
         self.reader.routes_replies = options.messages_before_auth == "accept"
+
+    def run(self) -> None:
+        """Serve the connection until it has ended."""
+        if self._options.messages_before_auth != "ignore":
+            # user code may keep this thread busy: somebody else must see what has come by then
+            self.call_later(self._options.auth_timeout, self._look_for_auth)
+        super().run()
 
     @property
     def authenticated(self) -> bool:
@@ -260,6 +269,9 @@ class Session(Peer):
 
     def handle(self, arrived: Arrived) -> None:
         """Deal with a message: authentication, or an event."""
+        if isinstance(arrived.payload, Mark):
+            self._mark = None
+            return
         if not self._attempted and self._is_too_late():
             self._attempted = True
             self._reject("Auth timeout")
@@ -304,17 +316,19 @@ class Session(Peer):
         return _NEVER if self._attempted else self._auth_deadline
 
     def read_deadline_passed(self) -> None:
-        """No authentication message has come in time."""
+        """No authentication message has come in time, unless the last look finds one."""
+        if not self._is_too_late():
+            return
         self.begin_user_code()
         self._attempted = True
         self._reject("Auth timeout")
 
     def _is_too_late(self) -> bool:
-        if not self._auth_deadline.passed():
-            return False
-        seen_at = self.reader.early_seen_at()
-        assert self._auth_deadline.at is not None
-        return seen_at is None or seen_at > self._auth_deadline.at
+        return self._auth_deadline.passed() and not self.reader.expected_in_time()
+
+    def _look_for_auth(self) -> None:
+        """See at the deadline whether the authentication message is there. The janitor's."""
+        self.reader.expected_in_time()
 
     def _authenticate(self, request: AuthRequest) -> None:
         if self._attempted:
@@ -346,25 +360,33 @@ class Session(Peer):
         return None if answer else "Invalid auth key"
 
     def _accept(self) -> None:
-        for arrived in self.reader.take_early():
-            if isinstance(arrived.payload, Exception):
-                self.report_error(arrived.payload)
-                continue
-            message = self._parse(arrived)
-            if isinstance(message, Event):
-                self._handle_early(arrived, message)
-            if not self.alive:
-                return
+        if not self._handle_arrived_meanwhile():
+            return
         limit = self.options.max_payload
         if limit != self._options.first_max_payload:
             self.reader.between_reads(lambda: self.stream.limit_payload(limit))
-        self._outbox.send(self._codec.encode([AUTH_OK]))
-        with self.reader.lock:
-            self._authenticated = True
+        answer = self._codec.encode([AUTH_OK])
+        with self._outbox.lock:
+            # whoever sees that the client is authenticated, and sends, comes behind this answer
+            with self.reader.lock:
+                self._authenticated = True
+            outcome = self._outbox.put(answer)
+        if outcome is Put.WAITING:
+            self._outbox.watch()
         self.reader.put_back(self._queue)
         self._queue = []
-        self.reader.begin_user_code()
+        self.begin_user_code()
         self.call(self._callbacks.on_auth_ok, self.client)
+
+    def _handle_arrived_meanwhile(self) -> bool:
+        """Deal with what has arrived while we made up our mind; false where the connection has ended."""
+        self._mark = Mark()
+        self.reader.put_mark(self._mark)
+        while self._mark is not None and self.alive:
+            arrived = self.reader.next(_NEVER)
+            if isinstance(arrived, Arrived):
+                self._handle_next(arrived)
+        return self.alive
 
     def _reject(self, reason: str) -> None:
         self._outbox.send(self._codec.encode([AUTH_REJECTED, reason]))

@@ -5,7 +5,7 @@ asks; a server's answer like that fails the connection. Our own compressor never
 """
 
 import zlib
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 from .frames import Violation
 from .head import list_items
@@ -17,8 +17,8 @@ _FLAGS = ("server_no_context_takeover", "client_no_context_takeover")
 _WINDOWS = ("server_max_window_bits", "client_max_window_bits")
 _BITS = {str(bits): bits for bits in range(8, 16)}
 _TAIL = b"\x00\x00\xff\xff"  # what section 7.2.1 has removed
-_SMALLEST = 64  # bytes under which compressing costs more than it saves
-_STEP = 1 << 18
+_SMALLEST = 16  # bytes under which compressing costs more than it saves
+_STEP = 1 << 16
 
 
 class Deflate(NamedTuple):
@@ -36,7 +36,8 @@ def choose_offer(offers: Sequence[str]) -> Optional[Tuple[str, Deflate]]:
         parameters = _parse(item)
         if parameters is None or (parameters.get(_WINDOWS[0], "8") not in _BITS):
             continue
-        if (parameters.get(_WINDOWS[1]) or "8") not in _BITS:
+        client = parameters.get(_WINDOWS[1])
+        if client is not None and client not in _BITS:
             continue
         answer = [_NAME, *(flag for flag in _FLAGS if flag in parameters)]
         if _WINDOWS[0] in parameters:
@@ -111,38 +112,33 @@ class Inflater:
         self._afresh = afresh
         self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
 
-    def inflate(self, piece: bytes, final: bool, limit: int) -> bytes:
-        """Return what a piece of a message inflates to.
+    def inflate_into(self, message: bytearray, piece: bytes, final: bool, limit: int) -> None:
+        """Append what a piece of a message inflates to.
 
         Args:
+            message: what the pieces before have inflated to.
             piece: the compressed bytes.
             final: whether they end the message.
-            limit: the bytes that the message may still have.
+            limit: the bytes that the message may have.
 
         Raises:
             Violation: 1009 over the limit, as soon as it is passed; 1002 where it is no deflate data.
         """
-        pieces = self._inflate(piece, limit)
+        self._inflate_into(message, piece, limit)
         if final:
-            pieces += self._inflate(_TAIL, limit - sum(map(len, pieces)))
+            self._inflate_into(message, _TAIL, limit)
             if self._afresh:
                 self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _inflate(self, rest: bytes, limit: int) -> List[bytes]:
-        pieces = []
+    def _inflate_into(self, message: bytearray, rest: bytes, limit: int) -> None:
         while rest:
             try:
-                out = self._decompressor.decompress(rest, min(limit + 1, _STEP))
+                message += self._decompressor.decompress(rest, min(limit - len(message) + 1, _STEP))
             except zlib.error as error:
                 raise Violation(1002, f"a compressed message is broken: {error}") from None
-            limit -= len(out)
-            if limit < 0:
-                raise Violation(1009, "a compressed message is too large")
-            if out:
-                pieces.append(out)
+            if len(message) > limit:
+                raise Violation(1009, f"a message over {limit} bytes")
             rest = self._decompressor.unconsumed_tail
             if self._decompressor.eof:  # a block that says it is the last; another stream may follow
                 rest = self._decompressor.unused_data
                 self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-        return pieces

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DialCancelled", "DialRefused", "Dialed", "Dialer"]
 
+# the second is for servers that want each message compressed afresh, and ask only those who say that they can
+_DEFLATE_OFFERS = (
+    "permessage-deflate; client_max_window_bits, permessage-deflate; client_no_context_takeover; client_max_window_bits"
+)
+
 _SLICE = 0.1  # seconds after which a step looks whether it is still wanted
 _READ = 4096
 
@@ -83,7 +88,7 @@ class Dialer:
         try:
             if self._target.secure:
                 wire = self._secure(wire, deadline)
-            offer = "permessage-deflate; client_max_window_bits" if self._compress else ""
+            offer = _DEFLATE_OFFERS if self._compress else ""
             handshake = ClientHandshake(self._target, self._headers, self._subprotocols, offer)
             self._write(wire, handshake.request(), deadline)
             self._read_response(wire, handshake, deadline)
@@ -129,7 +134,11 @@ class Dialer:
             remaining = deadline.remaining()
             # an address that does not answer must leave time for the others
             share = Deadline(None if remaining is None else remaining / (len(addresses) - index))
-            sock = socket.socket(family, kind, protocol)
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as failure:  # a family that this machine has not, such as IPv6
+                error = failure
+                continue
             try:
                 self._connect_to(sock, address, share)
                 return sock
@@ -222,7 +231,7 @@ class _Lookup:
         try:
             self.resolve(socket.AI_NUMERICHOST)
             return True
-        except OSError:
+        except (OSError, UnicodeError):
             return False
 
     def resolve(self, flags: int = 0) -> List[Any]:

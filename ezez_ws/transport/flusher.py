@@ -67,17 +67,23 @@ class Flusher:
         if not self._minds_forks and hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_renew_after_fork)
             self._minds_forks = True
-        wake, self._wake = socket.socketpair()
-        wake.setblocking(False)
-        self._wake.setblocking(False)
-        thread = threading.Thread(target=self._run, args=(wake, self._wake), name="ezez-flusher", daemon=True)
+        wake, other_end = socket.socketpair()
+        selector: Optional[selectors.BaseSelector] = None
         try:
+            wake.setblocking(False)
+            other_end.setblocking(False)
+            selector = selectors.DefaultSelector()
+            thread = threading.Thread(
+                target=self._run, args=(selector, wake, other_end), name="ezez-flusher", daemon=True
+            )
             thread.start()
         except BaseException:
             wake.close()
-            self._wake.close()
+            other_end.close()
+            if selector is not None:
+                selector.close()
             raise
-        self._thread = thread
+        self._wake, self._thread = other_end, thread
 
     def _poke(self) -> None:
         if self._wake is not None:
@@ -86,16 +92,23 @@ class Flusher:
             except BlockingIOError:
                 pass  # it is full of wake-ups that nobody has read yet
 
-    def _run(self, wake: socket.socket, other_end: socket.socket) -> None:
-        with selectors.DefaultSelector() as selector, wake, other_end:
+    def _run(self, selector: selectors.BaseSelector, wake: socket.socket, other_end: socket.socket) -> None:
+        with selector, wake, other_end:
             selector.register(wake, selectors.EVENT_READ)
             while self._update(selector):
                 for key, _ in selector.select():
                     outbox = key.data
                     if outbox is None:
                         wake.recv(4096)
-                    elif outbox.flush():
+                    elif self._flush(outbox):
                         selector.unregister(key.fd)
+
+    def _flush(self, outbox: "Outbox") -> bool:
+        try:
+            return outbox.flush()
+        except Exception:  # its connection has been cut for that; the others must go on
+            _logger.exception("an error while writing")
+            return True
 
     def _update(self, selector: selectors.BaseSelector) -> bool:
         """Let in who joins and out who leaves; false, and no thread any more, where nobody is left."""

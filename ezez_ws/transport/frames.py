@@ -271,8 +271,11 @@ class FrameDecoder:
         final = self._fin and self._received == self._size
         if self._compressed:
             assert self._inflater is not None
-            piece = self._inflater.inflate(piece, final, self.max_payload - len(self._message))
-        self._message += piece
+            start = len(self._message)
+            self._inflater.inflate_into(self._message, piece, final, self.max_payload)
+            piece = bytes(self._message[start:]) if self._message_opcode == TEXT else b""
+        else:
+            self._message += piece
         if self._message_opcode == TEXT:
             try:
                 self._utf8.decode(piece, final)

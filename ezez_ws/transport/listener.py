@@ -5,6 +5,7 @@ handler class of ours; its own handshake and frames are not used. Importing it w
 root logger, so it is imported when first needed, and the root logger is put back.
 """
 
+import contextlib
 import errno
 import logging
 import selectors
@@ -47,13 +48,11 @@ class Listener:
         self._threads: List[threading.Thread] = []
         self._started = 0
         self._closing = False
-        self._wake, self._wake_reader = socket.socketpair()
-        try:
+        with contextlib.ExitStack() as opened:
+            self._wake, self._wake_reader = map(opened.enter_context, socket.socketpair())
+            self._selector = opened.enter_context(selectors.DefaultSelector())
             self.server = _get_server_class()(host, port, reuse_port, self)
-        except BaseException:
-            self._wake.close()
-            self._wake_reader.close()
-            raise
+            opened.pop_all()
         self._accepting = threading.Thread(target=self._accept, name=f"ezez-accept-{self.server.port}", daemon=True)
 
     def start(self) -> None:
@@ -101,15 +100,15 @@ class Listener:
 
     def _accept(self) -> None:
         try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self.server.socket, selectors.EVENT_READ)
-                selector.register(self._wake_reader, selectors.EVENT_READ)
-                while not any(key.fileobj is self._wake_reader for key, _ in selector.select()):
-                    self.server._handle_request_noblock()
+            self._selector.register(self.server.socket, selectors.EVENT_READ)
+            self._selector.register(self._wake_reader, selectors.EVENT_READ)
+            while not any(key.fileobj is self._wake_reader for key, _ in self._selector.select()):
+                self.server._handle_request_noblock()
         finally:
             self._release()
 
     def _release(self) -> None:
+        self._selector.close()
         self.server.server_close()
         self._wake.close()
         self._wake_reader.close()

@@ -7,8 +7,9 @@ room, and who is cut, is decided above.
 import enum
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Deque, List, Optional
+from typing import TYPE_CHECKING, Deque, List, Optional, Union
 
+from ..waker import Waker
 from .flusher import flusher
 from .frames import BINARY, CLOSE, PING, PONG, RSV1, Masks, encode_close, encode_frame
 from .wire import Wire, WireError
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["Outbox", "Put"]
 
 _BATCH = 65536  # small frames that wait are written together up to this many bytes
+_SMALL = 4096
 _FLUSH_AT_ONCE = 1 << 20  # the flusher turns to the next peer after this many bytes
+
+
+Buffer = Union[bytes, bytearray, memoryview]
 
 
 class Put(enum.Enum):
@@ -54,7 +59,7 @@ class Outbox:
         self._masks = Masks() if masked else None
         self._limit = limit
         self._deflater = deflater
-        self._waiting: Deque[memoryview] = deque()
+        self._waiting: Deque[Buffer] = deque()  # a bytearray at its end still grows
         self._waiting_bytes = 0
         self._torn = False  # the first that waits is the rest of a frame: nothing may come before it
         self._pong: Optional[bytes] = None
@@ -63,7 +68,7 @@ class Outbox:
         self._broken = False
         self._disposed = False  # the wire is closed
         self.retired = False  # the flusher's: guarded by its lock
-        self._room_events: List[threading.Event] = []
+        self._room_wakers: List[Waker] = []
 
     @property
     def open(self) -> bool:
@@ -78,7 +83,11 @@ class Outbox:
         """Send a message. Requires holding the lock."""
         if self._closing or self._broken:
             return Put.REFUSED
-        compressed = None if self._deflater is None else self._deflater.compress(payload)
+        try:
+            compressed = None if self._deflater is None else self._deflater.compress(payload)
+        except BaseException:
+            self._abandon()  # what was compressed, the peer will miss
+            raise
         if compressed is not None:
             return self._put_frame(self._frame(opcode, compressed, RSV1))
         return self._put_frame(self._frame(opcode, payload))
@@ -158,7 +167,7 @@ class Outbox:
         """Let the flusher go on. Requires not holding the lock."""
         try:
             flusher.watch(self)
-        except RuntimeError:  # no thread can be started: what waits would wait for ever
+        except (RuntimeError, OSError):  # no thread or no descriptor can be had: what waits would wait for ever
             self.cut()
 
     def dispose(self) -> None:
@@ -169,13 +178,14 @@ class Outbox:
             self._disposed = True
             self._wire.close()
 
-    def call_for_room(self, event: threading.Event) -> None:
-        """Set ``event`` when there may be room, or nothing is taken any more."""
+    def call_for_room(self, waker: Waker) -> None:
+        """Set ``waker`` when there may be room, or nothing is taken any more."""
         with self.lock:
             if self._waiting and self.open:
-                self._room_events.append(event)
+                if waker not in self._room_wakers:
+                    self._room_wakers.append(waker)
                 return
-        event.set()
+        waker.set()
 
     def fileno(self) -> int:
         """Return the descriptor that the flusher polls."""
@@ -183,40 +193,55 @@ class Outbox:
 
     def _wake_for_room(self) -> None:
         with self.lock:
-            events, self._room_events = self._room_events, []
-        for event in events:
-            event.set()
+            wakers, self._room_wakers = self._room_wakers, []
+        for waker in wakers:
+            waker.set()
 
     def _frame(self, opcode: int, payload: bytes, rsv: int = 0) -> bytes:
         return encode_frame(opcode, payload, None if self._masks is None else self._masks.next(), rsv=rsv)
 
     def _put_frame(self, frame: bytes) -> Put:
         """Write a frame, or what goes of it. Requires holding the lock."""
-        written = 0
-        if not self._waiting and self._pong is None and self._ping is None:
-            written = self._write(frame)
-            if written == len(frame):
-                return Put.WAITING if self._wire.unflushed else Put.WRITTEN
-            if self._broken:
-                return Put.REFUSED
-            self._torn = written > 0
-        self._waiting.append(memoryview(frame)[written:])
-        self._waiting_bytes += len(frame) - written
-        return Put.WAITING
+        try:
+            written = 0
+            if not self._waiting and self._pong is None and self._ping is None:
+                written = self._write(frame)
+                if written == len(frame):
+                    return Put.WAITING if self._wire.unflushed else Put.WRITTEN
+                if self._broken:
+                    return Put.REFUSED
+                self._torn = written > 0
+            self._append(frame, written)
+            return Put.WAITING
+        except BaseException:
+            self._abandon()
+            raise
 
-    def _write(self, data: "bytes | memoryview") -> int:
+    def _append(self, frame: bytes, written: int) -> None:
+        """Keep what is left of a frame. Small ones share a buffer: each for itself would cost more than its bytes."""
+        size = len(frame) - written
+        last = self._waiting[-1] if self._waiting else None
+        if isinstance(last, bytearray) and len(last) + size <= _BATCH:
+            last += memoryview(frame)[written:]
+        elif size < _SMALL and not self._torn:
+            self._waiting.append(bytearray(memoryview(frame)[written:]))
+        else:
+            self._waiting.append(memoryview(frame)[written:])
+        self._waiting_bytes += size
+
+    def _write(self, data: Buffer) -> int:
         """Hand bytes to the kernel. Requires holding the lock."""
         try:
             return self._wire.write_now(data)
         except WireError:
-            self._break()
+            self._abandon()  # who reads finds what has still arrived, and then the end
             return 0
-        except BaseException:
-            # a signal handler's exception: nobody knows how much has left
-            self._break()
-            if not self._disposed:
-                self._wire.cut()
-            raise
+
+    def _abandon(self) -> None:
+        """End the connection: nothing more can leave, or nobody knows how much has. Requires holding the lock."""
+        self._break()
+        if not self._disposed:
+            self._wire.cut()
 
     def _break(self) -> None:
         self._broken = True
@@ -230,23 +255,27 @@ class Outbox:
 
     def _flush(self) -> bool:
         """Requires holding the lock."""
-        budget = _FLUSH_AT_ONCE
-        while budget > 0 and not self._broken:
-            if not self._torn and not self._flush_control():
-                return False
-            if not self._waiting:
-                if self._wire.unflushed:
-                    self._write(b"")
-                return self._broken or not self._wire.unflushed
-            batch = self._next_batch()
-            written = self._write(batch)
-            budget -= written
-            if not self._broken and written < len(batch):
-                self._keep(memoryview(batch)[written:])
-                self._torn = self._torn or written > 0
-                return False
-            self._torn = False
-        return self._broken
+        try:
+            budget = _FLUSH_AT_ONCE
+            while budget > 0 and not self._broken:
+                if not self._torn and not self._flush_control():
+                    return False
+                if not self._waiting:
+                    if self._wire.unflushed:
+                        self._write(b"")
+                    return self._broken or not self._wire.unflushed
+                batch = self._next_batch()
+                written = self._write(batch)
+                budget -= written
+                if not self._broken and written < len(batch):
+                    self._keep(memoryview(batch)[written:])
+                    self._torn = self._torn or written > 0
+                    return False
+                self._torn = False
+            return self._broken
+        except BaseException:
+            self._abandon()
+            raise
 
     def _flush_control(self) -> bool:
         """Write the control frames between two others; false where they did not go. Requires holding the lock."""
@@ -262,7 +291,7 @@ class Outbox:
             self._torn = True
         return not self._torn
 
-    def _next_batch(self) -> "bytes | memoryview":
+    def _next_batch(self) -> Buffer:
         """Take the rest of a torn frame, or as many frames as are well written together."""
         parts = [self._take_first()]
         size = len(parts[0])
@@ -271,7 +300,7 @@ class Outbox:
             size += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _take_first(self) -> memoryview:
+    def _take_first(self) -> Buffer:
         first = self._waiting.popleft()
         self._waiting_bytes -= len(first)
         return first

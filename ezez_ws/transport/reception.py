@@ -78,12 +78,15 @@ class Reception:
             headers, deflate = self._choose_extensions(handshake)
             if _write_all(wire, handshake.accept(headers), deadline):
                 return Admission(handshake.request, handshake.trailing, deflate)
+            refused = None
         except Refusal as refusal:
-            self._refuse(refusal, wire, address, deadline)
+            refused = refusal
         except BaseException:
             self._free_place()
             raise
-        self._free_place()
+        self._free_place()  # first: a refused peer may take its time to go
+        if refused is not None:
+            self._refuse(refused, wire, address, deadline)
         return None
 
     def _choose_extensions(self, handshake: ServerHandshake) -> "Tuple[List[Tuple[str, str]], Optional[Deflate]]":

@@ -1,6 +1,7 @@
 """A WebSocket over a wire, in either role (RFC 6455): reads messages, writes them, answers pings, closes.
 
-How a connection ends. ``ending`` is set once, by whoever is first:
+What ends a connection is heard by the ``receive`` after the one that handed out the messages before it, so that whoever
+handles one thing after the other can still answer them. ``ending`` is set once, by whoever is first:
 
     the peer's close frame        its code and reason; we echo it behind what waits to be sent
     our own ``fail``              the code and reason that we send
@@ -16,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple, Union
 
 from ..deadline import Deadline
-from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, Message, Violation, parse_close
+from .frames import BINARY, CLOSE, PING, PONG, TEXT, ClosePayload, FrameDecoder, Message, Violation, parse_close
 from .outbox import Outbox, Put
 from .wire import Wire
 
@@ -68,8 +69,10 @@ class Stream:
         self._decoder = FrameDecoder(not client_side, max_payload, inflater)
         self._read_size = _SMALLEST_READ
         self._early = early
+        self._last_word: Union[ClosePayload, Violation, None] = None
         self._at_end = False
         self._ending: Optional[Ending] = None
+        self._goodbye: Optional[Ending] = None  # what our own close frame has said
         self._failure: Optional[Violation] = None
 
     @property
@@ -110,12 +113,17 @@ class Stream:
             Text and binary messages, perhaps none; ``None`` where the time passed. Pings are answered on the way.
             After the last bytes ``ending`` is set.
         """
-        if not self._early and timeout is not None and not self._wire.poll(True, False, timeout)[0]:
+        if timeout is not None and not self._ready() and not self._wire.poll(True, False, timeout)[0]:
             return None
         try:
+            if self._last_word is not None:
+                self._hear_last_word(self._last_word)
+                return []
             data = self._read(timeout)
             if data is None:
                 return None
+            with self.outbox.lock:
+                self._last_received = time.monotonic()
             return self._decode(data)
         except BaseException:
             # a signal handler's exception in the middle: nobody knows what is lost
@@ -127,7 +135,7 @@ class Stream:
         readable, writable = self._wire.poll(True, True, timeout)
         if writable:
             self.outbox.flush()
-        return readable
+        return readable or self._last_word is not None
 
     def send(self, data: Union[bytes, str]) -> bool:
         """Send one raw message, text or binary, without waiting; false where the connection is closing or gone."""
@@ -137,6 +145,8 @@ class Stream:
 
     def close(self, code: int, reason: str) -> bool:
         """Begin the close handshake; false where it has begun or the connection is gone."""
+        with self.outbox.lock:
+            self._goodbye = self._goodbye or Ending(code, reason)
         return self.outbox.close(code, reason)
 
     def fail(self, code: int, reason: str) -> bool:
@@ -168,6 +178,9 @@ class Stream:
         """Give the socket back. Idempotent."""
         self.outbox.dispose()
 
+    def _ready(self) -> bool:
+        return bool(self._early) or self._last_word is not None
+
     def _read(self, timeout: Optional[float]) -> Optional[bytes]:
         if self._early:
             early, self._early = self._early, b""
@@ -191,12 +204,28 @@ class Stream:
             if message.opcode >= CLOSE:
                 messages = self._answer_control(messages)
                 break
-        if self._decoder.failure is not None:
-            self._fail_for(self._decoder.failure)
-        with self.outbox.lock:
-            self._last_received = time.monotonic()
-            self.over = self._ending is not None
+        self._last_word = self._last_word or self._decoder.failure
+        if self._last_word is not None and not messages:
+            self._hear_last_word(self._last_word)
+        self.over = self.ending is not None
         return messages
+
+    def _hear_last_word(self, word: "Union[ClosePayload, Violation]") -> None:
+        """Answer the peer's close frame, or its violation, when what came before it has been handed out."""
+        if isinstance(word, Violation):
+            with self.outbox.lock:
+                if self._failure is None and self._ending is None:
+                    self._failure = word
+            self.fail(word.code, word.reason)
+        else:
+            with self.outbox.lock:
+                goodbye = self._goodbye
+            if goodbye is not None and goodbye.code == word.code and not word.reason:
+                self._end(*goodbye)  # the peer has said it back, and a reason is not said back
+            else:
+                self._end(*word)
+            self.outbox.close(word.code, "")
+        self.over = True
 
     def _answer_control(self, messages: List[Message]) -> List[Message]:
         kept = []
@@ -205,21 +234,13 @@ class Stream:
                 kept.append(message)
             elif message.opcode == CLOSE:
                 assert isinstance(message.payload, bytes)
-                code, reason = parse_close(message.payload)
-                self._end(code, reason)
-                self.outbox.close(code, "")
+                self._last_word = parse_close(message.payload)
             elif message.opcode == PING:
                 assert isinstance(message.payload, bytes)
                 self.outbox.pong(message.payload)
             else:
                 assert message.opcode == PONG
         return kept
-
-    def _fail_for(self, violation: Violation) -> None:
-        with self.outbox.lock:
-            if self._failure is None and self._ending is None:
-                self._failure = violation
-        self.fail(violation.code, violation.reason)
 
     def _end(self, code: int, reason: str) -> bool:
         with self.outbox.lock:

@@ -58,7 +58,7 @@ class TLSWire(Wire):
         """Shake hands; ``pause`` says how long to wait at most for a step, and raises when it is too late.
 
         Raises:
-            ssl.SSLError: there will be no TLS with this peer; ``ssl.SSLCertVerificationError`` where we do not trust it.
+            ssl.SSLError: there will be no TLS with this peer; an ``SSLCertVerificationError`` where we do not trust it.
             OSError: the peer is gone.
         """
         while not self._handshake_step():
@@ -83,6 +83,7 @@ class TLSWire(Wire):
                 self._flush()
             except WireError as error:
                 raise ConnectionResetError(str(error)) from error
+            self._may_have_more = True  # the peer's first bytes may have come with its last of the handshake
             return done and not self._unsent
 
     def read(self, size: int) -> bytes:
@@ -94,17 +95,17 @@ class TLSWire(Wire):
         return self._wire.read(size)
 
     def read_now(self, size: int) -> Optional[bytes]:
-        while not self._has_ended():
-            data = self._decrypt(size)
-            if data is not None:
-                return data
+        if self._has_ended():
+            return self._wire.read_now(size)
+        data = self._decrypt(size)
+        if data is None:  # once only: a peer that sends records without data must not keep us here
             received = self._wire.read_now(_READ)
-            if received is None:
-                return None
-            self._feed(received)
-        return self._wire.read_now(size)
+            if received is not None:
+                self._feed(received)
+                data = self._decrypt(size)
+        return data
 
-    def write_now(self, data: "bytes | memoryview") -> int:
+    def write_now(self, data: "bytes | bytearray | memoryview") -> int:
         rest = memoryview(data)
         with self._lock:
             while rest and self._flush():

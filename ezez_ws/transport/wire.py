@@ -10,6 +10,9 @@ _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _NOSIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
+_LONGEST = 1e6  # seconds; poll() takes milliseconds as a C int
+
+
 class WireError(Exception):
     """Nothing can be written any more: the peer is gone, or we have cut the connection."""
 
@@ -37,7 +40,7 @@ class Wire:
         """Return what has arrived, ``None`` for nothing yet, ``b""`` where there will be none any more."""
         raise NotImplementedError
 
-    def write_now(self, data: "bytes | memoryview") -> int:
+    def write_now(self, data: "bytes | bytearray | memoryview") -> int:
         """Hand over as much as goes without blocking and return how much; ``WireError`` where nothing ever will."""
         raise NotImplementedError
 
@@ -97,7 +100,7 @@ class SocketWire(Wire):
         except OSError:
             return b""
 
-    def write_now(self, data: "bytes | memoryview") -> int:
+    def write_now(self, data: "bytes | bytearray | memoryview") -> int:
         try:
             return self._sock.send(data, _DONTWAIT | _NOSIGNAL)
         except BlockingIOError:
@@ -110,6 +113,8 @@ class SocketWire(Wire):
         if not hasattr(select, "poll"):
             reads, writes, broken_ones = select.select([fd] if read else [], [fd] if write else [], [fd], timeout)
             return bool(reads or broken_ones), bool(writes or broken_ones)
+        if timeout is not None:
+            timeout = min(timeout, _LONGEST)
         poller = select.poll()
         poller.register(fd, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
         ready = poller.poll(None if timeout is None else timeout * 1000)

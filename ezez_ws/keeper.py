@@ -1,0 +1,302 @@
+"""What a client owns from one start to its end: the thread that connects, serves the connection, and connects again.
+
+The way of a run, on its thread: ``Dialer`` → ``Link.run`` → a pause → ``Dialer`` … until it is stopped, or does not try
+again: after auth-rejected, and without ``auto_reconnect`` after a failure or a loss. It is ``over`` as soon as that is
+clear, so that a new run can begin while its last callbacks are still running.
+"""
+
+import random
+import threading
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
+
+from .bulletin import Bulletin
+from .deadline import Deadline
+from .errors import AuthRejected, ConnectionClosed, ConnectionFailed, SendTimeout
+from .janitor import Janitor
+from .link import ClientCallbacks, Link, LinkEvents, report_error
+from .listeners import Listeners
+from .outgoing import OutgoingQueue, QueuedMessage
+from .peer import PeerOptions
+from .protocol import CloseCode
+from .transport.dialer import DialCancelled, Dialer, DialRefused
+from .transport.handshake import Target
+from .transport.stream import Ending, Stream
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Keeper", "KeeperOptions"]
+
+
+class KeeperOptions(NamedTuple):
+    """What a client was constructed with, checked."""
+
+    url: str
+    target: Target
+    auth: Optional[str]
+    subprotocols: Sequence[str]
+    headers: Sequence[Tuple[str, str]]
+    ssl: "Optional[ssl.SSLContext]"
+    compress: bool
+    auto_reconnect: bool
+    reconnect_delay: float
+    reconnect_delay_max: float
+    connect_timeout: float
+    unknown_messages: str
+    unknown_data: str
+    peer: PeerOptions
+    callbacks: ClientCallbacks
+    listeners: Listeners
+
+
+class Backoff:
+    """How long to wait before the next attempt: exponential, with jitter so that clients do not come all at once."""
+
+    def __init__(self, first: float, largest: float) -> None:
+        self._first = first
+        self._largest = largest
+        self._next = first
+
+    def reset(self) -> None:
+        """Begin anew, after a success."""
+        self._next = self._first
+
+    def next(self) -> float:
+        """Return the seconds to wait now."""
+        delay = min(self._next, self._largest)
+        self._next = min(delay * 2, self._largest)
+        return delay * random.uniform(0.5, 1.0)
+
+
+class Keeper:
+    """One run of a client.
+
+    ``bulletin.lock``, which is the client's, guards every field from ``ready`` on, and the queue; under it nothing is
+    locked and no user code runs. ``run`` and the methods that a link calls belong to the thread; every other method
+    may be called from any thread, and says whether it requires holding the lock.
+    """
+
+    def __init__(self, options: KeeperOptions, bulletin: Bulletin, queue: OutgoingQueue, number: int) -> None:
+        self._options = options
+        self._bulletin = bulletin
+        self._queue = queue
+        self._janitor = Janitor(f"ezez-janitor-client-{number}")
+        self._backoff = Backoff(options.reconnect_delay, options.reconnect_delay_max)
+        self.thread = threading.Thread(target=self.run, name=f"ezez-client-{number}", daemon=True)
+        self.ready = False  # authenticated, and the queue is empty: what is sent goes to the link
+        self.over = False  # it will not connect any more
+        self.ended = False  # the thread has nothing more to do
+        self.link: Optional[Link] = None
+        self.failure: Optional[ConnectionFailed] = None
+        self.failure_is_final = False
+        self.rejection: Optional[str] = None
+        self.ending: Optional[Ending] = None  # how the last connection ended
+        self._dialer: Optional[Dialer] = None
+
+    # -- for the client ---------------------------------------------------------------------------------------------
+
+    def outcome_for_connect(self, stale: Optional[Exception]) -> "bool | None":
+        """Tell ``connect`` that it has succeeded, or raise why not, or ``None``. Requires holding the lock.
+
+        Args:
+            stale: the failure of an attempt before ``connect`` was called.
+        """
+        if self.ready:
+            return True
+        if self.rejection is not None:
+            raise AuthRejected(self.rejection)
+        if self.failure is not None and (self.over or (self.failure_is_final and self.failure is not stale)):
+            raise self.failure
+        if self.over:
+            raise ConnectionFailed(f"no connection to {self._options.url}: another connect() gave up")
+        return None
+
+    def notice_loss(self) -> None:
+        """See whether the link has ended and the run is over, though its thread does not know yet."""
+        with self._bulletin.lock:
+            link = self.link
+        if link is not None and not link.alive:
+            self._lost(link)
+
+    def stop(self, ending: Ending, deadline: Deadline, grace: float) -> bool:
+        """End the run: leave the connection, and wait for the thread; false where that is still inside user code.
+
+        On the thread itself it does not wait. Waiting threads get ``ending``.
+        """
+        with self._bulletin.lock:
+            self.over, self.ready = True, False
+            rejected = self.rejection is not None
+            link, dialer = self.link, self._dialer
+            self._bulletin.changed()
+        if dialer is not None:
+            dialer.cancel()
+        own = self.thread is threading.current_thread()
+        if rejected and not own:
+            self.thread.join(min(grace, deadline.remaining() or grace))  # the server that rejects is the one to close
+        if link is not None:
+            link.disconnect(*ending)
+        if own or self.thread.ident is None:
+            return True
+        self.thread.join(deadline.remaining())
+        if self.thread.is_alive() and link is not None:
+            link.cut()
+        self.thread.join(grace)
+        if self.thread.is_alive() and link is not None:
+            link.dispose()
+        return not self.thread.is_alive()
+
+    # -- the thread -------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Connect, and again, until it is over."""
+        try:
+            while self._attempt() and self._pause():
+                pass
+        finally:
+            with self._bulletin.lock:
+                self.over, self.ready = True, False
+                self._bulletin.changed()
+            self._janitor.close()
+            with self._bulletin.lock:
+                self.ended = True
+                self._bulletin.changed()
+
+    def _attempt(self) -> bool:
+        """Connect once and serve the connection; return whether to try again."""
+        options = self._options
+        dialer = Dialer(options.target, options.headers, options.subprotocols, options.ssl, options.compress)
+        with self._bulletin.lock:
+            if self.over:
+                return False
+            self._dialer = dialer
+        try:
+            dialed = dialer.dial(Deadline(options.connect_timeout))
+        except DialCancelled:
+            return False
+        except (OSError, DialRefused) as error:
+            return self._failed(error)
+        finally:
+            with self._bulletin.lock:
+                self._dialer = None
+        stream = Stream(
+            dialed.wire,
+            client_side=True,
+            max_payload=options.peer.max_payload,
+            send_buffer_limit=options.peer.send_buffer_limit,
+            early=dialed.early,
+            deflate=dialed.deflate,
+        )
+        return self._serve(
+            Link(
+                stream,
+                options.peer,
+                self._janitor,
+                options.callbacks,
+                options.listeners,
+                options.unknown_messages,
+                options.unknown_data,
+                LinkEvents(ready=self._ready, rejected=self._rejected, ended=self._lost),
+            )
+        )
+
+    def _serve(self, link: Link) -> bool:
+        with self._bulletin.lock:
+            over = self.over
+            if not over:
+                self.link = link
+        if over:
+            link.dispose()
+            return False
+        try:
+            link.begin(self._options.auth)
+            link.run()
+        finally:
+            link.dispose()
+            self._lost(link)
+            with self._bulletin.lock:
+                self.link = None
+        return self._goes_on()
+
+    def _pause(self) -> bool:
+        """Wait before the next attempt; return whether there is one."""
+        seconds = min(self._backoff.next(), threading.TIMEOUT_MAX)
+        return self._bulletin.wait_for(lambda: self.over or None, Deadline(seconds)) is None
+
+    def _goes_on(self) -> bool:
+        with self._bulletin.lock:
+            return not self.over
+
+    def _failed(self, error: Exception) -> bool:
+        """Note that an attempt failed; return whether to try again."""
+        status = error.status if isinstance(error, DialRefused) else None
+        failure = ConnectionFailed(f"cannot connect to {self._options.url}: {error}", status)
+        failure.__cause__ = error
+        with self._bulletin.lock:
+            self.failure, self.failure_is_final = failure, isinstance(error, DialRefused)
+            self.over = self.over or not self._options.auto_reconnect
+            self._bulletin.changed()
+        report_error(self._options.callbacks.on_error, failure)
+        return self._goes_on()
+
+    # -- what a link tells ------------------------------------------------------------------------------------------
+
+    def _ready(self, link: Link) -> bool:
+        """Send the queue, and be ready; false where the link was lost, or the client closed, over that.
+
+        Readiness is set under the lock under which the queue is found empty, so nothing overtakes the queue.
+        """
+        self._backoff.reset()
+        while True:
+            with self._bulletin.lock:
+                if self.over:
+                    return False
+                message = self._queue.take()
+                if message is None:
+                    self.ready, self.failure, self.ending = True, None, None
+                    self._bulletin.changed()
+                    return True
+            if not self._send_queued(link, message):
+                return False
+
+    def _send_queued(self, link: Link, message: QueuedMessage) -> bool:
+        try:
+            sent = link.send_encoded(message.sent, message.event, message.body, message.on_reply)
+        except SendTimeout:
+            sent = False
+        given_up: List[QueuedMessage] = []
+        with self._bulletin.lock:
+            if not sent:
+                self._queue.put_back(message)
+                if self._queue.closed:
+                    given_up = self._queue.end_all(Ending(CloseCode.NORMAL, ""))
+            self._bulletin.changed()
+        del given_up
+        return sent
+
+    def _rejected(self, link: Link, reason: str) -> None:
+        with self._bulletin.lock:
+            self.rejection = reason
+            self.ending = Ending(CloseCode.POLICY_VIOLATION, reason)
+            self.over = True
+            given_up = self._queue.end_all(self.ending)
+            self._bulletin.changed()
+        del given_up
+
+    def _lost(self, link: Link) -> None:
+        """Note that a link takes nothing any more. Any thread's; idempotent."""
+        ending = link.stream.ending or Ending(CloseCode.ABNORMAL, "")
+        failure = ConnectionFailed(f"the connection to {self._options.url} was lost")
+        failure.__cause__ = ConnectionClosed(*ending)
+        given_up: List[QueuedMessage] = []
+        with self._bulletin.lock:
+            if self.link is not link:
+                return
+            self.ready = False
+            self.ending = self.ending or ending
+            if self.failure is None:
+                self.failure, self.failure_is_final = failure, False
+            if not self._options.auto_reconnect and not self.over:
+                self.over = True
+                given_up = self._queue.end_all(ending)
+            self._bulletin.changed()
+        del given_up

@@ -1,0 +1,210 @@
+"""A tour of ezez_ws: a server and its clients, each a process of its own.
+
+    python samples/demo.py                the tour
+    python samples/demo.py --key KEY      the same, with this key in the clients' hands: with a wrong one it fails
+
+The tour starts this file again for each process: ``demo.py server KEY`` and ``demo.py client NAME URL KEY``. They do
+one thing at a time, as the tour tells them, and say what they do; the tour checks it and exits with 1 where a step
+did not happen.
+"""
+
+import argparse
+import sys
+
+from _stage import Stage, StepFailed, act, say
+
+from ezez_ws import AuthRejected, EZEZError, EZEZWebSocketClient, EZEZWebsocketServer
+
+KEY = "open sesame"
+
+
+def run_server(key):
+    """Serve a tea room: who comes in has the key, has a name, and may order."""
+
+    def check_key(client, offered):
+        say("server", f"on_auth_request(client {client.connection_id}, {offered!r}) -> {offered == key}")
+        return offered == key
+
+    server = EZEZWebsocketServer(
+        port=0,
+        default_context={"name": "", "orders": []},
+        on_auth_request=check_key,
+        on_auth_ok=lambda client: say("server", f"on_auth_ok(client {client.connection_id})"),
+        on_auth_rejected=lambda client, why: say("server", f"on_auth_rejected(client {client.connection_id}, {why!r})"),
+        on_disconnect=lambda client, code, why: say(
+            "server", f"on_disconnect(client {client.connection_id}, {code}, {why!r})"
+        ),
+    )
+
+    @server.on("sum")
+    def add(client, args, reply, ids):
+        say("server", f'listener of "sum" gets {args}: reply("total", [{sum(args)}])')
+        reply("total", [sum(args)])
+
+    @server.on("order")
+    def take_order(client, args, reply, ids):
+        say("server", f'listener of "order" gets {args}; before it answers it asks back, and waits:')
+        say("server", 'client.send("sugar?").wait_reply(timeout=5)')
+        answer = client.send("sugar?").wait_reply(timeout=5)
+        say("server", f"the listener goes on with {answer.event!r} {answer.args}")
+        with client.context as context:
+            context["orders"].append(args[0])
+        reply("served", [f"{args[0]}, {answer.args[0]}"])
+
+    def ask_names():
+        for client in server.clients:
+            say("server", f'client {client.connection_id}: send("question", ["Your name?"]).wait_reply(timeout=5)')
+            answer = client.send("question", ["Your name?"]).wait_reply(timeout=5)
+            say("server", f"-> {answer.event!r} {answer.args}, so client.context['name'] = {answer.args[0]!r}")
+            client.context["name"] = answer.args[0]
+
+    def show_contexts():
+        for client in server.clients:
+            say("server", f"client {client.connection_id}.context -> {client.context.snapshot()}")
+
+    def broadcast():
+        say("server", 'server.broadcast("news", ["Fresh scones!"])')
+        count = server.broadcast("news", ["Fresh scones!"])
+        say("server", f"-> sent to {count}")
+        say("server", 'server.broadcast("news", ["Refills are free."], where=<has ordered>)')
+        count = server.broadcast("news", ["Refills are free."], where=lambda client: client.context["orders"])
+        say("server", f"-> sent to {count}")
+
+    def disconnect(name):
+        for client in server.clients:
+            if client.context["name"] == name:
+                say("server", f'client {client.connection_id}.disconnect(4000, "closing time")')
+                client.disconnect(4000, "closing time")
+
+    with server:
+        say("server", f"server.start() -> listening on {server.url}")
+        act({f.__name__: f for f in (ask_names, show_contexts, broadcast, disconnect)})
+    say("server", "server.close() -> closed")
+
+
+def run_client(name, url, key):
+    """Be a guest, who answers what it is asked."""
+
+    def gone(code, reason):
+        say(name, f"on_disconnect({code}, {reason!r})")
+
+    client = EZEZWebSocketClient(url, auth=key, auto_reconnect=False, on_disconnect=gone)
+
+    @client.on("question")
+    def tell_name(args, reply, ids):
+        say(name, f'listener of "question" gets {args}: reply("answer", [{name!r}])')
+        reply("answer", [name])
+
+    @client.on("sugar?")
+    def want_sugar(args, reply, ids):
+        say(name, 'listener of "sugar?": reply("yes", ["two lumps"])')
+        reply("yes", ["two lumps"])
+
+    @client.on("news")
+    def read_news(args, reply, ids):
+        say(name, f'listener of "news" gets {args}')
+
+    def ask(event, *args):
+        values = [int(arg) if arg.isdigit() else arg for arg in args]
+        say(name, f'client.send("{event}", {values}).wait_reply(timeout=5)')
+        answer = client.send(event, values).wait_reply(timeout=5)
+        say(name, f"-> {answer.event!r} {answer.args}")
+
+    def wait_closed():
+        client.wait_closed(timeout=5)
+        return False
+
+    def leave():
+        say(name, "client.close()")
+        return False
+
+    say(name, f"EZEZWebSocketClient(url, auth={key!r}).connect(timeout=5)")
+    try:
+        client.connect(timeout=5)
+    except AuthRejected as error:
+        say(name, f"-> AuthRejected({error.reason!r})")
+        sys.exit(1)
+    say(name, "-> connected and authenticated")
+    try:
+        act({f.__name__: f for f in (ask, wait_closed, leave)})
+    finally:
+        client.close()
+
+
+def tour(stage, key):
+    stage.step("A server that wants a key.")
+    stage.start("server", "server", KEY)
+    (url,) = stage.expect(r"listening on (\S+)")
+
+    stage.step("Two clients have it.")
+    for number, name in enumerate(("anna", "bert")):
+        stage.start(name, "client", name, url, key)
+        stage.expect(rf"on_auth_ok\(client {number}\)", rf"{name} +-> connected")
+
+    stage.step("One does not, and is refused.")
+    stage.start("mallory", "client", "mallory", url, "12345", ends_with=1)
+    stage.expect(r"on_auth_rejected\(client 2", r"mallory +-> AuthRejected", r"on_disconnect\(client 2, 1008")
+    stage.expect_exit("mallory")
+
+    stage.step("A client asks the server, and waits for the reply.")
+    stage.tell("anna", "ask", "sum", "2", "3")
+    stage.expect(r"anna +-> 'total' \[5\]")
+
+    stage.step("The server asks its clients, waits, and keeps the answers in their contexts.")
+    stage.tell("server", "ask_names")
+    stage.expect(r"server +-> 'answer' \['anna'\]", r"server +-> 'answer' \['bert'\]")
+
+    stage.step("A listener asks back and waits, on the connection that it serves.")
+    stage.tell("bert", "ask", "order", "tea")
+    stage.expect(r"bert +-> 'served' \['tea, two lumps'\]")
+
+    stage.step("What the server now knows of each client.")
+    stage.tell("server", "show_contexts")
+    stage.expect(r"'name': 'anna', 'orders': \[\]", r"'name': 'bert', 'orders': \['tea'\]")
+
+    stage.step("A broadcast to everybody, and one to some.")
+    stage.tell("server", "broadcast")
+    stage.expect("-> sent to 2", "-> sent to 1", "anna .*scones", "bert .*scones", "bert .*Refills")
+
+    stage.step("The server sends one away, the other leaves by itself.")
+    stage.tell("bert", "wait_closed")
+    stage.tell("server", "disconnect", "bert")
+    stage.expect(r"bert +on_disconnect\(4000, 'closing time'\)", r"server +on_disconnect\(client 1, 4000")
+    stage.tell("anna", "leave")
+    stage.expect(r"anna +on_disconnect\(1000", r"server +on_disconnect\(client 0, 1000")
+
+    stage.step("The server closes.")
+    stage.finish("server")
+    stage.expect(r"server\.close\(\) -> closed")
+    for name in ("anna", "bert", "server"):
+        stage.expect_exit(name)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--key", default=KEY, help="what the clients authenticate with (default: the right one)")
+    args = parser.parse_args()
+    stage = Stage(__file__)
+    try:
+        tour(stage, args.key)
+    except StepFailed as error:
+        print(f"\nThis step did not happen: {error}", flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        return 130
+    finally:
+        stage.close()
+    print("\nThat was the tour: every step happened.")
+    return 0
+
+
+if __name__ == "__main__":
+    roles = {"server": run_server, "client": run_client}
+    if sys.argv[1:2] and sys.argv[1] in roles:
+        try:
+            roles[sys.argv[1]](*sys.argv[2:])
+        except EZEZError as error:
+            sys.exit(f"{type(error).__name__}: {error}")
+    else:
+        sys.exit(main())

@@ -1,0 +1,131 @@
+"""A plain script, top to bottom, that asks a connected agent questions and waits for the answers.
+
+    python samples/legacy_script.py                              starts an agent of its own, in another process
+    python samples/legacy_script.py --port 8766 --no-agent       waits for one that you start:
+    python samples/legacy_script.py agent ws://127.0.0.1:8766
+
+The agent is the one that connects, so it may sit behind a firewall; the script is the server.
+"""
+
+import argparse
+import os
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+from ezez_ws import ConnectionClosed, EZEZWebSocketClient, EZEZWebsocketServer, ReplyTimeout
+
+KEY = os.environ.get("AGENT_KEY", "only-for-trying-out")
+
+
+class NoAnswer(Exception):
+    """The agent was asked, again and again, in vain."""
+
+
+class Agent:
+    """Whoever is connected as the agent at the moment; it may go and come back between two questions."""
+
+    def __init__(self):
+        self.arrivals = queue.Queue()  # the server's on_auth_ok puts in who has come
+        self.client = None
+
+    def ask(self, question, *args, attempts=3, timeout=1.0, arrival_timeout=10.0):
+        """Return the arguments of the answer. A question may reach the agent twice, so it must do no harm twice."""
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._connected(arrival_timeout).send(question, args).wait_reply(timeout).args
+            except (ReplyTimeout, ConnectionClosed, queue.Empty) as error:
+                print(f"  {question}: attempt {attempt} of {attempts} failed: {error or 'no agent'}", flush=True)
+        raise NoAnswer(question)
+
+    def _connected(self, timeout):
+        while self.client is None or not self.client.alive:
+            self.client = self.arrivals.get(timeout=timeout)
+        return self.client
+
+
+def report(agent):
+    """The script as such: question after question."""
+    (name,) = agent.ask("hostname")
+    print(f"agent on {name}")
+    for path in ("/", "."):
+        total, free = agent.ask("disk", path)
+        print(f"disk {path}: {free / total:.0%} free")
+    (load,) = agent.ask("load", timeout=0.5)  # this agent is too slow the first time
+    print(f"load: {load}")
+    try:
+        agent.ask("weather", attempts=2, timeout=0.3)  # which it knows nothing about
+    except NoAnswer as error:
+        print(f"{error}: no answer, going on without")
+
+
+def run_agent(url):
+    """The other end: answers questions, stays connected until it is told goodbye."""
+    client = EZEZWebSocketClient(url, auth=KEY)
+    client.on("hostname", lambda args, reply, ids: reply("answer", [socket.gethostname()]))
+    delays = [0.8]  # the first time the load takes a while to find out
+
+    @client.on("disk")
+    def disk(args, reply, ids):
+        usage = shutil.disk_usage(args[0])
+        reply("answer", [usage.total, usage.free])
+
+    @client.on("load")
+    def load(args, reply, ids):
+        time.sleep(delays.pop() if delays else 0)
+        reply("answer", [os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0])
+
+    @client.on("goodbye")
+    def goodbye(args, reply, ids):
+        client.close()
+
+    client.start()
+    client.wait_closed()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0, help="0, the default, picks a free one")
+    parser.add_argument("--no-agent", action="store_true", help="wait for an agent, start none")
+    args = parser.parse_args()
+    agent = Agent()
+    server = EZEZWebsocketServer(
+        port=args.port, on_auth_request=lambda client, key: key == KEY, on_auth_ok=agent.arrivals.put
+    )
+    process = None
+    with server:
+        print(f"waiting for an agent on {server.url}", flush=True)
+        if not args.no_agent:
+            process = subprocess.Popen([sys.executable, __file__, "agent", server.url])
+        try:
+            report(agent)
+        except NoAnswer as error:
+            sys.exit(f"no answer: {error}")
+        finally:
+            server.broadcast("goodbye")
+            if process is not None:
+                end(process)
+
+
+def end(process):
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["agent"] and len(sys.argv) == 3:
+        try:
+            run_agent(sys.argv[2])
+        except KeyboardInterrupt:
+            pass
+    else:
+        try:
+            main()
+        except KeyboardInterrupt:
+            sys.exit(130)

@@ -1,0 +1,72 @@
+"""How a test suite embeds a server: a free port, a client, and assertions on replies.
+
+    python -m unittest samples/test_with_unittest.py
+
+What is tested runs in the test's own process, on a port that is free; nothing is mocked.
+"""
+
+import threading
+import unittest
+
+from ezez_ws import AuthRejected, EZEZWebSocketClient, EZEZWebsocketServer, ReplyTimeout
+
+
+def make_price_server(port):
+    """What is tested; in real life it is imported from the program."""
+    server = EZEZWebsocketServer(port=port, on_auth_request=lambda client, key: key == "secret")
+    prices = {"tea": 4}
+
+    @server.on("price")
+    def price(client, args, reply, ids):
+        if args[0] in prices:
+            reply("price", [prices[args[0]]])
+        else:
+            reply("unknown")
+
+    @server.on("set-price")
+    def set_price(client, args, reply, ids):
+        prices[args[0]] = args[1]
+        server.broadcast("price-changed", args)
+
+    return server
+
+
+class PriceServerTest(unittest.TestCase):
+    def setUp(self):
+        self.server = make_price_server(port=0)
+        self.server.start()
+        self.addCleanup(self.server.close)
+        self.client = self.connect()
+
+    def connect(self, key="secret"):
+        client = EZEZWebSocketClient(self.server.url, auth=key, auto_reconnect=False)
+        self.addCleanup(client.close)
+        client.connect(timeout=5)
+        return client
+
+    def test_a_known_price_is_told(self):
+        answer = self.client.send("price", ["tea"]).wait_reply(timeout=5)
+        self.assertEqual((answer.event, answer.args), ("price", [4]))
+
+    def test_an_unknown_one_is_not(self):
+        self.assertEqual(self.client.send("price", ["gold"]).wait_reply(timeout=5).event, "unknown")
+
+    def test_everybody_hears_of_a_change(self):
+        other = self.connect()
+        heard = threading.Event()
+        other.on("price-changed", lambda args, reply, ids: heard.set())
+        other.send("price", ["tea"]).wait_reply(timeout=5)  # now the server has it among those it broadcasts to
+        self.client.send("set-price", ["tea", 5])
+        self.assertTrue(heard.wait(timeout=5))
+
+    def test_an_event_that_nobody_answers_ends_by_its_timeout(self):
+        with self.assertRaises(ReplyTimeout):
+            self.client.send("hello").wait_reply(timeout=0.2)
+
+    def test_a_wrong_key_is_refused(self):
+        with self.assertRaises(AuthRejected):
+            self.connect(key="wrong")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,63 @@
+"""A bare echo on the standalone transport, without events: ``echo_server.py PORT [--deflate]``.
+
+Prints ``listening on PORT`` when it does (0 picks a free port); ends when its standard input does, or by a signal.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ezez_ws.deadline import Deadline
+from ezez_ws.transport.listener import Listener
+from ezez_ws.transport.reception import Reception
+from ezez_ws.transport.stream import Stream
+from ezez_ws.transport.wire import SocketWire
+
+MAX_PAYLOAD = 32 << 20
+
+
+def echo(stream: Stream) -> None:
+    """Send back every message, waiting for room, until the connection has ended; then give it back."""
+    while stream.ending is None:
+        for message in stream.receive(None) or ():
+            while stream.open:
+                with stream.outbox.lock:
+                    has_room = stream.outbox.has_room(len(message.payload))
+                if has_room:
+                    stream.send(message.payload)
+                    break
+                stream.outbox.flush()
+    stream.finish(1.0)
+    stream.dispose()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--deflate", action="store_true")
+    options = parser.parse_args()
+    reception = Reception(None, None, None, None, options.deflate, lambda: True, lambda: None)
+
+    def serve(sock: Any, address: Any) -> None:
+        wire = SocketWire(sock)
+        admission = reception.admit(wire, address, Deadline(10))
+        if admission is None:
+            wire.close()
+            return
+        echo(Stream(wire, False, MAX_PAYLOAD, MAX_PAYLOAD, admission.early, admission.deflate))
+
+    listener = Listener("127.0.0.1", options.port, False, serve)
+    listener.start()
+    print(f"listening on {listener.server.port}", flush=True)
+    try:
+        sys.stdin.read()
+    except KeyboardInterrupt:
+        pass
+    listener.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""Each sample, run as a user would run it."""
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import unittest
+from typing import Optional
+
+from ezez_ws import AuthRejected, EZEZWebSocketClient
+from tests.support import REPO, EZEZTestCase, free_port, run_sample
+
+
+class Running:
+    """A sample that goes on running, to talk to by its pipes. To be used in ``with``, which kills what is left."""
+
+    def __init__(self, path: str, *args: str) -> None:
+        # the block buffering of a pipe stays as a user has it: a sample has to flush by itself
+        self.process = subprocess.Popen(
+            [sys.executable, str(REPO / path), *args],
+            cwd=REPO,
+            env={**os.environ, "PYTHONPATH": str(REPO), "PYTHONIOENCODING": "utf-8"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        self.seen: list[str] = []
+        self._lines: queue.SimpleQueue[Optional[str]] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def type(self, *lines: str) -> None:
+        assert self.process.stdin is not None
+        for line in lines:
+            print(line, file=self.process.stdin, flush=True)
+
+    def end_input(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def read_until(self, pattern: str, timeout: float = 15.0) -> "re.Match[str]":
+        """Read on until a line matches."""
+        try:
+            while True:
+                line = self._lines.get(timeout=timeout)
+                if line is None:
+                    raise AssertionError(f"it ended without {pattern!r}: {self.seen}")
+                self.seen.append(line)
+                match = re.search(pattern, line)
+                if match:
+                    return match
+        except queue.Empty:
+            raise AssertionError(f"no {pattern!r} in {self.seen}") from None
+
+    def wait(self) -> int:
+        """Return the exit code; what was not read yet goes to ``seen``."""
+        code = self.process.wait(15)
+        self._reader.join()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.seen.append(self._lines.get_nowait() or "")
+        return code
+
+
+class QuickstartTest(EZEZTestCase):
+    def test_it_prints_the_two_answers(self) -> None:
+        done = run_sample("samples/quickstart.py")
+        self.assertEqual((0, "total [5]\nserved ['tea']\n", ""), (done.returncode, done.stdout, done.stderr))
+
+
+class DemoTest(EZEZTestCase):
+    def test_the_tour_makes_all_its_steps(self) -> None:
+        done = run_sample("samples/demo.py")
+        self.assertEqual((0, ""), (done.returncode, done.stderr), done.stdout)
+        steps = re.findall(r"^(\d+)\. ", done.stdout, re.MULTILINE)
+        self.assertEqual([str(number) for number in range(1, 11)], steps)
+        for told in ("AuthRejected", "-> 'total' [5]", "'served' ['tea, two lumps']", "-> sent to 2", "closing time"):
+            self.assertIn(told, done.stdout)
+        self.assertIn("every step happened", done.stdout)
+
+    def test_it_fails_where_a_step_does_not_happen(self) -> None:
+        done = run_sample("samples/demo.py", "--key", "wrong")
+        self.assertEqual(1, done.returncode, done.stdout)
+        self.assertIn("This step did not happen: anna has ended", done.stdout)
+        self.assertNotIn("every step happened", done.stdout)
+
+    @unittest.skipIf(os.name == "nt", "POSIX signals")
+    def test_no_process_is_left_when_it_is_killed_on_its_way(self) -> None:
+        with Running("samples/demo.py") as demo:
+            url = demo.read_until(r"listening on (\S+)")[1]
+            demo.process.kill()
+            demo.wait()  # for the end of the output, too, which each of its processes holds open
+        client = EZEZWebSocketClient(url, auth="open sesame", auto_reconnect=False)
+        self.addCleanup(client.close)
+        with self.assertRaises(Exception):  # noqa: B017 - refused, or reset: nobody is there
+            client.connect(timeout=2)
+
+    @unittest.skipIf(os.name == "nt", "POSIX signals")
+    def test_ctrl_c_ends_it_quietly(self) -> None:
+        with Running("samples/demo.py") as demo:
+            demo.read_until("listening on")
+            demo.process.send_signal(signal.SIGINT)
+            self.assertEqual(130, demo.wait())
+            self.assertNotIn("Traceback", "".join(demo.seen))
+
+
+class ChatTest(EZEZTestCase):
+    def setUp(self) -> None:
+        self.server = self.keep(Running("samples/chat/server.py", "--port", "0"))
+        self.url = self.server.read_until(r"chat on (ws://\S+),")[1]
+
+    def keep(self, running: Running) -> Running:
+        self.addCleanup(running.__exit__)
+        return running
+
+    def guest(self, *args: str) -> Running:
+        guest = self.keep(Running("samples/chat/client.py", "--url", self.url, *args))
+        guest.read_until("connected")
+        return guest
+
+    def test_two_guests_talk_in_rooms(self) -> None:
+        anna = self.guest("--nick", "anna", "tea")
+        anna.read_until("you are in tea")
+        bert = self.guest()
+        bert.type("/nick anna")
+        bert.read_until("anna is somebody else")
+        bert.type("/nick bert", "/join tea")
+        bert.read_until("you are in tea")
+        anna.read_until(r"\[tea\] \* bert is here")
+
+        anna.type("hello bert")
+        bert.read_until(r"\[tea\] anna: hello bert")
+        bert.type("/who", "hello anna")
+        bert.read_until(r"^anna, bert$")
+        anna.read_until(r"\[tea\] bert: hello anna")
+
+        bert.type("/join coffee", "only for coffee drinkers", "/leave", "tea again")
+        anna.read_until(r"\[tea\] bert: tea again")
+        self.assertNotIn("coffee", "".join(anna.seen))
+
+        bert.type("/quit")
+        self.assertEqual(0, bert.wait())
+        anna.read_until(r"\[tea\] \* bert has gone")
+        anna.end_input()
+        self.assertEqual(0, anna.wait())
+        self.assertNotIn("Traceback", "".join(anna.seen + bert.seen))
+
+    def test_a_script_can_be_piped_in(self) -> None:
+        said = run_sample("samples/chat/client.py", "--url", self.url, input="hello\n/join tea\nhello\n/who\n")
+        self.assertEqual((0, ""), (said.returncode, said.stderr))
+        self.assertRegex(said.stdout, r"you are in tea\nguest-\d+\n")
+
+    @unittest.skipIf(os.name == "nt", "POSIX signals")
+    def test_ctrl_c_ends_both_ends_quietly(self) -> None:
+        guest = self.guest("tea")
+        guest.read_until("you are in tea")
+        for running in (guest, self.server):
+            running.process.send_signal(signal.SIGINT)
+            self.assertEqual(0, running.wait())
+            self.assertNotIn("Traceback", "".join(running.seen))
+
+    @unittest.skipIf(os.name == "nt", "POSIX signals")
+    def test_guests_are_in_their_rooms_again_when_the_server_is_back(self) -> None:
+        anna = self.guest("--nick", "anna", "tea")
+        anna.read_until("you are in tea")
+        self.server.process.send_signal(signal.SIGINT)
+        self.server.wait()
+        anna.read_until("disconnected")
+        port = self.url.rsplit(":", 1)[1]
+        self.server = self.keep(Running("samples/chat/server.py", "--port", port))
+        anna.read_until("you are anna")
+        anna.read_until("you are in tea")
+
+    def test_without_a_server_it_says_so(self) -> None:
+        done = run_sample("samples/chat/client.py", "--url", f"ws://127.0.0.1:{free_port()}")
+        self.assertEqual(1, done.returncode)
+        self.assertNotIn("Traceback", done.stderr)
+
+
+class LegacyScriptTest(EZEZTestCase):
+    def test_alone_it_starts_an_agent_asks_it_and_ends(self) -> None:
+        done = run_sample("samples/legacy_script.py")
+        self.assertEqual((0, ""), (done.returncode, done.stderr), done.stdout)
+        self.assertRegex(done.stdout, r"disk /: \d+% free")
+        self.assertRegex(done.stdout, r"load: attempt 1 of 3 failed: .*\nload: \d")
+        self.assertIn("weather: no answer", done.stdout)
+
+    def test_it_asks_an_agent_that_was_started_separately(self) -> None:
+        port = str(free_port())
+        with Running("samples/legacy_script.py", "agent", f"ws://127.0.0.1:{port}") as agent:
+            done = run_sample("samples/legacy_script.py", "--port", port, "--no-agent")
+            self.assertEqual((0, ""), (done.returncode, done.stderr), done.stdout)
+            self.assertEqual(0, agent.wait(), agent.seen)
+        self.assertIn("agent on", done.stdout)
+
+    @unittest.skipIf(os.name == "nt", "POSIX signals")
+    def test_ctrl_c_ends_script_and_agent_quietly(self) -> None:
+        with Running("samples/legacy_script.py") as script:
+            script.read_until("^agent on")
+            script.process.send_signal(signal.SIGINT)
+            self.assertEqual(130, script.wait())  # for the agent, too: it holds the output open
+            self.assertNotIn("Traceback", "".join(script.seen))
+
+    def test_a_stranger_is_no_agent(self) -> None:
+        with Running("samples/legacy_script.py", "--no-agent") as script:
+            url = script.read_until(r"on (ws://\S+)")[1]
+            with self.assertRaises(AuthRejected), EZEZWebSocketClient(url, auth="stranger"):
+                pass
+
+
+class UnittestSampleTest(EZEZTestCase):
+    def test_the_suite_passes(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "unittest", "samples/test_with_unittest.py"],
+            cwd=REPO,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=30,
+        )
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertRegex(done.stderr, r"Ran 5 tests")
