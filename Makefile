@@ -2,7 +2,9 @@
 #
 #     make demo     a short tour: a server and its clients in separate processes
 #     make test     lint, types, the suite and its coverage; ends with `N passed, M failed`
-#     make clean    removes what these two made
+#     make conformance   the Autobahn cases against both roles (needs Python 3.10)
+#     make soak     an hour of stress, then what is left of it; MINUTES=... for another time
+#     make clean    removes what these made
 #
 # PYTHON=... chooses the interpreter, COVERAGE_MIN=... the gate.
 
@@ -21,10 +23,12 @@ PIP := pip>=21.3
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test node clean
+MINUTES ?= 60
+
+.PHONY: help demo test node conformance soak clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 7
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 9
 
 demo: $(DEMO)/installed-$(VERSION)
 	@$(DEMO)/bin/python samples/demo.py
@@ -68,6 +72,13 @@ test: $(TEST)/installed-$(VERSION) node
 	if [ "$$tests_failed" -gt 0 ]; then failed=$$((failed + tests_failed - 1)); fi; \
 	echo "$$passed passed, $$failed failed"; \
 	[ "$$failed" -eq 0 ]
+
+conformance: $(TEST)/installed-$(VERSION)
+	@"$(TEST)/bin/python" -m pip install -qq -e '.[conformance]'
+	@"$(TEST)/bin/python" tests/conformance/run.py
+
+soak: $(TEST)/installed-$(VERSION)
+	@"$(TEST)/bin/python" -m tests.stress.soak --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv-* node_modules build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache

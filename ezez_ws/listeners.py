@@ -1,7 +1,7 @@
 """Who listens to which event."""
 
 import threading
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar, Union, overload
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple, TypeVar, Union, overload
 
 from .protocol import check_listened_name
 
@@ -16,16 +16,28 @@ class _Entry(NamedTuple):
     once: bool
 
 
+class _Listeners:
+    """The listeners of one event, in order. Never changed."""
+
+    __slots__ = ("entries", "functions", "has_once")
+
+    def __init__(self, entries: Sequence[_Entry]) -> None:
+        self.entries = entries
+        self.functions = tuple(entry.listener for entry in entries)
+        self.has_once = any(entry.once for entry in entries)
+
+
 class Listeners:
     """The listeners of one object, in the order of their registration.
 
-    One lock guards the table; any thread may call any method, and nothing else is locked under it. A dispatch works
-    on what ``take`` returned, so that registering and removing inside a listener takes effect from the next event.
+    One lock guards the table; any thread may call any method, and nothing else is locked under it. What the table
+    holds is never changed, only replaced: a dispatch works on what ``take`` returned, so that registering and removing
+    inside a listener takes effect from the next event.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_event: Dict[str, List[_Entry]] = {}
+        self._by_event: Dict[str, _Listeners] = {}
 
     @overload
     def add(self, event: str, listener: L, once: bool) -> L: ...
@@ -44,7 +56,7 @@ class Listeners:
             return decorate
         _check_listener(event, listener)
         with self._lock:
-            self._by_event.setdefault(event, []).append(_Entry(listener, once))
+            self._replace(event, [*self._entries(event), _Entry(listener, once)])
         return listener
 
     def remove(self, event: str, listener: Optional[Listener]) -> None:
@@ -53,26 +65,33 @@ class Listeners:
         if listener is not None:
             _check_listener(event, listener)
         with self._lock:
-            entries = list(self._by_event.get(event, ()))
+            entries = self._entries(event)
         # a listener's own __eq__ is user code: it runs without the lock
         removed = {id(entry) for entry in entries if listener is None or entry.listener == listener}
         with self._lock:
-            kept = [entry for entry in self._by_event.pop(event, ()) if id(entry) not in removed]
-            if kept:
-                self._by_event[event] = kept
+            self._replace(event, [entry for entry in self._entries(event) if id(entry) not in removed])
 
-    def take(self, event: str) -> List[Listener]:
+    def take(self, event: str) -> Tuple[Listener, ...]:
         """Return the listeners of an event that comes in now; those of ``once`` are removed by that."""
         with self._lock:
-            entries = self._by_event.get(event)
-            if entries is None:
-                return []
-            kept = [entry for entry in entries if not entry.once]
-            if not kept:
-                del self._by_event[event]
-            elif len(kept) < len(entries):
-                self._by_event[event] = kept
-            return [entry.listener for entry in entries]
+            known = self._by_event.get(event)
+            if known is None:
+                return ()
+            if known.has_once:
+                self._replace(event, [entry for entry in known.entries if not entry.once])
+            return known.functions
+
+    def _entries(self, event: str) -> Sequence[_Entry]:
+        """Requires holding the lock."""
+        known = self._by_event.get(event)
+        return () if known is None else known.entries
+
+    def _replace(self, event: str, entries: Sequence[_Entry]) -> None:
+        """Requires holding the lock."""
+        if entries:
+            self._by_event[event] = _Listeners(entries)
+        else:
+            self._by_event.pop(event, None)
 
 
 def _check_listener(event: str, listener: L) -> L:

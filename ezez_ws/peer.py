@@ -119,7 +119,8 @@ class Peer:
 
     def encode(self, event: Any, args: Any, on_reply: Any) -> "tuple[str, bytes]":
         """Check what the caller gave, and encode the arguments."""
-        check_callback("on_reply", on_reply)
+        if on_reply is not None:
+            check_callback("on_reply", on_reply)
         return check_event_name(event), self._codec.encode(check_args(args))
 
     def send_encoded(self, sent: SentMessage, event: str, body: bytes, on_reply: Optional[OnReply]) -> bool:
@@ -189,6 +190,7 @@ class Peer:
             if not outbox.has_room(len(message)):
                 return None, len(message)
             now = time.monotonic()
+            outbox.last_id = event_id  # before all else: an exception must not let the id be used again
             with reader.lock:
                 # before the bytes leave: the reply may be there before put() returns
                 home = sent.home
@@ -197,7 +199,6 @@ class Peer:
                 expire = self._expiry_at < now - _OVERDUE
                 if expire:
                     self._expiry_at = now + ttl
-            outbox.last_id = event_id  # before put(): an exception in it must not let the id be used again
             outcome = outbox.put(message)
             if outcome is Put.REFUSED:
                 outbox.last_id = event_id - 1
@@ -354,9 +355,11 @@ class Peer:
     def make_reply(self, ids: Ids) -> Callable[..., SentMessage]:
         """Make the ``reply`` of an incoming event."""
 
+        event_id = ids.event_id
+
         def reply(event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
             self._fork_guard.check()
-            return self.send(event, args, ids.event_id, on_reply)
+            return self.send(event, args, event_id, on_reply)
 
         return reply
 

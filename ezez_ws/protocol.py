@@ -133,7 +133,7 @@ def check_event_name(event: Any) -> str:
         raise TypeError(f"event must be a str, not {type(event).__name__}")
     if event.startswith((RESERVED, LOCAL)):
         raise ValueError(f"event {event!r}: names that start with {RESERVED!r} or {LOCAL!r} cannot be sent")
-    return str.__str__(event)  # an enumeration's member formats itself otherwise
+    return event if type(event) is str else str.__str__(event)  # an enumeration's member formats itself otherwise
 
 
 def check_listened_name(event: Any) -> str:

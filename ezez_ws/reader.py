@@ -128,7 +128,8 @@ class Reader:
         if not self._inbox:
             return self.ending
         arrived: Arrived = self._inbox.popleft()
-        self._inbox_bytes -= _weight(arrived)
+        payload = arrived.payload
+        self._inbox_bytes -= _OVERHEAD + len(payload) if isinstance(payload, (bytes, str)) else _OVERHEAD
         self._busy = True
         self.wants_look_ins = not self._looked_after
         return arrived
@@ -158,7 +159,7 @@ class Reader:
         """
         self.look_in()
         with self.lock:
-            self._put(Arrived(mark, None))
+            self._put(Arrived(mark, None), 0)
             self.routes_replies = True
             self.expected_prefix = None
 
@@ -232,7 +233,7 @@ class Reader:
         """Put an error into the inbox, for ``on_error`` in its turn."""
         with self.lock:
             if not self._dropping:
-                self._put(Arrived(error, None))
+                self._put(Arrived(error, None), 0)
 
     @property
     def full(self) -> bool:
@@ -269,6 +270,7 @@ class Reader:
                     late = deadline.passed()
                     result = take()
                     if result is not None or late:
+                        self._leave(me, waker, sent)
                         return result
                     if me == self._owner:
                         self._busy = False
@@ -279,9 +281,10 @@ class Reader:
                     self._read(None if patient and deadline.at is None else _slice(deadline))
                 elif waker is not None:
                     waker.wait(deadline.remaining())
-        finally:
+        except BaseException:
             with self.lock:
                 self._leave(me, waker, sent)
+            raise
 
     def wait_for_room(self, has_room: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait until ``has_room`` holds, which is called without locks, reading meanwhile; false: the time is over."""
@@ -293,8 +296,10 @@ class Reader:
                 reads = self._take_role()
                 if reads and self._stream.wait_for_room(_slice(deadline)):
                     self._read(0)
-            finally:
                 self._give_role()
+            except BaseException:  # no ``finally``: the exception may come when it begins
+                self._give_role()
+                raise
             if not reads:
                 self._stream.outbox.call_for_room(waker)
                 waker.wait(_slice(deadline))
@@ -304,12 +309,16 @@ class Reader:
         """Read what is there, without blocking, if nobody else reads; while the inbox is full notice a hang-up."""
         for _ in range(_LOOK_IN_READS):
             try:
-                if not self._take_role():
-                    break
-                if not self._read(0):
-                    return
-            finally:
+                reads = self._take_role()
+                more = reads and self._read(0)
                 self._give_role()
+            except BaseException:  # as in ``wait_for_room``
+                self._give_role()
+                raise
+            if not reads:
+                break
+            if not more:
+                return
         if self.full and self._stream.outbox.hung_up():
             self._stream.cut()
             self.end()
@@ -365,7 +374,8 @@ class Reader:
                 sent.wakers = [other for other in sent.wakers if other is not waker] or None
         if self._reading == me:
             self._reading = None
-        self._pass_on()
+        if self._sleepers:
+            self._pass_on()
 
     def _pass_on(self) -> None:
         """Wake one who may want the role, if it is free; requires holding the lock."""
@@ -380,10 +390,12 @@ class Reader:
 
     def _read(self, timeout: Optional[float]) -> bool:
         """Read once; false where nothing came. Requires the role."""
-        messages = self._stream.receive(timeout)
-        if messages is None:
+        if timeout is not None and not self._stream.readable(timeout):
             return False
         try:
+            messages = self._stream.receive(None if timeout is None else 0, looked=True)
+            if messages is None:
+                return False
             if messages:
                 self._admit(messages)
         except BaseException:
@@ -396,7 +408,7 @@ class Reader:
 
     def _admit(self, messages: List[Message]) -> None:
         with self.lock:
-            if not (self.routes_replies and len(self.table)):
+            if not (self.routes_replies and self.table.expects_any()):
                 for message in messages:
                     self._append(message, None)
                 return
@@ -412,12 +424,12 @@ class Reader:
             return
         if self.expected_prefix is not None and payload[: len(self.expected_prefix)] == self.expected_prefix:
             self._prefix_seen = True
-        self._put(Arrived(payload, on_reply))
+        self._put(Arrived(payload, on_reply), len(payload))
 
-    def _put(self, arrived: Arrived) -> None:
+    def _put(self, arrived: Arrived, size: int) -> None:
         """Requires holding the lock."""
         self._inbox.append(arrived)
-        self._inbox_bytes += _weight(arrived)
+        self._inbox_bytes += _OVERHEAD + size
         if self._owner_asleep is not None:
             self._owner_asleep.set()
 

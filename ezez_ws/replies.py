@@ -173,6 +173,12 @@ class ReplyTable:
         self._drain()
         return len(self._entries)
 
+    def expects_any(self) -> bool:
+        """Tell whether there is any entry."""
+        if self._gone:
+            self._drain()
+        return bool(self._entries)
+
     @property
     def awaited(self) -> int:
         """How many have an ``on_reply``, or a thread that waits."""
@@ -180,7 +186,8 @@ class ReplyTable:
 
     def expect(self, sent: SentMessage, event_id: int, on_reply: Optional[OnReply], deadline: float) -> None:
         """Enter a message; ``deadline`` in monotonic time, not before those entered earlier."""
-        self._drain()
+        if self._gone:
+            self._drain()
         reference = _Reference(sent, self._gone.append)
         reference.event_id = event_id
         self._entries[event_id] = _Entry(reference, on_reply, deadline)
@@ -253,10 +260,10 @@ class ReplyTable:
 
     def _drain(self) -> None:
         while self._gone:
-            event_id = self._gone.popleft().event_id
-            entry = self._entries.get(event_id)
-            if entry is not None and entry.on_reply is None:
-                del self._entries[event_id]
+            reference = self._gone.popleft()
+            entry = self._entries.get(reference.event_id)
+            if entry is not None and entry.reference is reference and entry.on_reply is None:
+                del self._entries[reference.event_id]
 
 
 def _settle(entry: _Entry, outcome: Outcome) -> None:

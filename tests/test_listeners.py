@@ -19,17 +19,17 @@ class ListenersTest(EZEZTestCase):
         listeners = Listeners()
         for listener in (first, second, first):
             self.assertIs(listener, listeners.add("event", listener, once=False))
-        self.assertEqual([first, second, first], listeners.take("event"))
-        self.assertEqual([first, second, first], listeners.take("event"))
-        self.assertEqual([], listeners.take("other"))
+        self.assertEqual((first, second, first), listeners.take("event"))
+        self.assertEqual((first, second, first), listeners.take("event"))
+        self.assertEqual((), listeners.take("other"))
 
     def test_those_of_once_come_out_once(self) -> None:
         listeners = Listeners()
         listeners.add("event", first, once=True)
         listeners.add("event", second, once=False)
         listeners.add("lone", first, once=True)
-        self.assertEqual([[first, second], [second]], [listeners.take("event") for _ in range(2)])
-        self.assertEqual([[first], []], [listeners.take("lone") for _ in range(2)])
+        self.assertEqual([(first, second), (second,)], [listeners.take("event") for _ in range(2)])
+        self.assertEqual([(first,), ()], [listeners.take("lone") for _ in range(2)])
 
     def test_removing_takes_one_listener_everywhere_or_all(self) -> None:
         listeners = Listeners()
@@ -37,12 +37,12 @@ class ListenersTest(EZEZTestCase):
             listeners.add("event", listener, once=False)
         listeners.add("event", first, once=True)
         listeners.remove("event", first)
-        self.assertEqual([second], listeners.take("event"))
+        self.assertEqual((second,), listeners.take("event"))
         listeners.remove("event", first)
         listeners.remove("other", None)
         listeners.add("event", first, once=False)
         listeners.remove("event", None)
-        self.assertEqual([], listeners.take("event"))
+        self.assertEqual((), listeners.take("event"))
 
     def test_bound_methods_are_recognized(self) -> None:
         class Owner:
@@ -54,13 +54,13 @@ class ListenersTest(EZEZTestCase):
         listeners.remove("event", Owner().method)
         self.assertEqual(1, len(listeners.take("event")))
         listeners.remove("event", owner.method)
-        self.assertEqual([], listeners.take("event"))
+        self.assertEqual((), listeners.take("event"))
 
     def test_a_decorator_returns_the_function_and_checks_the_name_at_once(self) -> None:
         listeners = Listeners()
         decorate = listeners.add("event", None, once=True)
         self.assertIs(first, decorate(first))
-        self.assertEqual([first], listeners.take("event"))
+        self.assertEqual((first,), listeners.take("event"))
         with self.assertRaises(ValueError):
             listeners.add("ezez-ws::x", None, once=False)
         with self.assertRaisesRegex(TypeError, "'event'"):

@@ -144,6 +144,7 @@ class FrameDecoder:
         self.failure: Optional[Violation] = None
         self._masked = _MASKED if masked else 0
         self._closed = False
+        self._idle = True  # nothing is half received, and nothing has ended
         self._head = b""  # the start of a frame's head that is not complete, less than 14 bytes
         # the frame that is arriving; its payload goes to _control or _message as it comes
         self._in_frame = False
@@ -166,6 +167,10 @@ class FrameDecoder:
 
     def feed(self, data: bytes) -> List[Message]:
         """Take bytes and return what they complete, in order; on a violation what came before it."""
+        if self._idle and len(data) > 6 and data[0] == _FIN | BINARY:
+            payload = self._only_message(data)
+            if payload is not None:
+                return [Message(BINARY, payload)]
         messages: List[Message] = []
         if self.failure is not None or self._closed:
             return messages
@@ -177,7 +182,23 @@ class FrameDecoder:
         except Violation as violation:
             self.failure = violation
             self._message = bytearray()
+        self._idle = self.idle and self.failure is None and not self._closed
         return messages
+
+    def _only_message(self, data: bytes) -> Optional[bytes]:
+        """Return the payload where the data is one whole binary message of less than 64 KiB: the usual case."""
+        size, start = data[1] ^ self._masked, 2
+        if size == 126:
+            size, start = data[2] << 8 | data[3], 4
+            if size < 126:
+                return None
+        if (size > 126 and start == 2) or size > self.max_payload:
+            return None
+        if not self._masked:
+            return data[start:] if len(data) == start + size else None
+        if len(data) != start + 4 + size:
+            return None
+        return apply_mask(data[start + 4 :], data[start : start + 4])
 
     def _parse(self, data: bytes, messages: List[Message]) -> None:
         position, end = 0, len(data)

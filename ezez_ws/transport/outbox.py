@@ -83,8 +83,10 @@ class Outbox:
         """Send a message. Requires holding the lock."""
         if self._closing or self._broken:
             return Put.REFUSED
+        if self._deflater is None:
+            return self._put_frame(self._frame(opcode, payload))
         try:
-            compressed = None if self._deflater is None else self._deflater.compress(payload)
+            compressed = self._deflater.compress(payload)
         except BaseException:
             self._abandon()  # what was compressed, the peer will miss
             raise
@@ -198,7 +200,7 @@ class Outbox:
             waker.set()
 
     def _frame(self, opcode: int, payload: bytes, rsv: int = 0) -> bytes:
-        return encode_frame(opcode, payload, None if self._masks is None else self._masks.next(), rsv=rsv)
+        return encode_frame(opcode, payload, None if self._masks is None else self._masks.next(), True, rsv)
 
     def _put_frame(self, frame: bytes) -> Put:
         """Write a frame, or what goes of it. Requires holding the lock."""
@@ -223,7 +225,7 @@ class Outbox:
         last = self._waiting[-1] if self._waiting else None
         if isinstance(last, bytearray) and len(last) + size <= _BATCH:
             last += memoryview(frame)[written:]
-        elif size < _SMALL and not self._torn:
+        elif size < _SMALL and not written:
             self._waiting.append(bytearray(memoryview(frame)[written:]))
         else:
             self._waiting.append(memoryview(frame)[written:])

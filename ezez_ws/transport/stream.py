@@ -63,7 +63,7 @@ class Stream:
     ) -> None:
         inflater, deflater = _compression(deflate, client_side)
         self.outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit, deflater=deflater)
-        self.over = False  # seen by the reader: there is an ending
+        self.over = False  # the reader has come to the end: there is an ending
         self._last_received = time.monotonic()
         self._wire = wire
         self._decoder = FrameDecoder(not client_side, max_payload, inflater)
@@ -103,28 +103,29 @@ class Stream:
         """Change the bytes that an incoming message may have, from the next frame on. Requires the reading role."""
         self._decoder.max_payload = max_payload
 
-    def receive(self, timeout: Optional[float]) -> Optional[List[Message]]:
+    def readable(self, timeout: float) -> bool:
+        """Wait until there is something to receive; false where the time passed. Requires the reading role."""
+        return self._ready() or self._wire.poll(True, False, timeout)[0]
+
+    def receive(self, timeout: Optional[float], looked: bool = False) -> Optional[List[Message]]:
         """Read once and return the messages that this completes; requires the reading role.
 
         Args:
             timeout: seconds to wait; 0 looks only; ``None`` waits until there is something, without a system call more.
+            looked: whether ``readable`` has just said that there is something.
 
         Returns:
             Text and binary messages, perhaps none; ``None`` where the time passed. Pings are answered on the way.
             After the last bytes ``ending`` is set.
         """
-        if timeout is not None and not self._ready() and not self._wire.poll(True, False, timeout)[0]:
+        if timeout is not None and not looked and not self.readable(timeout):
             return None
         try:
             if self._last_word is not None:
                 self._hear_last_word(self._last_word)
                 return []
             data = self._read(timeout)
-            if data is None:
-                return None
-            with self.outbox.lock:
-                self._last_received = time.monotonic()
-            return self._decode(data)
+            return None if data is None else self._decode(data)
         except BaseException:
             # a signal handler's exception in the middle: nobody knows what is lost
             self.cut()
@@ -190,8 +191,8 @@ class Stream:
         if data is not None:
             if len(data) == size:
                 self._read_size = min(size * 4, _LARGEST_READ)
-            elif len(data) * 4 < size:
-                self._read_size = max(size // 4, _SMALLEST_READ)
+            elif size > _SMALLEST_READ and len(data) * 4 < size:
+                self._read_size = size // 4
         return data
 
     def _decode(self, data: bytes) -> List[Message]:
@@ -199,15 +200,17 @@ class Stream:
             self._at_end = self.over = True
             self.cut()
             return []
+        with self.outbox.lock:
+            self._last_received = time.monotonic()
         messages = self._decoder.feed(data)
         for message in messages:
             if message.opcode >= CLOSE:
                 messages = self._answer_control(messages)
                 break
-        self._last_word = self._last_word or self._decoder.failure
+        if self._decoder.failure is not None and self._last_word is None:
+            self._last_word = self._decoder.failure
         if self._last_word is not None and not messages:
             self._hear_last_word(self._last_word)
-        self.over = self.ending is not None
         return messages
 
     def _hear_last_word(self, word: "Union[ClosePayload, Violation]") -> None:

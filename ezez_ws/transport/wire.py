@@ -6,8 +6,8 @@ from typing import Optional, Tuple
 
 __all__ = ["SocketWire", "Wire", "WireError"]
 
-_DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
-_NOSIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
+_DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
+_SEND_FLAGS = _DONTWAIT | int(getattr(socket, "MSG_NOSIGNAL", 0))
 
 
 _LONGEST = 1e6  # seconds; poll() takes milliseconds as a C int
@@ -83,9 +83,9 @@ class SocketWire(Wire):
         self._sock = sock
 
     def read(self, size: int) -> bytes:
-        if not _DONTWAIT:
-            self.poll(True, False, None)
         try:
+            if not _DONTWAIT:
+                self.poll(True, False, None)
             return self._sock.recv(size)
         except BlockingIOError:
             return self.read(size)
@@ -102,7 +102,7 @@ class SocketWire(Wire):
 
     def write_now(self, data: "bytes | bytearray | memoryview") -> int:
         try:
-            return self._sock.send(data, _DONTWAIT | _NOSIGNAL)
+            return self._sock.send(data, _SEND_FLAGS)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -63,7 +64,7 @@ def run_server_role(kosoku: str, cases: List[str], folder: Path) -> Results:
     assert echo.stdin is not None and echo.stdout is not None
     try:
         port = int(echo.stdout.readline().split()[-1])
-        command = [kosoku, "-m", "fuzzingclient", "-p", "2", "-o", str(folder), f"ws://127.0.0.1:{port}"]
+        command = [kosoku, "-m", "fuzzingclient", "-p", "1", "-o", str(folder), f"ws://127.0.0.1:{port}"]
         subprocess.run(command + cases, stdout=subprocess.DEVNULL, check=False)
     finally:
         echo.stdin.close()
@@ -116,8 +117,11 @@ def main() -> None:
     total = bad = 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.report or Path(scratch)
-        for role, run in (("server", run_server_role), ("client", run_client_role)):
-            results = run(kosoku, cases, folder / role)
+        with ThreadPoolExecutor() as pool:
+            roles = {"server": run_server_role, "client": run_client_role}
+            running = {role: pool.submit(run, kosoku, cases, folder / role) for role, run in roles.items()}
+        for role, outcome in running.items():
+            results = outcome.result()
             bad += print_table(role, results)
             total += len(results)
     print(f"{total - bad} passed, {bad} failed")
