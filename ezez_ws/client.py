@@ -148,9 +148,7 @@ class EZEZWebSocketClient:
         self._when_not_connected = send_when_not_connected
         self._fork_guard = ForkGuard("client")
         self._bulletin = Bulletin()
-        self._queue = OutgoingQueue(
-            self._bulletin, queue_limit_bytes, self._is_trying, self._is_own_thread, self._last_ending
-        )
+        self._queue = OutgoingQueue(self._bulletin, queue_limit_bytes, self._is_trying, self._is_own_thread)
         self._closed = False
         self._started = False
         self._keepers: List[Keeper] = []  # the last one is in charge; those before it run their last callbacks
@@ -252,7 +250,8 @@ class EZEZWebSocketClient:
         """Send an event; see ``EZEZServerClient.send`` for what blocks, and for how long.
 
         While the client is not connected and authenticated it goes by ``send_when_not_connected``: ``"queue"`` keeps
-        the message until it is, ``"ignore"`` drops it, ``"raise"`` raises.
+        the message until it is, ``"ignore"`` drops it, ``"raise"`` raises. A client that has ended by itself
+        (auth-rejected, or a failure or loss without ``auto_reconnect``) queues nothing until it is started again.
 
         Args:
             event, args: as in ``EZEZServerClient.send``.
@@ -359,15 +358,17 @@ class EZEZWebSocketClient:
 
     def _keep(self, event: str, body: bytes, on_reply: Optional[OnReply]) -> SentMessage:
         """Do what is to be done with a message that cannot be sent now; requires holding the lock."""
-        if self._when_not_connected == "ignore":
-            sent = SentMessage(None, None, None)
-            sent.outcome = Ending(CloseCode.ABNORMAL, "")
-            return sent
-        if self._closed:
-            raise NotConnected("the client is closed")
-        if self._when_not_connected == "raise":
-            raise NotConnected("the client is not connected")
-        return self._queue.put(event, body, on_reply)
+        ending = self._last_ending()
+        if self._when_not_connected != "ignore":
+            if self._closed:
+                raise NotConnected("the client is closed")
+            if self._when_not_connected == "raise":
+                raise NotConnected("the client is not connected")
+            if ending is None:
+                return self._queue.put(event, body, on_reply)
+        sent = SentMessage(None, None, None)
+        sent.outcome = ending or Ending(CloseCode.ABNORMAL, "")
+        return sent
 
     # -- the keepers ------------------------------------------------------------------------------------------------
 
@@ -450,7 +451,7 @@ class EZEZWebSocketClient:
         return bool(self._keepers) and not self._keepers[-1].over
 
     def _last_ending(self) -> Optional[Ending]:
-        """Requires holding the lock."""
+        """Tell how the client has ended by itself, until it is started again. Requires holding the lock."""
         return self._keepers[-1].ending if self._keepers and self._keepers[-1].over else None
 
     def _has_ended(self) -> Optional[bool]:

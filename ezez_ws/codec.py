@@ -91,7 +91,10 @@ class Codec:
 
         Raises:
             SerializationError: A value cannot travel; the text names its place, as in ``args[1]["when"][0]``.
+            TypeError: The values are a bare ``str`` or ``bytes``, which would be taken apart.
         """
+        if isinstance(values, (str, bytes)):
+            raise TypeError(f"values must be a sequence of values, not {type(values).__name__}")
         fields: List[bytes] = []
         append = fields.append
         try:

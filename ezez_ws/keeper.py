@@ -90,7 +90,7 @@ class Keeper:
         self.failure: Optional[ConnectionFailed] = None
         self.failure_is_final = False
         self.rejection: Optional[str] = None
-        self.ending: Optional[Ending] = None  # how the last connection ended
+        self.ending: Optional[Ending] = None  # how it has ended by itself
         self._dialer: Optional[Dialer] = None
 
     # -- for the client ---------------------------------------------------------------------------------------------
@@ -231,10 +231,13 @@ class Keeper:
         status = error.status if isinstance(error, DialRefused) else None
         failure = ConnectionFailed(f"cannot connect to {self._options.url}: {error}", status)
         failure.__cause__ = error
+        given_up: List[QueuedMessage] = []
         with self._bulletin.lock:
             self.failure, self.failure_is_final = failure, isinstance(error, DialRefused)
-            self.over = self.over or not self._options.auto_reconnect
+            if not self._options.auto_reconnect and not self.over:
+                given_up = self._end_by_itself(Ending(CloseCode.ABNORMAL, ""))
             self._bulletin.changed()
+        del given_up
         report_error(self._options.callbacks.on_error, failure)
         return self._goes_on()
 
@@ -252,7 +255,7 @@ class Keeper:
                     return False
                 message = self._queue.take()
                 if message is None:
-                    self.ready, self.failure, self.ending = True, None, None
+                    self.ready, self.failure = True, None
                     self._bulletin.changed()
                     return True
             if not self._send_queued(link, message):
@@ -276,9 +279,7 @@ class Keeper:
     def _rejected(self, link: Link, reason: str) -> None:
         with self._bulletin.lock:
             self.rejection = reason
-            self.ending = Ending(CloseCode.POLICY_VIOLATION, reason)
-            self.over = True
-            given_up = self._queue.end_all(self.ending)
+            given_up = self._end_by_itself(Ending(CloseCode.POLICY_VIOLATION, reason))
             self._bulletin.changed()
         del given_up
 
@@ -292,11 +293,14 @@ class Keeper:
             if self.link is not link:
                 return
             self.ready = False
-            self.ending = self.ending or ending
             if self.failure is None:
                 self.failure, self.failure_is_final = failure, False
             if not self._options.auto_reconnect and not self.over:
-                self.over = True
-                given_up = self._queue.end_all(ending)
+                given_up = self._end_by_itself(ending)
             self._bulletin.changed()
         del given_up
+
+    def _end_by_itself(self, ending: Ending) -> List[QueuedMessage]:
+        """Note that nobody will connect again: the queue ends, too. Requires holding the lock."""
+        self.over, self.ending = True, ending
+        return self._queue.end_all(ending)

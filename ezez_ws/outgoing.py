@@ -53,8 +53,6 @@ class OutgoingQueue:
         limit: bytes of messages that may wait.
         is_trying: whether the client is about to connect; requires holding the lock.
         is_own_thread: whether the calling thread is the one that would send the queue; requires holding the lock.
-        last_ending: how the last connection ended, where the client does not connect again by itself; requires holding
-            the lock.
     """
 
     def __init__(
@@ -63,9 +61,7 @@ class OutgoingQueue:
         limit: int,
         is_trying: Callable[[], bool],
         is_own_thread: Callable[[], bool],
-        last_ending: Callable[[], Optional[Ending]],
     ) -> None:
-        self._last_ending = last_ending
         self._bulletin = bulletin
         self._limit = limit
         self._is_trying = is_trying
@@ -149,9 +145,6 @@ class OutgoingQueue:
             return _Left(message.sent.outcome)
         if message.sent.home is not message:
             return _Left(None)
-        ending = self._last_ending()
-        if ending is not None:  # it stays queued, for whoever starts the client again
-            return _Left(ending)
         if self._is_own_thread():
             raise NotConnected("the message is queued, and this thread would have to send it")
         if deadline.at is None and not self._is_trying():

@@ -14,6 +14,7 @@ from .listeners import L, Listeners
 from .options import check_callback, check_choice, check_count, check_seconds
 from .peer import Peer, PeerOptions
 from .protocol import (
+    AUTH,
     AUTH_OK,
     AUTH_PREFIX,
     AUTH_REJECTED,
@@ -100,7 +101,6 @@ class EZEZServerClient:
         self._request = request
         self._context = context
         self._fork_guard = ForkGuard("client")
-        self.listeners = Listeners()
         with _ids_lock:
             self._connection_id = next(_ids)
 
@@ -137,7 +137,7 @@ class EZEZServerClient:
     def on(self, event: str, listener: Optional[L] = None) -> Union[L, Callable[[L], L]]:
         """Listen to an event of this client: ``listener(args, reply, ids)``. Also as ``@client.on(event)``."""
         self._fork_guard.check()
-        return self.listeners.add(event, listener, once=False)
+        return self._session.listeners.add(event, listener, once=False)
 
     @overload
     def once(self, event: str, listener: L) -> L: ...
@@ -148,12 +148,12 @@ class EZEZServerClient:
     def once(self, event: str, listener: Optional[L] = None) -> Union[L, Callable[[L], L]]:
         """Listen to the next event of that name only. Also as ``@client.once(event)``."""
         self._fork_guard.check()
-        return self.listeners.add(event, listener, once=True)
+        return self._session.listeners.add(event, listener, once=True)
 
     def off(self, event: str, listener: Optional[Callable[..., Any]] = None) -> None:
         """Remove a listener, as often as it is registered, or all listeners of an event."""
         self._fork_guard.check()
-        self.listeners.remove(event, listener)
+        self._session.listeners.remove(event, listener)
 
     def disconnect(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Begin to close the connection, and return at once.
@@ -232,6 +232,7 @@ class Session(Peer):
     ) -> None:
         super().__init__(stream, options.peer, janitor, keep_text=False)
         self.client = EZEZServerClient(self, request, context)
+        self.listeners = Listeners()
         self._options = options
         self._callbacks = callbacks
         self._shared_listeners = shared_listeners
@@ -290,7 +291,7 @@ class Session(Peer):
         name, ids, args = event
         client, reply = self.client, self.make_reply(ids)
         on_reply = self.settle_reply(event, on_reply)
-        own = [] if on_reply is not None else client.listeners.take(name)
+        own = [] if on_reply is not None else self.listeners.take(name)
         shared = [] if on_reply is not None else self._shared_listeners.take(name)
         if self._callbacks.on_message is not None:
             self.call(self._callbacks.on_message, client, name, args, reply, ids)
@@ -304,7 +305,10 @@ class Session(Peer):
     def _parse(self, arrived: Arrived) -> Union[Event, AuthRequest, None]:
         assert isinstance(arrived.payload, bytes)
         try:
-            return parse_from_client(self._codec.decode(arrived.payload))
+            values = self._codec.decode(arrived.payload)
+            if self._attempted and values[0] == AUTH:
+                return None  # one attempt for each connection; later ones are dropped, whatever they hold
+            return parse_from_client(values)
         except MalformedMessage as error:
             self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")
             return None
@@ -331,8 +335,6 @@ class Session(Peer):
         self.reader.expected_in_time()
 
     def _authenticate(self, request: AuthRequest) -> None:
-        if self._attempted:
-            return
         self._attempted = True
         version = request.version
         if type(version) not in (int, float) or version != VERSION:

@@ -371,14 +371,30 @@ class ConnectFailureTest(DialingTestCase):
         for _ in range(3):
             self.assert_fails_cleanly(ConnectTimeout, client, timeout=0.05)
 
-    def test_what_was_queued_before_a_failed_connect_goes_out_after_the_next(self) -> None:
+    def test_what_was_queued_before_connect_gave_up_goes_out_after_the_next(self) -> None:
         url = self.nobody()
-        client = self.make(url, auto_reconnect=False)
+        client = self.make(url)
         client.send("early")
-        self.assert_fails_cleanly(ConnectionFailed, client)
+        self.assert_fails_cleanly(ConnectTimeout, client, timeout=0.05)
         server = self.listen(port=int(url.rpartition(":")[2]))
         client.start()
         self.assertEqual(self.accept(server).read_event().name, "early")
+
+    def test_a_client_that_ends_by_itself_ends_its_queue_and_queues_nothing_until_it_is_started_again(self) -> None:
+        url = self.nobody()
+        client = self.make(url, auto_reconnect=False)
+        early = client.send("early")
+        self.assertTrue(early)
+        self.assert_fails_cleanly(ConnectionFailed, client)
+        late = client.send("late")
+        for message in (early, late):
+            self.assertFalse(message)
+            with self.assertRaises(ConnectionClosed):
+                message.wait_reply()
+        server = self.listen(port=int(url.rpartition(":")[2]))
+        client.start()
+        client.send("new")
+        self.assertEqual(self.accept(server).read_event().name, "new")
 
 
 class CloseTest(DialingTestCase):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending", "Stream"]
 
+_LAST_WAIT = 1.0  # seconds that a client waits for the server's end when both have said goodbye
 _SMALLEST_READ, _LARGEST_READ = 4096, 262144
 
 
@@ -66,6 +67,7 @@ class Stream:
         self.over = False  # the reader has come to the end: there is an ending
         self._last_received = time.monotonic()
         self._wire = wire
+        self._client_side = client_side
         self._decoder = FrameDecoder(not client_side, max_payload, inflater)
         self._read_size = _SMALLEST_READ
         self._early = early
@@ -163,13 +165,21 @@ class Stream:
         return ended
 
     def finish(self, timeout: float) -> None:
-        """Send what waits and read away what still comes until the peer's end, at most ``timeout`` seconds."""
+        """Send what waits and read away what still comes until the peer's end, at most ``timeout`` seconds.
+
+        When both close frames are through, nothing more can come: then a server goes at once, and a client soon, as it
+        is the server that should end the bytes first (RFC 6455, section 7.1.1).
+        """
+        heard = isinstance(self._last_word, ClosePayload)
         deadline = Deadline(timeout)
         flushed = False
         while not self._at_end and not deadline.passed():
             if not flushed and self.outbox.flush():
                 flushed = True
                 self.outbox.end_writing()
+                if heard:
+                    deadline = deadline.sooner(Deadline(_LAST_WAIT if self._client_side else 0))
+                    continue
             readable, _ = self._wire.poll(True, not flushed, deadline.remaining())
             if readable:
                 self._at_end = self._wire.read_now(_LARGEST_READ) == b""
