@@ -200,28 +200,36 @@ class Hosting:
 
         A second caller waits for the first, unless the first waits for it.
         """
-        with self._lock:
-            first, self.closing = not self.closing, True
-        if not first:
-            if not self.is_own_thread():
-                self.closed.wait(seconds + grace)
-            return
-        deadline = Deadline(seconds)
+        first = False
         try:
-            self._stop_admitting()
-            self.say_goodbye()
-            self._wait_for_own_session(deadline)
-            self._join(deadline)
-        finally:  # also over Ctrl-C: nothing may be left that nobody can close any more
-            self._cut_rest(grace)
-            self._janitor.close()
-            self.closed.set()
-            self._over.put(None)
+            with self._lock:
+                first, self.closing = not self.closing, True  # in this order: over Ctrl-C between them we are the first
+            if first:
+                self._let_go(Deadline(seconds))
+            elif self.is_own_thread() or self.closed.wait(seconds + grace):
+                return
+            self._end(grace)
+        except BaseException:  # Ctrl-C, wherever it comes: nothing may be left that nobody can close any more
+            if first:
+                self._end(grace)
+            raise
+
+    def _let_go(self, deadline: Deadline) -> None:
+        """Take leave of every client, and wait for them to go."""
+        self._stop_admitting()
+        self.say_goodbye()
+        self._wait_for_own_session(deadline)
+        self._join(deadline)
+
+    def _end(self, grace: float) -> None:
+        """Leave nothing behind. May be called again, where an exception has kept it from its end."""
+        self._stop_admitting()
+        self._cut_rest(grace)
+        self._janitor.close()
+        self.closed.set()
+        self._over.put(None)
 
     def _cut_rest(self, grace: float) -> None:
-        with self._lock:
-            for wire in self._wires:
-                wire.cut()
         for session in self.sessions():
             session.cut()
         self._join(Deadline(grace))
@@ -235,6 +243,7 @@ class Hosting:
         if self.listener is not None:
             self.listener.close()
         with self._lock:
+            self.closing = True
             for wire in self._wires:
                 wire.cut()
 

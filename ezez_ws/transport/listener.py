@@ -34,7 +34,7 @@ class Listener:
     """A bound socket and the thread that accepts its connections.
 
     ``serve(socket, address)`` runs on a thread of its own for each connection and owns the socket. ``_lock`` guards
-    ``_threads``. ``server`` is the underlying ``websocket_server.WebsocketServer``.
+    ``_threads``, and ``_wake``'s life. ``server`` is the underlying ``websocket_server.WebsocketServer``.
 
     Raises:
         OSError: the address cannot be bound; nothing is left behind.
@@ -47,9 +47,10 @@ class Listener:
         self._lock = threading.Lock()
         self._threads: List[threading.Thread] = []
         self._started = 0
-        self._closing = False
+        self._released = False
         with contextlib.ExitStack() as opened:
             self._wake, self._wake_reader = map(opened.enter_context, socket.socketpair())
+            self._wake.setblocking(False)
             self._selector = opened.enter_context(selectors.DefaultSelector())
             self.server = _get_server_class()(host, port, reuse_port, self)
             opened.pop_all()
@@ -66,10 +67,8 @@ class Listener:
     def close(self) -> None:
         """Stop accepting and give the port back; connections go on. Idempotent."""
         with self._lock:
-            if self._closing:
-                return
-            self._closing = True
-        self._wake.send(b"\0")
+            if not self._released:
+                self._wake.send(b"\0")
         self._accepting.join()
 
     def threads(self) -> List[threading.Thread]:
@@ -110,7 +109,9 @@ class Listener:
     def _release(self) -> None:
         self._selector.close()
         self.server.server_close()
-        self._wake.close()
+        with self._lock:
+            self._released = True
+            self._wake.close()
         self._wake_reader.close()
 
 

@@ -1,0 +1,301 @@
+"""The lock rules hold under a load that takes every lock, and a collection anywhere in it does no harm."""
+
+import contextlib
+import gc
+import socket
+import ssl
+import threading
+import unittest
+from typing import Any, Callable, Iterator, List, Optional, Tuple
+
+import trustme
+
+from ezez_ws import (
+    Codec,
+    ConnectionClosed,
+    EZEZServerClient,
+    EZEZWebSocketClient,
+    EZEZWebsocketServer,
+    NotConnected,
+    ReplyTimeout,
+)
+from ezez_ws.janitor import Janitor
+from ezez_ws.reader import Reader
+from ezez_ws.transport.outbox import Outbox
+from ezez_ws.transport.stream import Stream
+from ezez_ws.transport.wire import SocketWire
+from ezez_ws.waker import Waker
+from tests.lockcheck import Checker, checking
+from tests.rawpeer import RawPeer
+from tests.serving import KEY, Result
+from tests.support import EZEZTestCase, allow_seconds, eventually
+
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Thing:
+    """A value that only the codec's own functions can send."""
+
+
+def contexts() -> Tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+class Load:
+    """Everything that the library does, once; ``wrap`` is applied to each function of the user's."""
+
+    def __init__(self, test: unittest.TestCase, wrap: Wrap, tls: bool, compression: Optional[str]) -> None:
+        self.test = test
+        self.wrap = wrap
+        self.tls = contexts() if tls else None
+        self.options = {
+            "compression": compression,
+            "ping_interval": 0.05,
+            "close_timeout": 1.0,
+            "send_buffer_limit": 300_000,
+            "codec": Codec(
+                serializers={"thing": wrap(lambda value: "!" if isinstance(value, Thing) else None)},
+                deserializers={"thing": wrap(lambda text: Thing())},
+            ),
+        }
+
+    def run(self) -> None:
+        nothing = self.wrap(lambda *args: None)
+        server = EZEZWebsocketServer(
+            port=0,
+            ssl=self.tls[0] if self.tls else None,
+            on_auth_request=self.wrap(lambda client, key: key == KEY),
+            on_auth_ok=self.wrap(lambda client: client.send("welcome", [Thing()])),
+            on_auth_rejected=nothing,
+            on_message=nothing,
+            on_disconnect=nothing,
+            on_error=nothing,
+            verify_request=self.wrap(lambda request: True),
+            clear_awaiting_replies_after=0.5,
+            default_context={"list": []},
+            **self.options,  # type: ignore[arg-type]
+        )
+        server.on("echo", self.wrap(lambda client, args, reply, ids: reply("echoed", args)))
+        server.on("nest", self.wrap(self.nest))
+        server.on("bye", self.wrap(lambda client, args, reply, ids: client.disconnect(4000, "bye")))
+        with server:
+            assert server.url is not None
+            self.url = server.url
+            clients = [self.client() for _ in range(4)]
+            try:
+                self.talk(server, clients)
+                if self.tls is None:
+                    self.stall(server)
+            finally:
+                closing = [Result(client.close) for client in clients]
+                for one in closing:
+                    one.get()
+        server.start()
+        server.close()
+
+    def client(self) -> EZEZWebSocketClient:
+        nothing = self.wrap(lambda *args: None)
+        client = EZEZWebSocketClient(
+            self.url,
+            auth=KEY,
+            ssl=self.tls[1] if self.tls else None,
+            reconnect_delay=0.02,
+            reconnect_delay_max=0.05,
+            on_connect=nothing,
+            on_auth_ok=nothing,
+            on_message=nothing,
+            on_disconnect=nothing,
+            on_error=nothing,
+            **self.options,  # type: ignore[arg-type]
+        )
+        client.on("back", self.wrap(lambda args, reply, ids: reply("back", client.send("echo").wait_reply(5).args)))
+        client.once("welcome", nothing)
+        early = client.send("echo", ["queued"], on_reply=nothing)
+        client.connect(30)
+        early.wait_reply(10)
+        return client
+
+    def nest(self, client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
+        with client.context as context:
+            context["asked"] = args
+        with contextlib.suppress(ConnectionClosed):
+            reply("nested", client.send("back").wait_reply(5).args)
+
+    def talk(self, server: EZEZWebsocketServer, clients: List[EZEZWebSocketClient]) -> None:
+        def work(number: int) -> None:
+            client = clients[number % len(clients)]
+            for turn in range(6):
+                with contextlib.suppress(ConnectionClosed, NotConnected):
+                    args = [number, turn, Thing(), "x" * 20_000 * (turn % 2)]
+                    answer = client.send("echo", args).wait_reply(10)
+                    self.test.assertEqual(args[:2], answer.args[:2])
+                    client.send("nest", on_reply=self.wrap(lambda *args: None)).wait_reply(10)
+                    with contextlib.suppress(ReplyTimeout):
+                        client.send("nothing").wait_reply(0.001)
+                    server.broadcast("news", [turn], where=self.wrap(lambda client: client.alive))
+                    if number == turn:
+                        client.send("bye")
+
+        working = [Result(work, number) for number in range(8)]
+        for one in working:
+            one.get(40)
+
+    def stall(self, server: EZEZWebsocketServer) -> None:
+        """Fill the buffer of a peer that reads nothing, so that the flusher works; then wait for room."""
+        peer = RawPeer.connect(self.url, KEY, receive_buffer=4096)
+        try:
+            address = peer.sock.getsockname()
+            side = next(client for client in server.clients if client.request.remote_address == address)
+            big = ["y" * 100_000]
+
+            def send() -> None:
+                with contextlib.suppress(ConnectionClosed):
+                    for _ in range(60):
+                        side.send("big", big)
+
+            sending = [Result(send), Result(send)]
+            for _ in range(60):
+                peer.read_message()
+            peer.close()
+            for one in sending:
+                one.get()
+        finally:
+            peer.close()
+
+
+class LockRulesTest(EZEZTestCase):
+    @contextlib.contextmanager
+    def checked(self) -> Iterator[Checker]:
+        with checking() as checker:
+            yield checker
+        self.assertEqual([], list(checker.violations)[:3])
+
+    def run_load(self, tls: bool, compression: Optional[str]) -> Checker:
+        with self.checked() as checker:
+            Load(self, checker.user_code, tls, compression).run()
+            eventually(lambda: not [one for one in threading.enumerate() if one.name.startswith("ezez-")])
+        return checker
+
+    def test_a_load_keeps_them(self) -> None:
+        checker = self.run_load(tls=False, compression=None)
+        self.assertIn(("Outbox.lock", "Reader.lock"), checker.seen)
+        for role in (
+            "Bulletin.lock",
+            "Context._lock",
+            "Dialer._lock",
+            "EZEZWebsocketServer._lock",
+            "EZEZWebsocketServer._starting",
+            "Flusher._lock",
+            "Hosting._lock",
+            "Janitor._lock",
+            "Listener._lock",
+            "Listeners._lock",
+            "Outbox.lock",
+            "Reader.lock",
+        ):
+            self.assertIn(role, checker.taken)
+
+    def test_a_load_over_tls_keeps_them(self) -> None:
+        checker = self.run_load(tls=True, compression=None)
+        self.assertIn(("Outbox.lock", "TLSWire._lock"), checker.seen)
+
+    def test_a_compressed_load_keeps_them(self) -> None:
+        self.run_load(tls=False, compression="deflate")
+
+    @allow_seconds(150)
+    def test_a_collection_at_every_allocation_deadlocks_nothing(self) -> None:
+        for tls in (False, True):
+            with self.subTest(tls=tls):
+                before = gc.get_threshold()
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(1)
+                try:
+                    Result(Load(self, lambda function: function, tls, None).run).get(60)
+                finally:
+                    gc.set_threshold(*before)
+                    gc.unfreeze()
+
+
+class CheckerTest(EZEZTestCase):
+    """The checker finds what it is for."""
+
+    def assert_found(self, text: str, act: Callable[[Checker, Outbox, Reader], Any]) -> None:
+        with checking() as checker:
+            here, there = socket.socketpair()
+            stream = Stream(SocketWire(here), client_side=False, max_payload=100, send_buffer_limit=100)
+            reader = Reader(stream, 100, False, lambda payload: None, lambda payload: None)  # type: ignore[arg-type,return-value]
+            try:
+                act(checker, stream.outbox, reader)
+            finally:
+                stream.dispose()
+                there.close()
+        self.assertEqual(1, len(checker.violations), checker.violations)
+        self.assertRegex(checker.violations[0], text)
+
+    def test_locks_in_the_wrong_order(self) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+            with outbox.lock, reader.lock:
+                pass
+            with reader.lock, outbox.lock:
+                pass
+
+        self.assert_found("^Outbox.lock taken while Reader.lock held", act)
+
+    def test_a_lock_under_a_leaf(self) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+            janitor = Janitor("test")
+            with janitor._lock, reader.lock:
+                pass
+
+        self.assert_found("^Reader.lock taken while Janitor._lock held", act)
+
+    def test_user_code_under_a_lock(self) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+            callback = checker.user_code(lambda: None)
+            callback()
+            with reader.lock:
+                callback()
+
+        self.assert_found(r"^user code runs while \['Reader.lock'\] held", act)
+
+    def test_a_socket_that_may_block_under_a_lock(self) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+            with outbox.lock:
+                outbox._wire.read_now(1)
+                outbox._wire.poll(True, False, 0)
+                outbox._wire.poll(True, False, 0.001)
+
+        self.assert_found(r"^poll\(\) may block while \['Outbox.lock'\] held", act)
+
+    def test_a_blocking_receive_under_a_lock(self) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+            outbox._wire.cut()
+            outbox._wire.read(1)
+            with reader.lock:
+                outbox._wire.read(1)
+
+        self.assert_found(r"^recv\(\) may block while \['Reader.lock'\] held", act)
+
+    def test_sleeping_under_a_lock(self) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+            with reader.lock:
+                Waker().wait(0.001)
+
+        self.assert_found(r"^Waker.wait\(\) may block while \['Reader.lock'\] held", act)
+
+    def test_afterwards_all_is_as_it_was(self) -> None:
+        before = threading.Lock, threading.RLock, Waker.wait, SocketWire.poll, threading.Event.wait
+        with checking():
+            pass
+        self.assertEqual(before, (threading.Lock, threading.RLock, Waker.wait, SocketWire.poll, threading.Event.wait))
+        self.assertNotIn("recv", vars(socket.socket))
+
+
+if __name__ == "__main__":
+    unittest.main()
