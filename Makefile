@@ -4,6 +4,7 @@
 #     make test     lint, types, the suite and its coverage; ends with `N passed, M failed`
 #     make conformance   the Autobahn cases against both roles (needs Python 3.10)
 #     make soak     an hour of stress, then what is left of it; MINUTES=... for another time
+#     make fuzz     ten minutes for each fuzz target, guided by coverage where atheris installs; SECONDS=... for less
 #     make clean    removes what these made
 #
 # PYTHON=... chooses the interpreter, COVERAGE_MIN=... the gate.
@@ -25,10 +26,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 MINUTES ?= 60
 
-.PHONY: help demo test node conformance soak clean
+.PHONY: help demo test node conformance soak fuzz clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 9
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 10
 
 demo: $(DEMO)/installed-$(VERSION)
 	@$(DEMO)/bin/python samples/demo.py
@@ -79,6 +80,21 @@ conformance: $(TEST)/installed-$(VERSION)
 
 soak: $(TEST)/installed-$(VERSION)
 	@"$(TEST)/bin/python" -m tests.stress.soak --minutes $(MINUTES)
+
+# Its own environment: where atheris has no wheel, its installation may fail, and fuzzing goes without coverage.
+FUZZ := .venv-fuzz
+SECONDS ?= 600
+
+$(FUZZ)/installed-$(VERSION): $(METADATA)
+	@echo "making $(FUZZ) (Python $(VERSION))"
+	@"$(PYTHON)" -m venv --clear $(FUZZ)
+	@$(FUZZ)/bin/python -m pip install -qq '$(PIP)'
+	@$(FUZZ)/bin/python -m pip install -qq -e .
+	@$(FUZZ)/bin/python -m pip install -qq -e '.[fuzz]' || echo "atheris does not install: fuzzing goes without coverage"
+	@touch $@
+
+fuzz: $(FUZZ)/installed-$(VERSION)
+	@"$(FUZZ)/bin/python" -m tests.fuzz --all --seconds $(SECONDS)
 
 clean:
 	rm -rf .venv-* node_modules build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
