@@ -432,7 +432,3 @@ class Session(Peer):
     def disconnected(self, ending: Ending) -> None:
         """Run ``on_disconnect``."""
         self.call(self._callbacks.on_disconnect, self.client, ending.code, ending.reason)
-
-    def broadcast_encoded(self, event: str, body: bytes) -> bool:
-        """Send a broadcast's message, if the client is authenticated."""
-        return self.authenticated and self.broadcast(event, body)
