@@ -90,7 +90,7 @@ $(FUZZ)/installed-$(VERSION): $(METADATA)
 	@"$(PYTHON)" -m venv --clear $(FUZZ)
 	@$(FUZZ)/bin/python -m pip install -qq '$(PIP)'
 	@$(FUZZ)/bin/python -m pip install -qq -e .
-	@$(FUZZ)/bin/python -m pip install -qq -e '.[fuzz]' || echo "atheris does not install: fuzzing goes without coverage"
+	@$(FUZZ)/bin/python -m pip install -qq --only-binary atheris -e '.[fuzz]' || echo "atheris does not install: fuzzing goes without coverage"
 	@touch $@
 
 fuzz: $(FUZZ)/installed-$(VERSION)

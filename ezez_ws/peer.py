@@ -419,7 +419,11 @@ class Peer:
             if timeout is None:
                 return interval
             self._pinged_at = time.monotonic()
-            return timeout
+            return min(interval, timeout)
+        assert timeout is not None
+        patience = self._pinged_at + timeout - time.monotonic()
+        if patience > 0:
+            return min(interval, patience)
         if self._outbox.readable():
             return 1.0  # its answer is there, and a reader about to read it
         self.stream.fail(CloseCode.INTERNAL_ERROR, "keepalive: no pong in time")

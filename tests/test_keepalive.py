@@ -9,17 +9,18 @@ from tests.rawpeer import RawServer
 from tests.serving import Calls, ServingTestCase
 
 SOON = {"ping_interval": 0.2, "ping_timeout": 0.3}
+QUICK = {"close_timeout": 0.3}  # the raw peers here never answer a close frame
 
 
 class ServerTest(ServingTestCase):
     def test_an_idle_peer_is_pinged_and_its_pong_keeps_it(self) -> None:
-        _, peer = self.pair(self.serve(ping_interval=0.1, ping_timeout=5.0))
+        _, peer = self.pair(self.serve(**QUICK, ping_interval=0.1, ping_timeout=5.0))
         for _ in range(3):
             self.assertEqual(peer.read_message(), Message(PING, b""))
             peer.send_pong()
 
     def test_a_peer_that_talks_is_not_pinged(self) -> None:
-        server = self.serve(ping_interval=0.5, ping_timeout=5.0)
+        server = self.serve(**QUICK, ping_interval=0.5, ping_timeout=5.0)
         server.on("echo", lambda client, args, reply, ids: reply("echo", args))
         _, peer = self.pair(server)
         until = time.monotonic() + 1.0
@@ -28,7 +29,7 @@ class ServerTest(ServingTestCase):
             self.assertEqual(peer.read_event().name, "echo")
 
     def test_any_message_answers_a_ping(self) -> None:
-        side, peer = self.pair(self.serve(**SOON))
+        side, peer = self.pair(self.serve(**SOON, **QUICK))
         for _ in range(4):
             self.assertEqual(peer.read_message(), Message(PING, b""))
             peer.send_event("hello")
@@ -36,7 +37,7 @@ class ServerTest(ServingTestCase):
 
     def test_a_peer_gone_without_a_word_is_closed_with_1011_once_and_waiters_wake(self) -> None:
         calls = Calls()
-        server = self.serve(**SOON, on_disconnect=calls.named("gone", 1, 2))
+        server = self.serve(**SOON, **QUICK, on_disconnect=calls.named("gone", 1, 2))
         side, peer = self.pair(server)
         sent = side.send("question")
         waiting = self.in_thread(sent.wait_reply)
@@ -51,7 +52,7 @@ class ServerTest(ServingTestCase):
 
     def test_a_listener_that_blocks_is_not_mistaken_for_a_dead_peer(self) -> None:
         gate = self.gate()
-        server = self.serve(**SOON)
+        server = self.serve(**SOON, **QUICK)
         server.on("block", gate)
         client = self.client(server, ping_interval=None)
         client.send("block")
@@ -65,7 +66,7 @@ class ServerTest(ServingTestCase):
 
     def test_a_peer_that_vanishes_while_a_listener_blocks_is_noticed(self) -> None:
         gate = self.gate()
-        server = self.serve(**SOON)
+        server = self.serve(**SOON, **QUICK)
         server.on("block", gate)
         side, peer = self.pair(server)
         sent = side.send("question")
@@ -78,7 +79,7 @@ class ServerTest(ServingTestCase):
     def test_keepalive_pauses_while_the_inbox_is_full(self) -> None:
         gate = self.gate()
         calls = Calls()
-        server = self.serve(**SOON, inbox_limit_bytes=1000)
+        server = self.serve(**SOON, **QUICK, inbox_limit_bytes=1000)
         server.on("block", gate)
         server.on("more", lambda client, args, reply, ids: calls.add("more"))
         side, peer = self.pair(server)
@@ -92,7 +93,7 @@ class ServerTest(ServingTestCase):
         calls.wait(50)
 
     def test_without_a_timeout_nobody_is_judged(self) -> None:
-        side, peer = self.pair(self.serve(ping_interval=0.1, ping_timeout=None))
+        side, peer = self.pair(self.serve(**QUICK, ping_interval=0.1, ping_timeout=None))
         for _ in range(4):
             self.assertEqual(peer.read_message(), Message(PING, b""))
         self.assertTrue(side.alive)
