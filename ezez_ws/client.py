@@ -35,6 +35,7 @@ from .outgoing import OutgoingQueue, QueuedMessage
 from .peer import PeerOptions
 from .protocol import CloseCode, check_close, check_event_name
 from .replies import OnReply, SentMessage
+from .surrogates import has_surrogate
 from .transport.handshake import parse_url, validate_client_headers, validate_subprotocols
 from .transport.stream import Ending, Stream
 
@@ -101,7 +102,7 @@ class EZEZWebSocketClient:
         target = parse_url(url)
         check_ssl(ssl, server_side=False)
         if ssl is not None and not target.secure:
-            raise ValueError(f"ssl is for wss:// URLs, not {url!r}")
+            raise ValueError("ssl is for wss:// URLs only")
         check_flag("auto_reconnect", auto_reconnect)
         check_seconds("reconnect_delay", reconnect_delay)
         check_seconds("reconnect_delay_max", reconnect_delay_max)
@@ -127,7 +128,7 @@ class EZEZWebSocketClient:
         callbacks.check()
         self._listeners = Listeners()
         self._options = KeeperOptions(
-            url=url,
+            url=url.partition("?")[0],
             target=target,
             auth=_check_auth(auth),
             subprotocols=validate_subprotocols(subprotocols),
@@ -285,11 +286,14 @@ class EZEZWebSocketClient:
     def send_json(self, value: Any) -> bool:
         """Send plain JSON as a text message, to a server that does not speak this protocol.
 
+        Waits for room in the send buffer, at most ``send_timeout`` seconds.
+
         Returns:
             Whether it was handed over; it is never queued.
 
         Raises:
             SerializationError: the value is no JSON.
+            SendTimeout: there was no room in time; the connection has been cut.
             NotConnected: there is no connection, with ``send_when_not_connected="raise"``.
         """
         self._fork_guard.check()
@@ -462,6 +466,8 @@ class EZEZWebSocketClient:
 def _check_auth(auth: Any) -> Optional[str]:
     if auth is not None and not isinstance(auth, str):
         raise TypeError(f"auth must be a str or None, not {type(auth).__name__}")
+    if auth is not None and has_surrogate(auth):
+        raise ValueError("auth has a lone surrogate, which UTF-8 cannot carry")
     return auth
 
 

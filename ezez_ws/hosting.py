@@ -79,6 +79,9 @@ class Hosting:
         if options.port is not None:
             self.listener = Listener(options.host, options.port, options.reuse_port, self.serve)
         self._janitor = Janitor(f"ezez-janitor-{self.listener.server.port if self.listener else 'server'}")
+
+    def start(self) -> None:
+        """Begin to accept."""
         if self.listener is not None:
             self.listener.start()
 
@@ -124,7 +127,7 @@ class Hosting:
 
     def _make_session(self, wire: Wire, admission: Admission) -> Session:
         try:
-            context = Context(self._options.default_context.snapshot())
+            context = Context(self._options.default_context)
         except BaseException:  # a value that cannot be copied
             wire.close()
             raise
@@ -200,6 +203,7 @@ class Hosting:
 
         A second caller waits for the first, unless the first waits for it.
         """
+        seconds = min(seconds, threading.TIMEOUT_MAX / 2)  # what a thread can be waited for
         first = False
         try:
             with self._lock:

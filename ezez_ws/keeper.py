@@ -32,6 +32,7 @@ class KeeperOptions(NamedTuple):
     """What a client was constructed with, checked."""
 
     url: str
+    """Without its query, which may hold a secret: for texts."""
     target: Target
     auth: Optional[str]
     subprotocols: Sequence[str]
@@ -154,8 +155,10 @@ class Keeper:
                 pass
         finally:
             with self._bulletin.lock:
+                given_up = [] if self.over else self._end_by_itself(Ending(CloseCode.ABNORMAL, ""))
                 self.over, self.ready = True, False
                 self._bulletin.changed()
+            del given_up
             self._janitor.close()
             with self._bulletin.lock:
                 self.ended = True
@@ -173,7 +176,7 @@ class Keeper:
             dialed = dialer.dial(Deadline(options.connect_timeout))
         except DialCancelled:
             return False
-        except (OSError, DialRefused) as error:
+        except Exception as error:  # whatever it is (no thread for the look-up, say), it is an attempt that failed
             return self._failed(error)
         finally:
             with self._bulletin.lock:

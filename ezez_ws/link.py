@@ -48,7 +48,7 @@ class LinkEvents(NamedTuple):
     """What a link tells its client, on the connection's thread."""
 
     ready: Callable[["Link"], bool]
-    """The server has authenticated us: send what is queued; false where the link was lost over that."""
+    """We are authenticated: send what is queued; false where the link was lost, or the client closed, over that."""
     rejected: Callable[["Link", str], None]
     ended: Callable[["Link"], None]
 
@@ -84,8 +84,8 @@ class Link(Peer):
             self._events.ready(self)
         else:
             self._outbox.send(self._codec.encode([AUTH, auth, VERSION]))
-        self.call(self._callbacks.on_connect)
         self.start_keepalive()
+        self.call(self._callbacks.on_connect)
 
     def handle(self, arrived: Arrived) -> None:
         """Deal with a message: the answer to our authentication, an event, or something unknown."""
@@ -128,7 +128,7 @@ class Link(Peer):
         if not accepted:
             self._events.rejected(self, reason)
             # the server closes now; one that does not is left
-            self.janitor.call_later(self.options.close_timeout, self._leave)
+            self.call_later(self.options.close_timeout, self._leave)
             self.call(self._callbacks.on_auth_rejected, reason)
         elif self._events.ready(self):
             self.call(self._callbacks.on_auth_ok)

@@ -25,7 +25,7 @@ def check_seconds(name: str, value: Any, optional: bool = False, zero: bool = Fa
     wanted = f"a number of seconds {'>=' if zero else '>'} 0{' or None' if optional else ''}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    if not -math.inf < value <= 1e300 or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name} must be {wanted}, not {value!r}")
 
 

@@ -6,6 +6,7 @@ from typing import Callable, Deque, List, NamedTuple, Optional
 from .bulletin import Bulletin
 from .deadline import Deadline
 from .errors import NotConnected, QueueFull
+from .fork import ForkGuard
 from .replies import OnReply, Outcome, SentMessage
 from .transport.stream import Ending
 
@@ -63,6 +64,7 @@ class OutgoingQueue:
         is_own_thread: Callable[[], bool],
     ) -> None:
         self._bulletin = bulletin
+        self._fork_guard = ForkGuard("client")
         self._limit = limit
         self._is_trying = is_trying
         self._is_own_thread = is_own_thread
@@ -130,6 +132,7 @@ class OutgoingQueue:
         Raises:
             NotConnected: nobody will send it: the caller would have to, or the client does not try to connect.
         """
+        self._fork_guard.check()
         with self._bulletin.lock:
             message.waiting += 1
         try:

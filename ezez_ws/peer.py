@@ -415,10 +415,11 @@ class Peer:
             silent = time.monotonic() - heard
             if silent < interval:
                 return interval - silent
+            now = time.monotonic()  # before the ping: its answer may be read before ping() returns
             self._outbox.ping()
             if timeout is None:
                 return interval
-            self._pinged_at = time.monotonic()
+            self._pinged_at = now
             return min(interval, timeout)
         assert timeout is not None
         patience = self._pinged_at + timeout - time.monotonic()

@@ -13,8 +13,9 @@ client for itself and never travel.
 
 from typing import Any, List, NamedTuple, Optional, Tuple, Union
 
-from .errors import MalformedMessage
+from .errors import MalformedMessage, SerializationError
 from .scalars import UNDEFINED, BigInt, format_number
+from .surrogates import has_surrogate
 
 __all__ = [
     "AUTH",
@@ -55,16 +56,13 @@ EVENT_UNKNOWN_DATA_TYPE = LOCAL + "unknown-data-type"
 
 
 class CloseCode:
-    """The close codes that this library itself uses (RFC 6455, section 7.4.1)."""
+    """The close codes that are used above the transport (RFC 6455, section 7.4.1)."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
-    NO_STATUS = 1005
     ABNORMAL = 1006
-    INVALID_DATA = 1007
     POLICY_VIOLATION = 1008
-    TOO_BIG = 1009
     INTERNAL_ERROR = 1011
 
 
@@ -109,7 +107,7 @@ def parse_event(values: List[Any]) -> Event:
 
 def parse_from_client(values: List[Any]) -> Union[Event, AuthRequest]:
     """Tell an authentication message from an event, on a server."""
-    if not values or values[0] != AUTH:
+    if not values or type(values[0]) is not str or values[0] != AUTH:
         return parse_event(values)
     if len(values) < 2 or type(values[1]) is not str:
         raise MalformedMessage("the key of an authentication message must be a string")
@@ -118,7 +116,7 @@ def parse_from_client(values: List[Any]) -> Union[Event, AuthRequest]:
 
 def parse_from_server(values: List[Any]) -> Union[Event, Tuple[bool, str]]:
     """Tell an answer to the authentication, ``(accepted, reason)``, from an event, on a client."""
-    if not values or values[0] not in (AUTH_OK, AUTH_REJECTED):
+    if not values or type(values[0]) is not str or values[0] not in (AUTH_OK, AUTH_REJECTED):
         return parse_event(values)
     if values[0] == AUTH_OK:
         return True, ""
@@ -133,6 +131,8 @@ def check_event_name(event: Any) -> str:
         raise TypeError(f"event must be a str, not {type(event).__name__}")
     if event.startswith((RESERVED, LOCAL)):
         raise ValueError(f"event {event!r}: names that start with {RESERVED!r} or {LOCAL!r} cannot be sent")
+    if not event.isascii() and has_surrogate(event):
+        raise SerializationError("event: a str with a lone surrogate cannot be sent")
     return event if type(event) is str else str.__str__(event)  # an enumeration's member formats itself otherwise
 
 

@@ -225,6 +225,8 @@ class Reader:
             if self._reading is not None:
                 return None
             self._reading = _RETIRED
+            for waker in self._sleepers:
+                waker.set()  # the role is never passed on again: who waits for it must see that
             return True
 
         return bool(self.wait(take, Deadline(None)))

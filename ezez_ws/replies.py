@@ -52,8 +52,9 @@ Outcome = Union[Reply, Ending, _Expired, None]
 class SentMessage:
     """A message that was sent, or is queued. Falsy where it was not sent: there was no connection.
 
-    ``home``, ``outcome``, ``waiting`` and ``wakers`` are guarded by the lock of the connection's reader, or of the
-    client while the message is queued. ``event_id`` is set once, when the message goes out.
+    ``home``, ``outcome``, ``waiting`` and ``wakers`` are changed under the lock of the connection's reader, or of the
+    client while the message is queued; ``event_id`` under the reader's, when the message goes out, and taken back where
+    it does not. ``home``, ``event_id`` and, once there is no ``home``, ``outcome`` are read without.
     """
 
     __slots__ = ("__weakref__", "_event_id", "_reply_to", "home", "outcome", "waiting", "wakers")
@@ -100,7 +101,10 @@ class SentMessage:
         Raises:
             ReplyTimeout: the timeout passed (the reply can still be waited for), or that time limit (it cannot).
             ConnectionClosed: the connection ended first, or the message was not sent.
-            NotConnected: on the client's own thread, for a queued message: it would wait for itself.
+            NotConnected: for a queued message: on the client's own thread, which would wait for itself, or without a
+                timeout where the client is not connecting.
+            TypeError, ValueError: ``timeout`` is no number of seconds >= 0.
+            RuntimeError: after ``os.fork``, in the child.
         """
         if timeout is not None:
             if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):

@@ -6,6 +6,8 @@ thread) → ``Reception`` (handshake) → ``Session.run`` (until the connection 
 """
 
 import logging
+import re
+import socket
 import threading
 from typing import (
     TYPE_CHECKING,
@@ -130,17 +132,17 @@ class EZEZWebsocketServer:
         check_ssl(ssl, server_side=True)
         check_compression(compression)
         check_flag("reuse_port", reuse_port)
+        if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+            raise ValueError("reuse_port: this platform has no SO_REUSEPORT")
         check_count("max_connections", max_connections, optional=True)
         check_seconds("handshake_timeout", handshake_timeout)
         check_callback("verify_request", verify_request)
-        if default_context is not None and not isinstance(default_context, Mapping):
-            raise TypeError(f"default_context must be a mapping, not {type(default_context).__name__}")
         self._listeners = Listeners()
         self._options = HostingOptions(
             session=session,
             callbacks=callbacks,
             listeners=self._listeners,
-            default_context=Context(default_context),
+            default_context=_check_context(default_context),
             host=host,
             port=port,
             reuse_port=reuse_port,
@@ -176,7 +178,13 @@ class EZEZWebsocketServer:
                 hosting.closed.wait()
             hosting = Hosting(self._options)
             with self._lock:
-                self._hosting = hosting
+                self._hosting = hosting  # before the first client can come
+            try:
+                hosting.start()
+            except BaseException:
+                hosting.close(0.0)
+                self._forget(hosting)
+                raise
         close_at_exit(self)
 
     def serve_forever(self) -> None:
@@ -347,8 +355,17 @@ def _check_address(port: Any, host: Any, path: Any) -> None:
         raise TypeError(f"host must be a str, not {type(host).__name__}")
     if path is not None and not isinstance(path, str):
         raise TypeError(f"path must be a str or None, not {type(path).__name__}")
-    if path is not None and (not path.startswith("/") or "?" in path or "#" in path):
-        raise ValueError(f"path must start with '/' and have no query, not {path!r}")
+    if path is not None and not re.fullmatch(r"/[!\"$->@-~]*", path):  # neither # nor ?
+        raise ValueError(f"path must start with '/', have no query, and be percent-encoded as it is sent, not {path!r}")
+
+
+def _check_context(value: Any) -> Context:
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"default_context must be a mapping, not {type(value).__name__}")
+    try:
+        return Context(value)
+    except Exception as error:
+        raise TypeError(f"default_context cannot be copied: {error}") from error
 
 
 def _check_origins(origins: Any) -> Optional[FrozenSet[str]]:

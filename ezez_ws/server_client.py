@@ -306,7 +306,7 @@ class Session(Peer):
         assert isinstance(arrived.payload, bytes)
         try:
             values = self._codec.decode(arrived.payload)
-            if self._attempted and values[0] == AUTH:
+            if self._attempted and type(values[0]) is str and values[0] == AUTH:
                 return None  # one attempt for each connection; later ones are dropped, whatever they hold
             return parse_from_client(values)
         except MalformedMessage as error:

@@ -31,6 +31,7 @@ from ezez_ws import (
     EZEZWebSocketClient,
     MalformedMessage,
     ReplyTimeout,
+    SerializationError,
 )
 from ezez_ws.codec import peek_reply_to
 from ezez_ws.deadline import Deadline
@@ -365,6 +366,38 @@ class ReadingRoleTest(EZEZTestCase):
             self.reader.expected_in_time()
 
         self.assertGreater(self.try_all(act, ["event", "event"]), SEVERAL)
+
+
+class RetireTest(ServingTestCase):
+    def test_all_who_want_to_retire_a_reader_come_back(self) -> None:
+        """One takes the role for good; the others must not wait for it for ever."""
+        side, _peer = self.pair(self.serve())
+        reader = side._session.reader
+        held = self.in_thread(side.send("question").wait_reply)
+        side._session.stream.cut()
+        retiring = [self.in_thread(reader.retire) for _ in range(4)]
+        self.assertLessEqual(sum(one.get() for one in retiring), 1)
+        with self.assertRaises(ConnectionClosed):
+            held.get()
+        side._session.stream.dispose()
+
+
+class OptionsTest(ServingTestCase):
+    def test_a_key_that_cannot_travel_is_refused_at_construction(self) -> None:
+        with self.assertRaisesRegex(ValueError, "^auth "):
+            EZEZWebSocketClient("ws://127.0.0.1", auth="\ud800")
+
+    def test_a_path_that_no_request_can_have_is_refused_at_construction(self) -> None:
+        for path in ("/\u00fc", "/a b", "/a?b", "/a#b", "a"):
+            with self.subTest(path), self.assertRaisesRegex(ValueError, "^path "):
+                self.make(path=path)
+        self.make(path="/a%20b/~c;d=e")
+
+    def test_an_event_name_that_cannot_travel_is_refused_connected_or_not(self) -> None:
+        client = EZEZWebSocketClient("ws://127.0.0.1")
+        with self.assertRaisesRegex(SerializationError, "^event"):
+            client.send("\ud800")
+        client.close()
 
 
 class SendingTest(ServingTestCase):

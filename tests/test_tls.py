@@ -10,6 +10,8 @@ from typing import Any, List, Optional
 import trustme
 
 from ezez_ws import ConnectionFailed, EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws.transport.frames import encode_frame
+from ezez_ws.transport.handshake import ClientHandshake, parse_url
 from tests.support import EZEZTestCase, eventually
 
 AUTHORITY = trustme.CA()
@@ -148,6 +150,36 @@ class StrangersTest(TLSTestCase):
         self.assertTrue(gone.wait(10))
         self.assertEqual(codes, [1006])
         self.assertTrue(client.wait_closed(10))
+
+
+class FinishTest(TLSTestCase):
+    def test_a_peer_that_idles_after_a_refusal_costs_no_time(self) -> None:
+        server = self.serve(server_context(), close_timeout=1.0)
+        client = self.connect(server.url, client_context(), auto_reconnect=False)
+        assert client.client is not None and server.url is not None
+        polls = 0
+
+        def count(frame: Any, event: str, argument: Any) -> None:
+            nonlocal polls
+            if event == "call" and frame.f_code.co_name == "poll" and frame.f_code.co_filename.endswith("tls.py"):
+                polls += 1
+
+        before = set(threading.enumerate())
+        threading.setprofile(count)
+        try:
+            port = int(server.url.rsplit(":", 1)[1])
+            raw = client_context().wrap_socket(
+                socket.create_connection(("127.0.0.1", port), 10), server_hostname="127.0.0.1"
+            )
+            request = ClientHandshake(parse_url(server.url), (), (), "").request()
+            raw.sendall(request + encode_frame(2, b"garbage", b"mask"))
+            eventually(lambda: set(threading.enumerate()) - before)
+        finally:
+            threading.setprofile(None)
+        connection = (set(threading.enumerate()) - before).pop()
+        connection.join(20)
+        raw.close()
+        self.assertLess(polls, 100)
 
 
 class ThreadsTest(TLSTestCase):

@@ -34,15 +34,14 @@ class Listener:
     """A bound socket and the thread that accepts its connections.
 
     ``serve(socket, address)`` runs on a thread of its own for each connection and owns the socket. ``_lock`` guards
-    ``_threads``, and ``_wake``'s life. ``server`` is the underlying ``websocket_server.WebsocketServer``.
+    ``_threads``, ``_started``, ``_released`` and ``_wake``'s life. ``server`` is the underlying
+    ``websocket_server.WebsocketServer``.
 
     Raises:
         OSError: the address cannot be bound; nothing is left behind.
     """
 
     def __init__(self, host: str, port: int, reuse_port: bool, serve: Serve) -> None:
-        if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
-            raise ValueError("reuse_port: this platform has no SO_REUSEPORT")
         self._serve = serve
         self._lock = threading.Lock()
         self._threads: List[threading.Thread] = []
@@ -69,7 +68,10 @@ class Listener:
         with self._lock:
             if not self._released:
                 self._wake.send(b"\0")
-        self._accepting.join()
+        if self._accepting.ident is None:  # start() has not come so far
+            self._release()
+        else:
+            self._accepting.join()
 
     def threads(self) -> List[threading.Thread]:
         """Return the threads of the connections that have not ended."""

@@ -1,7 +1,7 @@
 """Sending that never tears a message and never waits: what the kernel does not take at once is kept, in order.
 
-What waits is written by the flusher, control frames first, each between two frames. Nothing here blocks; who waits for
-room, and who is cut, is decided above.
+What waits is written by the flusher, or by a thread that waits for room or finishes the connection; control frames
+first, each between two frames. Nothing here blocks; who waits for room, and who is cut, is decided above.
 """
 
 import enum
@@ -42,8 +42,8 @@ class Outbox:
     """What leaves one connection. Any thread may call.
 
     ``lock`` guards every field but ``retired``, and is held by callers over ``last_id``, ``has_room`` and ``put``, so
-    that ids rise in the order of sending. Under it only the reply table's lock may be taken. It guards the life of the
-    wire's descriptor, too: it is cut and closed under it.
+    that ids rise in the order of sending. Under it only the reader's lock and, inside TLS, the wire's own may be taken.
+    It guards the life of the wire's descriptor, too: it is cut and closed under it.
 
     Args:
         wire: where the bytes go.
@@ -95,7 +95,7 @@ class Outbox:
         return self._put_frame(self._frame(opcode, payload))
 
     def send(self, payload: bytes, opcode: int = BINARY) -> Put:
-        """Send a message that needs no id and no room: one of the protocol's own, or a broadcast's prepared one."""
+        """Send a message that needs no id and no room: one of the protocol's own, or a raw one of the user's."""
         with self.lock:
             outcome = self.put(payload, opcode)
         if outcome is Put.WAITING:

@@ -40,9 +40,10 @@ class Ending(NamedTuple):
 class Stream:
     """One WebSocket.
 
-    ``receive`` and ``wait_for_room`` belong to whoever has the reading role; ``finish`` and ``dispose`` to the last
-    who has it; every other method may be called from any thread. ``ending``, ``failure`` and ``last_received`` are
-    guarded by the outbox's lock; ``over`` and the decoder by the reading role.
+    ``receive``, ``readable``, ``wait_for_room`` and ``limit_payload`` belong to whoever has the reading role;
+    ``finish`` and ``dispose`` to the last who has it; every other method may be called from any thread. ``ending``,
+    ``failure``, ``last_received`` and what our close frame said are guarded by the outbox's lock; ``over`` and the
+    decoder by the reading role.
 
     Args:
         wire: the bytes' way.

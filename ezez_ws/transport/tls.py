@@ -141,6 +141,7 @@ class TLSWire(Wire):
         with self._lock:
             if not self._ended:
                 self._ended = True
+                self._may_have_more = False  # nothing is decrypted any more: only the socket can be readable
                 try:
                     self._tls.unwrap()
                 except (ssl.SSLError, ValueError):
