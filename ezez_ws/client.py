@@ -381,18 +381,18 @@ class EZEZWebSocketClient:
         self._notice_loss()
         with _numbers_lock:
             number = next(_numbers)
-        with self._bulletin.lock:
-            if self._closed:
-                raise NotConnected("the client was closed, which is final; make a new one")
-            self._keepers = [keeper for keeper in self._keepers if not keeper.ended]
-            if self._keepers and not self._keepers[-1].over:
-                return self._keepers[-1], False, self._keepers[-1].failure
-            keeper = Keeper(self._options, self._bulletin, self._queue, number)
-            self._keepers.append(keeper)
-            self._started = True
+        keeper = Keeper(self._options, self._bulletin, self._queue, number)
         try:
+            with self._bulletin.lock:
+                if self._closed:
+                    raise NotConnected("the client was closed, which is final; make a new one")
+                self._keepers = [other for other in self._keepers if not other.ended]
+                if self._keepers and not self._keepers[-1].over:
+                    return self._keepers[-1], False, self._keepers[-1].failure
+                self._keepers.append(keeper)
+                self._started = True
             keeper.thread.start()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: a keeper without a thread must not be waited for
             with self._bulletin.lock:
                 keeper.over = True  # should its thread run after all, it ends
                 keeper.ended = keeper.thread.ident is None
