@@ -36,6 +36,7 @@ from .peer import PeerOptions
 from .protocol import CloseCode, check_close, check_event_name
 from .replies import OnReply, SentMessage
 from .surrogates import has_surrogate
+from .threads import start_thread
 from .transport.handshake import parse_url, validate_client_headers, validate_subprotocols
 from .transport.stream import Ending, Stream
 
@@ -391,7 +392,7 @@ class EZEZWebSocketClient:
                     return self._keepers[-1], False, self._keepers[-1].failure
                 self._keepers.append(keeper)
                 self._started = True
-            keeper.thread.start()
+            start_thread(keeper.thread)
         except BaseException:  # Ctrl-C too: a keeper without a thread must not be waited for
             with self._bulletin.lock:
                 keeper.over = True  # should its thread run after all, it ends

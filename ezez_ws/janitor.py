@@ -12,6 +12,8 @@ import threading
 import time
 from typing import Callable, List, Optional, Tuple
 
+from .threads import start_thread
+
 __all__ = ["Janitor", "Timer"]
 
 _logger = logging.getLogger("ezez_ws.janitor")
@@ -78,7 +80,7 @@ class Janitor:
         """Start the thread; without one, the next timer tries again. Requires holding the lock."""
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         try:
-            thread.start()
+            start_thread(thread)
         except RuntimeError as error:  # no thread can be had, as at the interpreter's exit
             _logger.warning("no timers: %s", error)
         else:
