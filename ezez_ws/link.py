@@ -8,7 +8,7 @@ from .errors import MalformedMessage
 from .janitor import Janitor
 from .listeners import Listeners
 from .options import check_callback
-from .peer import Peer, PeerOptions
+from .peer import Answer, Peer, PeerOptions
 from .protocol import (
     AUTH,
     EVENT_UNKNOWN_DATA_TYPE,
@@ -107,9 +107,10 @@ class Link(Peer):
     def deliver(self, event: Event, on_reply: Optional[OnReply]) -> None:
         """Run the callbacks of an event."""
         name, ids, args = event
-        reply = _reply_to_nobody if ids.event_id < 0 else self.make_reply(ids)
-        on_reply = self.settle_reply(event, on_reply)
-        listeners = [] if on_reply is not None else self._listeners.take(name)
+        reply = _reply_to_nobody if ids.event_id < 0 else Answer(self, ids.event_id)
+        if ids.reply_to is not None and on_reply is None:
+            on_reply = self.settle_reply(event)
+        listeners = () if on_reply is not None else self._listeners.take(name)
         self.call(self._callbacks.on_message, name, args, reply, ids)
         self.call(on_reply, name, args, reply, ids)
         for listener in listeners:

@@ -21,7 +21,7 @@ from .errors import EZEZError, MalformedMessage, SendTimeout
 from .fork import ForkGuard
 from .janitor import Janitor, Timer
 from .options import check_args, check_callback, check_count, check_seconds
-from .protocol import CloseCode, Event, Ids, check_event_name, parse_event
+from .protocol import CloseCode, Event, check_event_name, parse_event
 from .reader import Arrived, Reader
 from .replies import OnReply, Outcome, Reply, SentMessage
 from .transport.frames import TEXT
@@ -62,6 +62,20 @@ class PeerOptions(NamedTuple):
             check_count(name, getattr(self, name))
 
 
+class Answer:
+    """``reply(event, args=(), on_reply=None)``: sends an event that answers an incoming one. Any thread may call it."""
+
+    __slots__ = ("_event_id", "_peer")
+
+    def __init__(self, peer: "Peer", event_id: int) -> None:
+        self._peer = peer
+        self._event_id = event_id
+
+    def __call__(self, event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
+        self._peer.fork_guard.check()
+        return self._peer.send(event, args, self._event_id, on_reply)
+
+
 class Peer:
     """One connection: sends, waits, dispatches, ends. A subclass says what a message means.
 
@@ -80,7 +94,7 @@ class Peer:
         self._codec = options.codec
         self._expiry_at = -math.inf  # when the janitor looks at the table; long past: it does not
         self._timers: Optional[Dict[str, Timer]] = {}  # the last of each action's; ``None``: disposed
-        self._fork_guard = ForkGuard("connection")
+        self.fork_guard = ForkGuard("connection")
         self._nesting = 0
         self._pinged_at: Optional[float] = None
 
@@ -230,7 +244,7 @@ class Peer:
 
     def wait_reply(self, sent: SentMessage, deadline: Deadline) -> Outcome:
         """Wait for the outcome of a message of this connection; ``None`` where the time passed."""
-        self._fork_guard.check()
+        self.fork_guard.check()
         nested = self.reader.is_owner() and self._nesting < MAX_NESTING
 
         def take() -> Union[SentMessage, Arrived, Ending, None]:
@@ -339,33 +353,21 @@ class Peer:
             logger.exception("an error in the callback %r", callback)
             self.report_error(error)
 
-    def settle_reply(self, event: Event, on_reply: Optional[OnReply]) -> Optional[OnReply]:
-        """Return the ``on_reply`` of an event; a reply that was not handed out when it was read is handed out now."""
+    def settle_reply(self, event: Event) -> Optional[OnReply]:
+        """Hand out a reply that was not handed out when it was read; return its ``on_reply``."""
         reply_to = event.ids.reply_to
-        if reply_to is None or on_reply is not None:
-            return on_reply
-        reply = Reply(event.name, list(event.args), self.make_reply(event.ids), event.ids)
+        assert reply_to is not None
+        reply = Reply(event.name, list(event.args), Answer(self, event.ids.event_id), event.ids)
         with self.reader.lock:
             entry = self.reader.table.take(reply_to)
-            sent = None if entry is None else entry.reference()
+            sent = None if entry is None else entry()
             if sent is not None:
                 sent.settle(reply)
         return None if entry is None else entry.on_reply
 
-    def make_reply(self, ids: Ids) -> Callable[..., SentMessage]:
-        """Make the ``reply`` of an incoming event."""
-
-        event_id = ids.event_id
-
-        def reply(event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
-            self._fork_guard.check()
-            return self.send(event, args, event_id, on_reply)
-
-        return reply
-
     def _parse_reply(self, payload: bytes) -> Reply:
         event = parse_event(self._codec.decode(payload))
-        return Reply(event.name, event.args, self.make_reply(event.ids), event.ids)
+        return Reply(event.name, event.args, Answer(self, event.ids.event_id), event.ids)
 
     # -- looking after the connection, the janitor's ----------------------------------------------------------------
 

@@ -452,7 +452,7 @@ class Reader:
             return None  # that is dealt with in its turn
         with self.lock:
             entry = self.table.take(reply_to)
-            sent = None if entry is None else entry.reference()
+            sent = None if entry is None else entry()
             if sent is not None:
                 sent.settle(reply)
         return None if entry is None else entry.on_reply

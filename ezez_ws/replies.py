@@ -143,21 +143,14 @@ class SentMessage:
                 waker.set()
 
 
-class _Reference(weakref.ref):  # type: ignore[type-arg]
-    """A weak reference that knows the id, for when the message is gone."""
+class _Entry(weakref.ref):  # type: ignore[type-arg]
+    """A sent message in the table: a weak reference that knows the id, for when the message is gone."""
 
-    __slots__ = ("event_id",)
+    __slots__ = ("deadline", "event_id", "on_reply")
 
     event_id: int
-
-
-class _Entry:
-    __slots__ = ("deadline", "on_reply", "reference")
-
-    def __init__(self, reference: _Reference, on_reply: Optional[OnReply], deadline: float) -> None:
-        self.reference = reference
-        self.on_reply = on_reply
-        self.deadline = deadline
+    on_reply: Optional[OnReply]
+    deadline: float
 
 
 class ReplyTable:
@@ -170,7 +163,7 @@ class ReplyTable:
 
     def __init__(self) -> None:
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
-        self._gone: Deque[_Reference] = deque()
+        self._gone: Deque[_Entry] = deque()
         self._awaited = 0
 
     def __len__(self) -> int:
@@ -192,9 +185,9 @@ class ReplyTable:
         """Enter a message; ``deadline`` in monotonic time, not before those entered earlier."""
         if self._gone:
             self._drain()
-        reference = _Reference(sent, self._gone.append)
-        reference.event_id = event_id
-        self._entries[event_id] = _Entry(reference, on_reply, deadline)
+        entry = _Entry(sent, self._gone.append)
+        entry.event_id, entry.on_reply, entry.deadline = event_id, on_reply, deadline
+        self._entries[event_id] = entry
         if on_reply is not None or sent.waiting:
             self._awaited += 1
 
@@ -258,19 +251,18 @@ class ReplyTable:
         return entries
 
     def _discount(self, entry: _Entry) -> None:
-        sent = entry.reference()
+        sent = entry()
         if entry.on_reply is not None or (sent is not None and sent.waiting):
             self._awaited -= 1
 
     def _drain(self) -> None:
         while self._gone:
-            reference = self._gone.popleft()
-            entry = self._entries.get(reference.event_id)
-            if entry is not None and entry.reference is reference and entry.on_reply is None:
-                del self._entries[reference.event_id]
+            entry = self._gone.popleft()
+            if entry.on_reply is None and self._entries.get(entry.event_id) is entry:
+                del self._entries[entry.event_id]
 
 
 def _settle(entry: _Entry, outcome: Outcome) -> None:
-    sent = entry.reference()
+    sent = entry()
     if sent is not None:
         sent.settle(outcome)

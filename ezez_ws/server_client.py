@@ -12,7 +12,7 @@ from .fork import ForkGuard
 from .janitor import Janitor
 from .listeners import L, Listeners
 from .options import check_callback, check_choice, check_count, check_seconds
-from .peer import Peer, PeerOptions
+from .peer import Answer, Peer, PeerOptions
 from .protocol import (
     AUTH,
     AUTH_OK,
@@ -289,10 +289,11 @@ class Session(Peer):
     def deliver(self, event: Event, on_reply: Optional[OnReply]) -> None:
         """Run the callbacks of an event."""
         name, ids, args = event
-        client, reply = self.client, self.make_reply(ids)
-        on_reply = self.settle_reply(event, on_reply)
-        own = [] if on_reply is not None else self.listeners.take(name)
-        shared = [] if on_reply is not None else self._shared_listeners.take(name)
+        client, reply = self.client, Answer(self, ids.event_id)
+        if ids.reply_to is not None and on_reply is None:
+            on_reply = self.settle_reply(event)
+        own = () if on_reply is not None else self.listeners.take(name)
+        shared = () if on_reply is not None else self._shared_listeners.take(name)
         if self._callbacks.on_message is not None:
             self.call(self._callbacks.on_message, client, name, args, reply, ids)
         if on_reply is not None:

@@ -146,7 +146,7 @@ class ReplyTableMachine(RuleBasedStateMachine):
         assert self.table.wants(event_id)
         entry = self.table.take(event_id)
         assert entry is not None and (entry.on_reply is not None) == one.has_on_reply
-        sent = entry.reference()
+        sent = entry()
         assert sent is one.sent
         reply = Reply("answer", [], Home.answer, Ids(1, event_id))
         if sent is not None:
