@@ -1,4 +1,4 @@
-"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [NAME ...]``.
+"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--turns] [NAME ...]``.
 
 A name is a module, a class or a method (``test_context``, ``tests.test_context.ContextTest.test_pop``) or a file
 (``tests/test_context.py``); without one everything under ``tests/`` runs. Against ``python -m unittest`` this adds:
@@ -169,6 +169,8 @@ def main() -> int:
     report = Report(options.verbose, options.counts)
     report.failfast = options.failfast
     report.watchdog.start()
+    if options.turns:
+        importlib.import_module("ezez_ws.transport.turnstile").turnstile.crowd = 0
     threads, fds = set(threading.enumerate()), support.open_fds()
     with warnings.catch_warnings(), support.collect_swallowed() as swallowed:
         warnings.simplefilter("error")
@@ -192,6 +194,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-v", "--verbose", action="store_true", help="name each test when it starts")
     parser.add_argument("-f", "--failfast", action="store_true", help="stop at the first failure")
     parser.add_argument("-k", dest="patterns", action="append", metavar="PATTERN", help="only tests so named")
+    parser.add_argument("--turns", action="store_true", help="let readers take turns, as they do in a crowd")
     parser.add_argument("--counts", type=Path, help="a file for 'PASSED FAILED', in place of the last line")
     return parser.parse_args()
 

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple
 
 from ezez_ws.transport.flusher import flusher
+from ezez_ws.transport.turnstile import turnstile
 from ezez_ws.transport.wire import SocketWire
 from ezez_ws.waker import Waker
 
@@ -182,6 +183,7 @@ def _check_module_locks(checker: Checker, undo: contextlib.ExitStack) -> None:
                     role = f"{name.rpartition('.')[2]}.{attribute}"
                     _patch(undo, module, attribute, CheckedLock(checker, role))
     _patch(undo, flusher, "_lock", CheckedLock(checker, "Flusher._lock"))
+    _patch(undo, turnstile, "_lock", CheckedLock(checker, "Turnstile._lock"))
 
 
 def _check_blocking(checker: Checker, undo: contextlib.ExitStack) -> None:

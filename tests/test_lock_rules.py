@@ -2,11 +2,13 @@
 
 import contextlib
 import gc
+import select
 import socket
 import ssl
 import threading
 import unittest
 from typing import Any, Callable, Iterator, List, Optional, Tuple
+from unittest import mock
 
 import trustme
 
@@ -23,6 +25,7 @@ from ezez_ws.janitor import Janitor
 from ezez_ws.reader import Reader
 from ezez_ws.transport.outbox import Outbox
 from ezez_ws.transport.stream import Stream
+from ezez_ws.transport.turnstile import turnstile
 from ezez_ws.transport.wire import SocketWire
 from ezez_ws.waker import Waker
 from tests.lockcheck import Checker, checking
@@ -207,6 +210,12 @@ class LockRulesTest(EZEZTestCase):
     def test_a_compressed_load_keeps_them(self) -> None:
         self.run_load(tls=False, compression="deflate")
 
+    @unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
+    def test_a_load_in_turns_keeps_them(self) -> None:
+        with mock.patch.object(turnstile, "crowd", 0):
+            checker = self.run_load(tls=False, compression=None)
+        self.assertIn("Turnstile._lock", checker.taken)
+
     @allow_seconds(150)
     def test_a_collection_at_every_allocation_deadlocks_nothing(self) -> None:
         for tls in (False, True):
@@ -273,6 +282,12 @@ class CheckerTest(EZEZTestCase):
 
         self.assert_found(r"^poll\(\) may block while \['Outbox.lock'\] held", act)
 
+    def enter_no_crowd(self) -> None:
+        """Have readers wait inside ``recv``."""
+        patch = mock.patch.object(turnstile, "crowd", 1000)
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def test_a_blocking_receive_under_a_lock(self) -> None:
         def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
             outbox._wire.cut()
@@ -280,6 +295,7 @@ class CheckerTest(EZEZTestCase):
             with reader.lock:
                 outbox._wire.read(1)
 
+        self.enter_no_crowd()
         self.assert_found(r"^recv\(\) may block while \['Reader.lock'\] held", act)
 
     def test_sleeping_under_a_lock(self) -> None:

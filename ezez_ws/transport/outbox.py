@@ -176,6 +176,7 @@ class Outbox:
         """Give the wire back, for who has the reading role for good. Idempotent."""
         self.cut()
         flusher.forget(self)
+        self._wire.retire()
         with self.lock:
             self._disposed = True
             self._wire.close()

@@ -152,6 +152,9 @@ class TLSWire(Wire):
     def cut(self) -> None:
         self._wire.cut()
 
+    def retire(self) -> None:
+        self._wire.retire()
+
     def close(self) -> None:
         self._wire.close()
 

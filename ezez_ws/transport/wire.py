@@ -4,6 +4,8 @@ import select
 import socket
 from typing import Optional, Tuple
 
+from .turnstile import Seat, turnstile
+
 __all__ = ["SocketWire", "Wire", "WireError"]
 
 _DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
@@ -64,13 +66,19 @@ class Wire:
         """End both directions at once."""
         raise NotImplementedError
 
+    def retire(self) -> None:
+        """Note that nobody will read any more; to be called before ``close``. Idempotent."""
+
     def close(self) -> None:
         """Give the descriptor back. Nobody may use the wire any more."""
         raise NotImplementedError
 
 
 class SocketWire(Wire):
-    """A plain TCP (or any stream) socket."""
+    """A plain TCP (or any stream) socket.
+
+    ``_seat`` and ``_drained`` belong to the reader: when many wires are read, each waits for its turn (``Turnstile``).
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         # A Python timeout would poll before each call. Where single calls cannot be told not to block (Windows), the
@@ -81,8 +89,18 @@ class SocketWire(Wire):
         except OSError:
             pass  # no TCP, e.g. a socketpair
         self._sock = sock
+        self._seat: Optional[Seat] = None
+        self._drained = False  # there was nothing left, when it was read last
+        # elsewhere a recv() may return less than there is
+        self._short_is_all = sock.family in (socket.AF_INET, socket.AF_INET6)
 
     def read(self, size: int) -> bytes:
+        if self._seat is None:
+            self._seat = turnstile.enter(self._sock.fileno())
+        if turnstile.crowded or self._seat.watched:
+            data = self._read_in_turn(self._seat, size)
+            if data is not None:
+                return data
         try:
             if not _DONTWAIT:
                 self.poll(True, False, None)
@@ -92,10 +110,33 @@ class SocketWire(Wire):
         except OSError:
             return b""
 
+    def _read_in_turn(self, seat: Seat, size: int) -> Optional[bytes]:
+        """Block until there are bytes; ``None`` where the wire has to wait by itself."""
+        while True:
+            if not self._drained:
+                data = self.read_now(size)
+                if data is not None:
+                    return data
+            data = None
+            try:
+                waited = turnstile.wait(seat)
+                if waited:
+                    data = self.read_now(size)
+                turnstile.pass_on(seat)
+            except BaseException:  # no ``finally``: the exception may come when it begins
+                self._drained = False  # it may have come with the bytes
+                turnstile.pass_on(seat)
+                raise
+            if data is not None or not waited:
+                return data
+
     def read_now(self, size: int) -> Optional[bytes]:
         try:
-            return self._sock.recv(size, _DONTWAIT)
+            data = self._sock.recv(size, _DONTWAIT)
+            self._drained = self._short_is_all and len(data) < size
+            return data
         except BlockingIOError:
+            self._drained = True
             return None
         except OSError:
             return b""
@@ -145,6 +186,10 @@ class SocketWire(Wire):
             self._sock.shutdown(how)
         except OSError:
             pass  # it is gone already
+
+    def retire(self) -> None:
+        if self._seat is not None:
+            turnstile.leave(self._seat)
 
     def close(self) -> None:
         self._sock.close()

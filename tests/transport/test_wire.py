@@ -22,6 +22,7 @@ class WireTestCase(EZEZTestCase):
         self.addCleanup(theirs.close)
         wire = SocketWire(ours)
         self.addCleanup(wire.close)
+        self.addCleanup(wire.retire)
         return wire, theirs
 
     def fill(self, wire: SocketWire) -> int:

@@ -1,0 +1,227 @@
+"""Lets the readers of many connections through one by one.
+
+A thread that waits for CPython's global lock wakes every few milliseconds to ask for it. With thousands of threads
+whose bytes have come, that alone keeps a machine busy. So when many connections are open, their threads do not wait
+inside ``recv``: each sleeps on a waker of its own, one thread (``ezez-turnstile``) asks the kernel which sockets have
+something, and wakes the first. Who is woken has *the turn*: it reads, without blocking, passes the turn on to the next,
+and only then goes on with what it has read. So the others' bytes wait in the kernel, and user code, which may block,
+holds nobody up. Linux only (``epoll``); elsewhere, and with few connections, threads wait inside ``recv``.
+
+The kernel reports each arrival once (``EPOLLET``). What comes while a reader is awake is kept in ``Seat.news``, and a
+reader must have found nothing left before it waits again; see epoll(7).
+"""
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+from collections import deque
+from typing import Deque, Dict, Iterable, Optional, Set, Tuple
+
+from ..threads import start_thread
+from ..waker import Waker
+
+__all__ = ["Seat", "Turnstile", "turnstile"]
+
+_logger = logging.getLogger("ezez_ws.turnstile")
+
+_CROWD = 64
+"""So many readers get along without turns."""
+
+_NAP_AFTER = 8  # arrivals at a time: then the turnstile's thread sleeps until all of them have had their turn
+
+_AWAKE, _ASLEEP, _QUEUED, _ITS_TURN = range(4)
+
+
+class Seat:
+    """A reader's place. Everything but ``waker`` is guarded by the turnstile's lock.
+
+    ``watched``: the kernel reports its arrivals. ``alone``: it waits by itself, as its peer has ended and reading does
+    not block any more, or as its socket cannot be watched.
+    """
+
+    __slots__ = ("alone", "fd", "news", "state", "waker", "watched")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.state = _AWAKE
+        self.news = False
+        self.alone = False
+        self.watched = False
+        self.waker = Waker()
+
+
+class Turnstile:
+    """Who waits for bytes, and whose turn it is.
+
+    ``_lock`` guards every field; nothing else is locked under it. Any thread may call any method; a seat is used by one
+    thread at a time. ``crowded`` is read without the lock, too: a late view of it costs time only. ``crowd`` is set
+    once: with more readers than that they take turns.
+    """
+
+    def __init__(self, crowd: int = _CROWD) -> None:
+        self.crowded = False
+        self.crowd = crowd
+        self._lock = threading.Lock()
+        self._seats: Set[Seat] = set()
+        self._watched: Dict[int, Seat] = {}
+        self._queue: Deque[Seat] = deque()
+        self._turn: Optional[Seat] = None
+        self._napping = False  # the thread sleeps until nobody waits for a turn any more
+        self._nap_over = Waker()
+        self._epoll: Optional[select.epoll] = None
+        self._wake: Optional[socket.socket] = None
+        self._thread: Optional[threading.Thread] = None
+        self._minds_forks = False
+
+    def enter(self, fd: int) -> Seat:
+        """Count a reader of a socket; to be followed by ``leave``."""
+        seat = Seat(fd)
+        with self._lock:
+            self._seats.add(seat)
+            if len(self._seats) > self.crowd and hasattr(select, "epoll"):
+                self.crowded = True
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        """Let a reader go, before its socket is closed. With the last that was watched, the thread ends. Idempotent."""
+        with self._lock:
+            if seat not in self._seats:
+                return
+            self._seats.discard(seat)
+            if len(self._seats) <= self.crowd // 2:
+                self.crowded = False
+            thread = self._unwatch(seat) if seat.watched else None
+        if thread is not None:
+            self._nap_over.set()
+            thread.join(1.0)  # it may have found a new reader meanwhile, and go on
+
+    def wait(self, seat: Seat) -> bool:
+        """Sleep until it is the calling thread's turn, or something may be there; false where it cannot wait here.
+
+        Whatever happens, ``pass_on`` must follow.
+        """
+        with self._lock:
+            if seat.alone or not (seat.watched or self._watch(seat)):
+                return False
+            if seat.news:
+                seat.news = False
+                return True
+            seat.state = _ASLEEP
+        seat.waker.wait(None)
+        return True
+
+    def pass_on(self, seat: Seat) -> None:
+        """Give the turn to the next, if the calling thread has it."""
+        following, nobody_left = None, False
+        with self._lock:
+            seat.state = _AWAKE
+            if self._turn is seat:
+                following = self._next()
+                nobody_left = following is None and self._napping
+                if nobody_left:
+                    self._napping = False
+        if following is not None:
+            following.waker.set()
+        elif nobody_left:
+            self._nap_over.set()
+
+    def _next(self) -> Optional[Seat]:
+        """Return who has the turn now, and must be woken. Requires holding the lock."""
+        self._turn = None
+        while self._queue and self._turn is None:
+            seat = self._queue.popleft()
+            if seat.state == _QUEUED:  # else an exception has woken it
+                seat.state = _ITS_TURN
+                self._turn = seat
+        return self._turn
+
+    def _watch(self, seat: Seat) -> bool:
+        """Have the kernel report a socket's arrivals, what is there already too. Requires holding the lock."""
+        try:
+            if self._epoll is None:
+                self._start()
+            assert self._epoll is not None
+            self._epoll.register(seat.fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        except (OSError, RuntimeError) as error:  # no descriptor or no thread can be had
+            _logger.debug("a reader waits by itself: %s", error)
+            seat.alone = True
+            return False
+        seat.watched = True
+        self._watched[seat.fd] = seat
+        return True
+
+    def _unwatch(self, seat: Seat) -> Optional[threading.Thread]:
+        """Forget a seat; return the thread where it ends with that. Requires holding the lock."""
+        assert self._epoll is not None and self._wake is not None
+        seat.watched = False
+        del self._watched[seat.fd]
+        with contextlib.suppress(OSError):  # a borrowed socket that its owner has closed is forgotten already
+            self._epoll.unregister(seat.fd)
+        if self._watched:
+            return None
+        self._wake.send(b"\0")
+        return self._thread
+
+    # -- the thread -------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Start the thread. Requires holding the lock."""
+        if not self._minds_forks:
+            os.register_at_fork(after_in_child=_renew_after_fork)
+            self._minds_forks = True
+        with contextlib.ExitStack() as opened:
+            wake, other_end = map(opened.enter_context, socket.socketpair())
+            other_end.setblocking(False)
+            epoll = opened.enter_context(select.epoll())
+            epoll.register(wake, select.EPOLLIN)
+            thread = threading.Thread(
+                target=self._run, args=(epoll, wake, other_end), name="ezez-turnstile", daemon=True
+            )
+            start_thread(thread)
+            opened.pop_all()
+        self._epoll, self._wake, self._thread = epoll, other_end, thread
+
+    def _run(self, epoll: "select.epoll", wake: socket.socket, other_end: socket.socket) -> None:
+        with epoll, wake, other_end:
+            while True:
+                arrivals = epoll.poll()
+                with self._lock:
+                    if not self._watched:
+                        self._epoll = self._wake = self._thread = None
+                        return
+                    self._note(arrivals)
+                    following = self._next() if self._turn is None else None
+                    self._napping = self._turn is not None and len(arrivals) > _NAP_AFTER
+                    naps = self._napping
+                if following is not None:
+                    following.waker.set()
+                if wake.fileno() in dict(arrivals):
+                    wake.recv(4096)
+                if naps:
+                    self._nap_over.wait(None)
+
+    def _note(self, arrivals: Iterable[Tuple[int, int]]) -> None:
+        """Let those whose bytes have come queue. Requires holding the lock."""
+        for fd, events in arrivals:
+            seat = self._watched.get(fd)
+            if seat is None:
+                continue  # the waking socket, or who has left meanwhile
+            if events & ~select.EPOLLIN:
+                seat.alone = True
+            if seat.state == _ASLEEP:
+                seat.state = _QUEUED
+                self._queue.append(seat)
+            elif seat.state != _QUEUED:
+                seat.news = True
+
+
+turnstile = Turnstile()
+
+
+def _renew_after_fork() -> None:
+    # the thread does not exist in a child, and the lock may be held by nobody for ever
+    turnstile.__init__()  # type: ignore[misc]
+    turnstile._minds_forks = True

@@ -1,0 +1,283 @@
+"""Many readers, one turn: nobody is forgotten, nobody is held up, and nothing stays behind."""
+
+import random
+import select
+import socket
+import threading
+import time
+import unittest
+from typing import List, Tuple
+from unittest import mock
+
+from ezez_ws.transport import wire as wire_module
+from ezez_ws.transport.turnstile import Seat, Turnstile
+from ezez_ws.transport.wire import SocketWire
+from tests.serving import ServingTestCase
+from tests.support import EZEZTestCase, eventually, switch_interval
+
+
+@unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
+class TurnstileTestCase(EZEZTestCase):
+    def setUp(self) -> None:
+        self.turnstile = Turnstile(crowd=0)
+        patch = mock.patch.object(wire_module, "turnstile", self.turnstile)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def make(self, tcp: bool = True) -> Tuple[SocketWire, socket.socket]:
+        if tcp:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                ours = socket.create_connection(server.getsockname())
+                theirs = server.accept()[0]
+        else:
+            ours, theirs = socket.socketpair()
+        theirs.settimeout(10.0)
+        wire = SocketWire(ours)
+        for cleanup in (theirs.close, wire.close, wire.retire):
+            self.addCleanup(cleanup)
+        return wire, theirs
+
+    def read_in_thread(self, wire: SocketWire) -> "Tuple[threading.Thread, List[bytes]]":
+        got: List[bytes] = []
+        thread = threading.Thread(target=lambda: got.append(wire.read(100)), daemon=True)
+        thread.start()
+        return thread, got
+
+    def asleep(self, wire: SocketWire) -> None:
+        """Wait until somebody sleeps in the wire's seat."""
+        eventually(lambda: wire._seat is not None and wire._seat.state == 1)
+
+
+class ReadingInTurnTest(TurnstileTestCase):
+    def test_a_reader_sleeps_until_there_are_bytes(self) -> None:
+        for tcp in (True, False):
+            wire, theirs = self.make(tcp)
+            for text in (b"one", b"two", b"three"):
+                thread, got = self.read_in_thread(wire)
+                self.asleep(wire)
+                theirs.send(text)
+                thread.join(10)
+                self.assertEqual(got, [text])
+
+    def test_bytes_that_came_before_are_not_missed(self) -> None:
+        for tcp in (True, False):
+            wire, theirs = self.make(tcp)
+            theirs.send(b"abcdef")
+            self.assertEqual([wire.read(4), wire.read(4)], [b"abcd", b"ef"])
+            theirs.send(b"ghijkl")
+            self.assertEqual(wire.poll(True, False, 10)[0], True)
+            self.assertEqual([wire.read_now(2), wire.read(2), wire.read(2)], [b"gh", b"ij", b"kl"])
+
+    def test_bytes_that_another_has_read_wake_nobody_for_good(self) -> None:
+        wire, theirs = self.make()
+        thread, got = self.read_in_thread(wire)
+        self.asleep(wire)
+        theirs.send(b"a")
+        thread.join(10)
+        theirs.send(b"b")
+        self.assertTrue(wire.poll(True, False, 10)[0])
+        self.assertEqual(wire.read_now(100), b"b")
+        thread, got = self.read_in_thread(wire)
+        self.asleep(wire)
+        theirs.send(b"c")
+        thread.join(10)
+        self.assertEqual(got, [b"c"])
+
+    def test_the_end_wakes_a_reader_and_is_told_again(self) -> None:
+        def shut(wire: SocketWire, theirs: socket.socket) -> None:
+            theirs.shutdown(socket.SHUT_WR)
+
+        for end in (shut, lambda wire, theirs: theirs.close(), lambda wire, theirs: wire.cut()):
+            for tcp in (True, False):
+                wire, theirs = self.make(tcp)
+                thread, got = self.read_in_thread(wire)
+                self.asleep(wire)
+                end(wire, theirs)
+                thread.join(10)
+                self.assertEqual([*got, wire.read(100), wire.read(100)], [b"", b"", b""])
+
+    def test_bytes_and_the_end_that_come_together_are_both_told(self) -> None:
+        wire, theirs = self.make()
+        thread, got = self.read_in_thread(wire)
+        self.asleep(wire)
+        with self.turnstile._lock:  # the kernel has both before anybody is woken
+            theirs.send(b"last words")
+            theirs.close()
+        thread.join(10)
+        self.assertEqual([*got, wire.read(100)], [b"last words", b""])
+
+    def test_a_turn_is_passed_on_before_what_was_read_is_used(self) -> None:
+        wires = [self.make() for _ in range(20)]
+        used, may_end = threading.Semaphore(0), threading.Event()
+
+        def serve(wire: SocketWire) -> None:
+            wire.read(100)
+            used.release()
+            may_end.wait(10)
+
+        threads = [threading.Thread(target=serve, args=(wire,), daemon=True) for wire, _ in wires]
+        for thread in threads:
+            thread.start()
+        for wire, _ in wires:
+            self.asleep(wire)
+        for _, theirs in wires:
+            theirs.send(b"x")
+        self.assertTrue(all(used.acquire(timeout=10) for _ in wires))
+        may_end.set()
+        for thread in threads:
+            thread.join(10)
+
+    def test_an_exception_out_of_the_sleep_passes_the_turn_on(self) -> None:
+        first, second = self.make(), self.make()
+        for wire, theirs in (first, second):
+            theirs.send(b"0")
+            self.assertEqual(wire.read(100), b"0")
+        sleeping = threading.Event()
+        real_wait = Seat(0).waker.__class__.wait
+
+        def interrupted_when_woken(waker: object, timeout: object) -> bool:
+            assert first[0]._seat is not None
+            if waker is not first[0]._seat.waker:
+                return real_wait(waker, timeout)  # type: ignore[arg-type]
+            sleeping.set()
+            real_wait(waker, timeout)  # type: ignore[arg-type]
+            raise KeyboardInterrupt
+
+        def read() -> None:
+            with self.assertRaises(KeyboardInterrupt):
+                first[0].read(100)
+
+        with mock.patch("ezez_ws.waker.Waker.wait", interrupted_when_woken):
+            interrupted = threading.Thread(target=read, daemon=True)
+            interrupted.start()
+            self.assertTrue(sleeping.wait(10))
+            first[1].send(b"1")
+            interrupted.join(10)
+        thread, got = self.read_in_thread(second[0])
+        self.asleep(second[0])
+        second[1].send(b"2")
+        thread.join(10)
+        self.assertEqual(got, [b"2"])
+        self.assertEqual(first[0].read(100), b"1")
+
+    def test_a_reader_that_was_interrupted_while_it_queued_is_passed_over(self) -> None:
+        seats = [Seat(-1 - n) for n in range(3)]
+        for seat in seats:
+            seat.state = 2
+        self.turnstile._queue.extend(seats)
+        self.turnstile.pass_on(seats[1])
+        with self.turnstile._lock:
+            self.assertIs(self.turnstile._next(), seats[0])
+        self.turnstile.pass_on(seats[0])
+        self.assertIs(self.turnstile._turn, seats[2])
+        self.turnstile.pass_on(seats[2])
+        self.assertIsNone(self.turnstile._turn)
+
+    @unittest.skipUnless(hasattr(socket, "MSG_DONTWAIT"), "only where recv() can be told not to block")
+    def test_a_socket_that_cannot_be_watched_is_read_nevertheless(self) -> None:
+        wire, theirs = self.make()
+        with mock.patch.object(self.turnstile, "_start", side_effect=RuntimeError("can't start new thread")):
+            theirs.send(b"abc")
+            self.assertEqual(wire.read(100), b"abc")
+            thread, got = self.read_in_thread(wire)
+            theirs.send(b"def")
+            thread.join(10)
+        self.assertEqual(got, [b"def"])
+
+
+class LifeTest(TurnstileTestCase):
+    def thread(self) -> "threading.Thread | None":
+        return self.turnstile._thread
+
+    def test_the_thread_starts_with_the_first_and_ends_with_the_last(self) -> None:
+        self.assertIsNone(self.thread())
+        wires = [self.make() for _ in range(3)]
+        for _ in range(2):
+            for wire, theirs in wires:
+                theirs.send(b"x")
+                self.assertEqual(wire.read(1), b"x")
+        for wire, theirs in wires:  # the first two reads found something without sleeping
+            theirs.send(b"y")
+            self.assertEqual(wire.read(100), b"y")
+            theirs.send(b"z")
+            self.assertEqual(wire.read(100), b"z")
+        thread = self.thread()
+        assert thread is not None
+        for wire, _ in wires:
+            self.assertTrue(thread.is_alive())
+            wire.retire()
+            wire.retire()
+        self.assertFalse(thread.is_alive())
+        self.assertIsNone(self.thread())
+
+    def test_few_readers_take_no_turns_until_there_is_a_crowd(self) -> None:
+        with mock.patch.object(self.turnstile, "crowd", 2):
+            wires = [self.make() for _ in range(3)]
+            threads = [self.read_in_thread(wire) for wire, _ in wires[:2]]
+            eventually(lambda: len(self.turnstile._seats) == 2)
+            self.assertIsNone(self.thread())
+            threads.append(self.read_in_thread(wires[2][0]))
+            self.asleep(wires[2][0])
+            self.assertIsNotNone(self.thread())
+            for (_, theirs), (thread, got) in zip(wires, threads):
+                theirs.send(b"x")
+                thread.join(10)
+                self.assertEqual(got, [b"x"])
+
+
+class StressTest(TurnstileTestCase):
+    def test_every_byte_arrives_in_order_whatever_comes_between(self) -> None:
+        seed = random.randrange(1 << 32)
+        pairs = [self.make(tcp=bool(n % 2)) for n in range(24)]
+        received = [bytearray() for _ in pairs]
+        sent = [random.Random(seed + n).randbytes(20_000) for n in range(len(pairs))]
+
+        def read(number: int) -> None:
+            choose = random.Random(seed - number)
+            while data := pairs[number][0].read(choose.choice((1, 7, 64, 4096))):
+                received[number] += data
+                if choose.random() < 0.1:
+                    received[number] += pairs[number][0].read_now(100) or b""
+
+        def write(number: int) -> None:
+            choose, rest = random.Random(seed ^ number), sent[number]
+            while rest:
+                size = choose.choice((1, 10, 100, 1000))
+                pairs[number][1].sendall(rest[:size])
+                rest = rest[size:]
+                if choose.random() < 0.05:
+                    time.sleep(0.001)
+            pairs[number][1].close()
+
+        threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(24) for run in (read, write)]
+        with switch_interval():
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(50)
+        self.assertTrue(all(got == whole for got, whole in zip(received, sent)), f"seed {seed}")
+
+
+class CrowdTest(ServingTestCase):
+    @unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
+    def test_a_hundred_clients_are_served_while_some_of_their_listeners_block(self) -> None:
+        blocked, gate = threading.Semaphore(0), self.gate()
+
+        def block(client: object, args: List[int], reply: object, ids: object) -> None:
+            blocked.release()
+            gate()
+
+        server = self.serve()
+        server.on("block", block)
+        server.on("ping", lambda client, args, reply, ids: reply("pong", args))
+        peers = [self.peer(server) for _ in range(100)]
+        for peer in peers[:30]:
+            peer.send_event("block", [1])
+        self.assertTrue(all(blocked.acquire(timeout=10) for _ in range(30)))
+        for number in range(1, 6):
+            for peer in peers[30:]:
+                peer.send_event("ping", [number], event_id=number)
+            for peer in peers[30:]:
+                event = peer.read_event()
+                self.assertEqual((event.name, event.ids.reply_to, event.args), ("pong", number, [number]))
+        self.assertIn("ezez-turnstile", [thread.name for thread in threading.enumerate()])
