@@ -5,7 +5,7 @@ connection is ready is given to ``heard(connection)``; what it says is not looke
 """
 
 import asyncio
-from typing import Any, Callable, Dict, Tuple, Type
+from typing import Any, Callable, Dict, Optional, Tuple, Type
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -129,7 +129,9 @@ DIALECTS: Dict[str, Type[Connection]] = {
 }
 
 
-async def connect(url: str, dialect: str, heard: Callable[[Any], None], source: Tuple[str, int]) -> Connection:
+async def connect(
+    url: str, dialect: str, heard: Callable[[Any], None], source: Optional[Tuple[str, int]]
+) -> Connection:
     """Open a connection, and return it when it is ready."""
     connection = DIALECTS[dialect](heard)
     await ws_connect(lambda: connection, url, websocket_handshake_timeout=30, max_frame_size=4 << 20, local_addr=source)

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
 
 from .dialects import AUTH, DIALECTS, Connection, EzezConnection, connect
@@ -57,7 +57,7 @@ class Generator:
         self.stalled += [_stalled(self.url) for _ in range(count)]
         return {}
 
-    async def _connect(self, address: Tuple[str, int]) -> Connection:
+    async def _connect(self, address: Optional[Tuple[str, int]]) -> Connection:
         return await connect(self.url, self.dialect, ignore, address)
 
 

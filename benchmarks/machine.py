@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, NamedTuple, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 __all__ = ["Usage", "describe", "most_connections", "raise_file_limit", "source", "usage"]
 
@@ -50,9 +50,12 @@ def most_connections(threads: int) -> int:
     return most
 
 
-def source(number: int) -> Tuple[str, int]:
-    """The address that a generator's connection leaves from: one loopback address has not ports for all."""
-    return f"127.0.0.{1 + number // PORTS_A_SOURCE}", 0
+def source(number: int) -> Optional[Tuple[str, int]]:
+    """The address that a generator's connection leaves from: one loopback address has not ports for all.
+
+    ``None`` for the first ones: the kernel finds them a port much faster than it binds one.
+    """
+    return (f"127.0.0.{1 + number // PORTS_A_SOURCE}", 0) if number >= PORTS_A_SOURCE else None
 
 
 def describe() -> Dict[str, str]:

@@ -6,7 +6,7 @@ import time
 from typing import Any, Dict, List
 
 from .dialects import Connection
-from .exercises import PATIENCE, Meter
+from .exercises import Meter
 from .machine import source
 
 __all__ = ["RawGenerator"]
@@ -40,9 +40,7 @@ class RawGenerator:
                 sock.sendall(Connection.small * in_flight)
             _echo(epoll, polled, min(1.0, seconds / 2))
             meter = Meter(0)
-            seen = meter.read(_echo(epoll, polled, seconds))
-            _drain(epoll, polled, in_flight)
-            return seen
+            return meter.read(_echo(epoll, polled, seconds))
 
 
 def _echo(epoll: select.epoll, polled: Polled, seconds: float) -> float:
@@ -56,12 +54,3 @@ def _echo(epoll: select.epoll, polled: Polled, seconds: float) -> float:
             received += len(data)
             sock.send(data)
     return received / len(Connection.small)
-
-
-def _drain(epoll: select.epoll, polled: Polled, in_flight: int) -> None:
-    """Take what is still on its way."""
-    left = len(polled) * in_flight * len(Connection.small)
-    end = time.perf_counter() + PATIENCE
-    while left and time.perf_counter() < end:
-        for fd, _ in epoll.poll(0.1):
-            left -= len(polled[fd].recv(65536))

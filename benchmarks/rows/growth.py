@@ -48,7 +48,7 @@ def _point(run: Run, who: str, count: int, curves: Dict[str, Line]) -> None:
         before = stage.usage()
         curves["connect"].add(who, stage.ask("connect", count=count)["rate"])
         curves["idle"].add(who, (settled(stage).resident - before.resident) / count)
-        seen = stage.ask("echo", connections=count, in_flight=1, seconds=run.seconds)
-        curves["roundtrip"].add(who, seen["rate"])
         if who not in WITHOUT_FANOUT:
             curves["fanout"].add(who, stage.ask("fanout", size=64, window=2, seconds=run.seconds)["rate"])
+        seen = stage.ask("echo", connections=count, in_flight=1, seconds=run.seconds)
+        curves["roundtrip"].add(who, seen["rate"])
