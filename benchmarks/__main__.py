@@ -21,7 +21,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
     raise_file_limit()
-    run = Run(rounds=1, seconds=2.0, quick=True) if options.quick else Run(rounds=3, seconds=4.0, quick=False)
+    run = Run(rounds=1, seconds=2.0, quick=True) if options.quick else Run(rounds=3, seconds=3.0, quick=False)
     results = Results(describe(), run.rounds, notes=run.notes)
     for name in options.rows or ROWS:
         results.lines += run.run(name, ROWS[name])

@@ -2,13 +2,13 @@
 
 import { serializeToBuffer, unserializeFromBuffer } from "@ezez/utils";
 
-const PERSON = { id: 123456, name: "Some Body", active: true, score: 12.5 };
+const PERSON = { id: 123456, name: "Some Body Or Other, Esq", active: true, score: 12.5 };
 
 const MESSAGES = {
     'small: ["ping", 1, null, "hello"]': ["ping", 1, null, "hello"],
-    "mixed, 120 bytes": ["move", 42, 7, { x: 1.5, y: -20, to: [3, 4], by: "anna", fast: true }],
+    mixed: ["move", 42, 7, { x: 1.5, y: -20, to: [3, 4], by: "anna lindqvist (oslo)", fast: true }],
     "50 dicts of 4 keys": ["people", 7, null, Array.from({ length: 50 }, (_, number) => ({ ...PERSON, id: number }))],
-    "64 KiB binary": ["file", 9, null, Buffer.alloc(64 << 10)],
+    binary: ["file", 9, null, Buffer.alloc(64 << 10)],
 };
 
 const speed = (action, seconds) => {

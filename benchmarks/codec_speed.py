@@ -12,13 +12,13 @@ from ezez_ws import Codec
 
 __all__ = ["MESSAGES", "speed"]
 
-PERSON = {"id": 123456, "name": "Some Body", "active": True, "score": 12.5}
+PERSON = {"id": 123456, "name": "Some Body Or Other, Esq", "active": True, "score": 12.5}
 
 MESSAGES: Dict[str, List[Any]] = {
     'small: ["ping", 1, null, "hello"]': ["ping", 1, None, "hello"],
-    "mixed, 120 bytes": ["move", 42, 7, {"x": 1.5, "y": -20, "to": [3, 4], "by": "anna", "fast": True}],
+    "mixed": ["move", 42, 7, {"x": 1.5, "y": -20, "to": [3, 4], "by": "anna lindqvist (oslo)", "fast": True}],
     "50 dicts of 4 keys": ["people", 7, None, [{**PERSON, "id": number} for number in range(50)]],
-    "64 KiB binary": ["file", 9, None, bytes(64 << 10)],
+    "binary": ["file", 9, None, bytes(64 << 10)],
 }
 
 

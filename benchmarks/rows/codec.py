@@ -16,7 +16,7 @@ OPERATIONS = ("encode", "decode")
 
 
 def codec(run: Run) -> List[Line]:
-    """A measurement here is short: there are eight of them."""
+    """A measurement here is short: there are eight of them. The bytes tell that both do the same work."""
     lines: Dict[str, Line] = {}
     commands = {
         OURS: [sys.executable, "-m", "benchmarks.codec_speed"],
@@ -26,7 +26,7 @@ def codec(run: Run) -> List[Line]:
         with run.tolerate(who), Agent([*commands[who], str(run.seconds / 8)], patience=60 + 4 * run.seconds) as agent:
             for message, speeds in agent.hello.items():
                 for operation in OPERATIONS:
-                    work = f"{operation}, {message}"
+                    work = f"{operation} {message}; {speeds['bytes']:,} bytes"
                     line = lines.setdefault(work, Line("codec", work, "operations/s", goals=[Goal(NODE, 1)]))
                     line.add(who, speeds[operation])
     return list(lines.values())

@@ -12,7 +12,7 @@ __all__ = ["CURVES", "growth"]
 
 COUNTS = (10, 100, 1000, 5000, 10_000)
 QUICK_COUNTS = (10, 100, 1000)
-BUDGET = 600.0  # seconds, after which no further round is begun
+BUDGET = 420.0  # seconds, after which no further round is begun
 
 CURVES = {
     "roundtrip": "messages/s",
@@ -24,26 +24,33 @@ WITHOUT_FANOUT = (CEILING,)
 
 
 def growth(run: Run) -> List[Line]:
-    """One server for all four figures of a point: it is connected to, idles, and is then put to work."""
+    """Few connections first: what they leave of the time is for the many."""
     lines: List[Line] = []
+    names = run.present(OURS, CEILING, NODE, WEBSOCKETS)
     start = time.monotonic()
-    for count in QUICK_COUNTS if run.quick else COUNTS:
-        curves = {
-            curve: Line("growth", f"{curve}, {count:,} connections", unit, less_is_better=curve == "idle")
-            for curve, unit in CURVES.items()
-        }
-        for done, who in enumerate(run.alternate(run.present(OURS, CEILING, NODE, WEBSOCKETS))):
-            if time.monotonic() - start > BUDGET * (COUNTS.index(count) + 1) / len(COUNTS) and done >= 4:
-                run.note(f"growth: {count:,} connections had fewer than {run.rounds} rounds, for lack of time")
-                break
-            if run.fits(who, count):
-                with run.tolerate(f"{who} at {count:,}"):
-                    _point(run, who, count, curves)
-        lines += curves.values()
-    return [line for line in lines if line.samples]
+    for place, count in enumerate(QUICK_COUNTS if run.quick else COUNTS, 1):
+        lines += _points(run, names, count, until=start + BUDGET * place / len(COUNTS))
+    return lines
+
+
+def _points(run: Run, names: List[str], count: int, until: float) -> List[Line]:
+    """A point of each curve, of as many whole rounds as are begun by ``until``, but at least one."""
+    curves = {
+        curve: Line("growth", f"{curve}, {count:,} connections", unit, less_is_better=curve == "idle")
+        for curve, unit in CURVES.items()
+    }
+    for done, who in enumerate(run.alternate(names)):
+        if done and done % len(names) == 0 and time.monotonic() > until:
+            run.note(f"growth: {done // len(names)} of {run.rounds} rounds at {count:,} connections, for lack of time")
+            break
+        if run.fits(who, count):
+            with run.tolerate(f"{who} at {count:,}"):
+                _point(run, who, count, curves)
+    return [line for line in curves.values() if line.samples]
 
 
 def _point(run: Run, who: str, count: int, curves: Dict[str, Line]) -> None:
+    """One server for all four figures: it is connected to, idles, and is then put to work."""
     with run.stage(who) as stage:
         before = stage.usage()
         curves["connect"].add(who, stage.ask("connect", count=count)["rate"])

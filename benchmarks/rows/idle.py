@@ -16,37 +16,45 @@ WITHOUT = f"{OURS}, none idle"
 
 
 def idle(run: Run) -> List[Line]:
-    lines = _cost(run, SOME, run.present(OURS, CEILING, WEBSOCKETS, SIMPLE, SOCKETIO, NODE))
+    some = _lines(SOME)
+    for who in run.alternate(run.present(OURS, CEILING, WEBSOCKETS, SIMPLE, SOCKETIO, NODE)):
+        with run.tolerate(who), run.stage(who) as stage:
+            _add_idle(stage, who, SOME, some)
     if run.quick:
         run.note(f"idle: {MANY:,} connections are left out of a quick run")
-    elif run.fits(OURS, MANY):
-        lines += _cost(run, MANY, run.present(OURS, CEILING))
-        lines.append(_beside(run))
-    return lines
+        return some
+    return some + _many(run) if run.fits(OURS, MANY) else some
 
 
-def _cost(run: Run, count: int, names: List[str]) -> List[Line]:
-    work = f"{count:,} idle connections"
-    memory = Line("idle", work, "KB for each", goals=[Goal(None, 30)], less_is_better=True)
-    threads = Line("idle", work, "threads for each", goals=[Goal(None, 1)], less_is_better=True)
-    for who in run.alternate(names):
-        with run.tolerate(who), run.stage(who) as stage:
-            before = stage.usage()
-            stage.ask("connect", count=count)
-            after = settled(stage)
-            memory.add(who, (after.resident - before.resident) / count)
-            threads.add(who, round((after.threads - before.threads) / count, 2))
-    return [memory, threads]
-
-
-def _beside(run: Run) -> Line:
+def _many(run: Run) -> List[Line]:
+    """What so many cost, and what those cost that idle beside them."""
+    lines = _lines(MANY)
     work = f"roundtrip of 50 beside {MANY:,} idle ones"
-    line = Line("idle", work, "messages/s", goals=[Goal(WITHOUT, 0.8)])
+    beside = Line("idle", work, "messages/s", goals=[Goal(WITHOUT, 0.8)])
     for who in run.alternate([WITHOUT, OURS]):
-        with run.tolerate(who), run.stage(OURS, 50 + (MANY if who == OURS else 0)) as stage:
-            settled(stage)
-            line.add(who, stage.ask("echo", connections=50, in_flight=1, seconds=run.seconds)["rate"])
-    return line
+        with run.tolerate(who), run.stage(OURS, 50) as stage:
+            if who == OURS:
+                _add_idle(stage, who, MANY, lines)
+            beside.add(who, stage.ask("echo", connections=50, in_flight=1, seconds=run.seconds)["rate"])
+    return [*lines, beside]
+
+
+def _lines(count: int) -> List[Line]:
+    work = f"{count:,} idle connections"
+    return [
+        Line("idle", work, "KB for each", goals=[Goal(None, 30)], less_is_better=True),
+        Line("idle", work, "threads for each", goals=[Goal(None, 1)], less_is_better=True),
+    ]
+
+
+def _add_idle(stage: Stage, who: str, count: int, lines: List[Line]) -> None:
+    """Connect so many more, and add the memory and the threads that each of them takes."""
+    before = stage.usage()
+    stage.ask("connect", count=count)
+    after = settled(stage)
+    memory, threads = lines
+    memory.add(who, (after.resident - before.resident) / count)
+    threads.add(who, round((after.threads - before.threads) / count, 2))
 
 
 def settled(stage: Stage) -> Usage:
