@@ -5,6 +5,8 @@
 #     make conformance   the Autobahn cases against both roles (needs Python 3.10)
 #     make soak     an hour of stress, then what is left of it; MINUTES=... for another time
 #     make fuzz     ten minutes for each fuzz target, guided by coverage where atheris installs; SECONDS=... for less
+#     make bench    the benchmarks, side by side with peers, in half an hour; ROWS="roundtrip codec" for some, QUICK=1
+#     make bench-check   the same, and what has got worse since the last committed run
 #     make clean    removes what these made
 #
 # PYTHON=... chooses the interpreter, COVERAGE_MIN=... the gate.
@@ -26,10 +28,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 MINUTES ?= 60
 
-.PHONY: help demo test node conformance soak fuzz clean
+.PHONY: help demo test node conformance soak fuzz bench bench-check clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 10
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 12
 
 demo: $(DEMO)/installed-$(VERSION)
 	@$(DEMO)/bin/python samples/demo.py
@@ -53,7 +55,7 @@ $(TEST)/installed-$(VERSION): $(METADATA)
 node: $(if $(shell command -v npm),$(if $(wildcard package.json),node_modules/installed))
 
 node_modules/installed: package.json
-	@echo "installing Node packages for the tests"
+	@echo "installing Node packages for the tests and the benchmarks"
 	@npm install --no-package-lock --no-audit --no-fund --loglevel=error && touch $@ || echo "npm install has failed"
 
 # A step that fails does not keep the others from running, and counts as one failure; the suite, which is one of the
@@ -96,6 +98,28 @@ $(FUZZ)/installed-$(VERSION): $(METADATA)
 fuzz: $(FUZZ)/installed-$(VERSION)
 	@"$(FUZZ)/bin/python" -m tests.fuzz --all --seconds $(SECONDS)
 
+BENCH := .venv-bench
+RESULTS := benchmarks/results/results.json
+ROWS ?=
+QUICK ?=
+BENCHMARKS = "$(BENCH)/bin/python" -m benchmarks $(ROWS) $(if $(QUICK),--quick)
+
+$(BENCH)/installed-$(VERSION): $(METADATA)
+	@echo "making $(BENCH) (Python $(VERSION))"
+	@"$(PYTHON)" -m venv --clear $(BENCH)
+	@$(BENCH)/bin/python -m pip install -qq '$(PIP)'
+	@$(BENCH)/bin/python -m pip install -qq -e '.[bench]'
+	@touch $@
+
+# Only a whole run replaces the results that are kept.
+bench: $(BENCH)/installed-$(VERSION) node
+	@$(BENCHMARKS) $(if $(ROWS)$(QUICK),,--json $(RESULTS))
+
+bench-check: $(BENCH)/installed-$(VERSION) node
+	@git show HEAD:$(RESULTS) > $(BENCH)/committed.json
+	@$(BENCHMARKS) --json $(BENCH)/run.json
+	@"$(BENCH)/bin/python" -m benchmarks.check $(BENCH)/committed.json $(BENCH)/run.json
+
 clean:
 	rm -rf .venv-* node_modules build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
-	find ezez_ws tests samples -name __pycache__ -prune -exec rm -rf {} +
+	find ezez_ws tests samples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,120 +1,108 @@
-"""The load generator: ``load.py URL MODE CONNECTIONS IN_FLIGHT SECONDS``; prints a JSON line.
+"""The load generator: ``python -m benchmarks.load URL DIALECT``, a process that obeys lines of JSON.
 
-A process of its own, on picows (a Cython WebSocket client). It sends prepared bytes, keeps IN_FLIGHT messages on the
-way on each connection, and counts the answers.
-
-MODE: ``raw`` (the answer is a bare echo, of a plain TCP server), ``echo`` (a bare WebSocket echo) or ``ezez``
-(authenticates, then events that are answered by a reply).
+It is on picows, a WebSocket client in Cython, and sends prepared bytes. Its answers say which share of a core it has
+used (``generator``): near 1 it was itself the limit.
 """
 
 import asyncio
+import base64
 import json
+import os
+import socket
 import sys
-import time
-from typing import Any, List
+from typing import Any, Dict, List, Optional, Tuple
+from urllib.parse import urlsplit
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from .dialects import AUTH, DIALECTS, Connection, EzezConnection, connect
+from .exercises import Echoes, Fanout, Meter, churn, ignore
+from .machine import source
+from .raw import RawGenerator
 
-TEXT = "x" * 64
-AUTH = b'13f\0ezez-ws::auth\x006f\0secret\x005j\0"n:1"\0'
-EVENT = b'4f\0ping\x005j\0"n:1"\x004j\0"l:"\x0064f\0' + TEXT.encode() + b"\0"
-
-
-class Counter:
-    """Answers of all connections since ``start``, and the latency of every hundredth."""
-
-    def __init__(self) -> None:
-        self.answers = 0
-        self.running = False
-        self.latencies: List[float] = []
+AT_ONCE = 50
+FILLING, FILLINGS = 60 << 10, 50
 
 
-class Client(WSListener):
-    """One connection that keeps messages on the way."""
+class Generator:
+    """Holds the connections; every public method is a command."""
 
-    def __init__(self, counter: Counter, mode: str, in_flight: int) -> None:
-        self.counter = counter
-        self.mode = mode
-        self.in_flight = in_flight
-        self.payload = EVENT
-        self.ready = asyncio.get_running_loop().create_future()
-        self.sent_at = 0.0
+    def __init__(self, url: str, dialect: str) -> None:
+        self.url, self.dialect = url, dialect
+        self.kind = DIALECTS[dialect]
+        self.connections: List[Connection] = []
+        self.stalled: List[socket.socket] = []
 
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self.transport = transport
-        if self.mode == "ezez":
-            transport.send(WSMsgType.BINARY, AUTH)
-        else:
-            self.ready.set_result(None)
+    async def connect(self, count: int) -> Dict[str, Any]:
+        """Open so many more."""
+        meter = Meter(0)
+        for start in range(0, count, AT_ONCE):
+            numbers = range(len(self.connections), len(self.connections) + min(AT_ONCE, count - start))
+            self.connections += await asyncio.gather(*[self._connect(source(number)) for number in numbers])
+        return meter.read(count)
 
-    def begin(self) -> None:
-        for _ in range(self.in_flight):
-            self.transport.send(WSMsgType.BINARY, self.payload)
+    async def echo(self, connections: int, in_flight: int, seconds: float, size: int = 0) -> Dict[str, Any]:
+        """Roundtrips on the first ``connections``, of the small message or of ``size`` bytes of binary data."""
+        payload = self.kind.large(size) if size else self.kind.small
+        return await Echoes(self.connections[:connections], payload, in_flight).run(seconds)
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if not self.ready.done():
-            self.ready.set_result(None)
-            return
-        counter = self.counter
-        counter.answers += 1
-        if counter.running:
-            transport.send(WSMsgType.BINARY, self.payload)
+    async def fanout(self, size: int, window: int, seconds: float) -> Dict[str, Any]:
+        """Broadcasts to all but those who never read."""
+        return await Fanout(self.connections, self.kind.fanout(size), window).run(seconds)
 
+    async def churn(self, at_once: int, seconds: float) -> Dict[str, Any]:
+        """Connections that come and go."""
+        return await churn(lambda: self._connect(source(0)), at_once, seconds)
 
-class Raw(asyncio.Protocol):
-    """The same over plain TCP, with as many bytes: what the ceiling is measured with."""
+    async def stall(self, count: int) -> Dict[str, Any]:
+        """Open connections that authenticate and then never read."""
+        self.stalled += [_stalled(self.url) for _ in range(count)]
+        return {}
 
-    def __init__(self, counter: Counter, in_flight: int) -> None:
-        self.counter, self.in_flight = counter, in_flight
-        self.payload = EVENT
-        self.pending = 0
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def begin(self) -> None:
-        for _ in range(self.in_flight):
-            self.transport.write(self.payload)
-
-    def data_received(self, data: bytes) -> None:
-        self.pending += len(data)
-        while self.pending >= len(self.payload):
-            self.pending -= len(self.payload)
-            self.counter.answers += 1
-            if self.counter.running:
-                self.transport.write(self.payload)
+    async def _connect(self, address: Optional[Tuple[str, int]]) -> Connection:
+        return await connect(self.url, self.dialect, ignore, address)
 
 
-async def connect(url: str, mode: str, counter: Counter, in_flight: int) -> Any:
-    if mode == "raw":
-        host, port = url.rsplit("/", 1)[-1].split(":")
-        _, protocol = await asyncio.get_running_loop().create_connection(
-            lambda: Raw(counter, in_flight), host, int(port)
-        )
-        return protocol
-    client = Client(counter, mode, in_flight)
-    await ws_connect(lambda: client, url)
-    await client.ready
-    return client
+def _stalled(url: str) -> socket.socket:
+    """Shake hands and authenticate by hand, then ask for more than the kernel keeps."""
+    address = urlsplit(url)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect((address.hostname, address.port))
+    key = base64.b64encode(os.urandom(16)).decode()
+    lines = ["GET / HTTP/1.1", f"Host: {address.netloc}", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += [f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "", ""]
+    sock.sendall("\r\n".join(lines).encode())
+    _hear(sock, b"\r\n\r\n")
+    sock.sendall(_frame(AUTH))
+    _hear(sock, b"auth-ok")
+    # the kernel takes megabytes before the server has to keep anything: answers of no interest fill it
+    sock.sendall(_frame(EzezConnection.large(FILLING)) * FILLINGS)
+    return sock
+
+
+def _frame(payload: bytes) -> bytes:
+    """A binary frame, masked by zeros, so that its payload stays as it is."""
+    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
+    return b"\x82" + size + bytes(4) + payload
+
+
+def _hear(sock: socket.socket, end: bytes) -> None:
+    heard = b""
+    while end not in heard:
+        heard += sock.recv(1)
 
 
 async def main() -> None:
-    url, mode = sys.argv[1:3]
-    connections, in_flight, seconds = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
-    counter = Counter()
-    clients: List[Any] = []
-    for start in range(0, connections, 50):
-        batch = [connect(url, mode, counter, in_flight) for _ in range(start, min(start + 50, connections))]
-        clients += await asyncio.gather(*batch)
-    counter.running = True
-    for client in clients:
-        client.begin()
-    await asyncio.sleep(min(1.0, seconds / 3))
-    before, start_time, cpu = counter.answers, time.perf_counter(), time.process_time()
-    await asyncio.sleep(seconds)
-    elapsed = time.perf_counter() - start_time
-    rate = (counter.answers - before) / elapsed
-    print(json.dumps({"rate": rate, "load_cpu": (time.process_time() - cpu) / elapsed}), flush=True)
+    url, dialect = sys.argv[1:3]
+    generator = RawGenerator(url) if dialect == "raw" else Generator(url, dialect)
+    loop = asyncio.get_running_loop()
+    answer: Dict[str, Any] = {"ready": True}
+    while True:
+        print(json.dumps(answer), flush=True)
+        line = await loop.run_in_executor(None, sys.stdin.readline)
+        if not line:
+            return
+        command = json.loads(line)
+        answer = await getattr(generator, command.pop("do"))(**command)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""What the load generator does with its connections; each exercise returns what it saw."""
+
+import asyncio
+import time
+from typing import Any, Callable, Dict, List
+
+__all__ = ["Echoes", "Fanout", "Meter", "churn", "ignore"]
+
+PATIENCE = 20.0  # seconds for what is still on its way at the end
+
+
+def ignore(connection: Any) -> None:
+    """Hear nothing."""
+
+
+class Meter:
+    """The time, the generator's own processor time and a count, from one moment on."""
+
+    def __init__(self, count: float) -> None:
+        self.count = count
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def read(self, count: float) -> Dict[str, Any]:
+        """The rate since then, and the share of a core that the generator has used."""
+        elapsed, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        return {"rate": (count - self.count) / elapsed, "generator": cpu / elapsed, "seconds": elapsed}
+
+
+class Echoes:
+    """Keeps messages on the way on each connection, and counts the answers."""
+
+    def __init__(self, connections: List[Any], payload: bytes, in_flight: int) -> None:
+        self.connections, self.payload, self.in_flight = connections, payload, in_flight
+        self.answers = 0
+        self.running = True
+
+    async def run(self, seconds: float) -> Dict[str, Any]:
+        """Leaves the last messages on their way: nothing else should follow on these connections."""
+        for connection in self.connections:
+            connection.heard = self.heard
+            for _ in range(self.in_flight):
+                connection.send(self.payload)
+        await asyncio.sleep(min(1.0, seconds / 2))
+        meter = Meter(self.answers)
+        await asyncio.sleep(seconds)
+        self.running = False
+        return meter.read(self.answers)
+
+    def heard(self, connection: Any) -> None:
+        self.answers += 1
+        if self.running:
+            connection.send(self.payload)
+
+
+class Fanout:
+    """Asks for one fan-out after the other, ``window`` at a time, and counts and times the deliveries."""
+
+    def __init__(self, connections: List[Any], payload: bytes, window: int) -> None:
+        self.connections, self.payload, self.window = connections, payload, window
+        self.delivered = self.asked = 0
+        self.asked_at = 0.0
+        self.delays: List[float] = []
+        self.running = True
+        self.done = asyncio.get_running_loop().create_future()
+
+    async def run(self, seconds: float) -> Dict[str, Any]:
+        for connection in self.connections:
+            connection.heard = self.heard
+        for _ in range(self.window):
+            self.ask()
+        await asyncio.sleep(min(1.0, seconds / 2))
+        self.delays.clear()
+        meter = Meter(self.delivered)
+        await asyncio.sleep(seconds)
+        seen = meter.read(self.delivered)
+        self.running = False
+        await asyncio.wait_for(self.done, PATIENCE)
+        # with more than one on the way nobody knows which of them was delivered
+        delays = sorted(self.delays) if self.window == 1 else []
+        return {**seen, "p99": delays[int(len(delays) * 0.99)] if delays else None, "asked": self.asked}
+
+    def ask(self) -> None:
+        self.asked += 1
+        self.asked_at = time.perf_counter()
+        self.connections[0].send(self.payload)
+
+    def heard(self, connection: Any) -> None:
+        self.delivered += 1
+        if self.window == 1:
+            self.delays.append(time.perf_counter() - self.asked_at)
+        if self.delivered % len(self.connections):
+            return
+        if self.running:
+            self.ask()
+        elif self.delivered == self.asked * len(self.connections):
+            self.done.set_result(None)
+
+
+async def churn(connect: Callable[[], Any], at_once: int, seconds: float) -> Dict[str, Any]:
+    """Connect, wait to be ready, close, wait to be closed, again and again."""
+    meter = Meter(0)
+    end = meter.wall + seconds
+
+    async def repeat() -> int:
+        count = 0
+        while time.perf_counter() < end:
+            connection = await connect()
+            connection.close()
+            await asyncio.wait_for(connection.gone, PATIENCE)
+            count += 1
+        return count
+
+    return meter.read(sum(await asyncio.gather(*[repeat() for _ in range(at_once)])))

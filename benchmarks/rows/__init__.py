@@ -1,0 +1,41 @@
+"""The rows of the table, in its order. Each is a function that takes the run and returns lines of figures."""
+
+from typing import Callable, Dict, List, NamedTuple
+
+from ..results import Line
+from ..run import Run
+from .bulk import bulk
+from .codec import codec
+from .connect import connect
+from .echoes import latency, many, pipelined, roundtrip
+from .fanout import fanout, fanout_stalled
+from .growth import growth
+from .idle import idle
+from .processes import processes
+from .replies import replies
+
+__all__ = ["ROWS", "Row"]
+
+
+class Row(NamedTuple):
+    """What measures, and whether that takes the load generator."""
+
+    measure: Callable[[Run], List[Line]]
+    needs_load: bool = True
+
+
+ROWS: Dict[str, Row] = {
+    "roundtrip": Row(roundtrip),
+    "latency": Row(latency),
+    "pipelined": Row(pipelined),
+    "many": Row(many),
+    "fanout": Row(fanout),
+    "fanout-stalled": Row(fanout_stalled),
+    "idle": Row(idle),
+    "bulk": Row(bulk),
+    "connect": Row(connect),
+    "replies": Row(replies, needs_load=False),
+    "codec": Row(codec, needs_load=False),
+    "processes": Row(processes),
+    "growth": Row(growth),
+}

@@ -1,0 +1,32 @@
+"""codec: values to bytes and back, against the reference serializer."""
+
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+from ..agent import Agent
+from ..peers import NODE, OURS
+from ..results import Goal, Line
+from ..run import Run
+
+__all__ = ["codec"]
+
+HERE = Path(__file__).resolve().parents[1]
+OPERATIONS = ("encode", "decode")
+
+
+def codec(run: Run) -> List[Line]:
+    """A measurement here is short: there are eight of them. The bytes tell that both do the same work."""
+    lines: Dict[str, Line] = {}
+    commands = {
+        OURS: [sys.executable, "-m", "benchmarks.codec_speed"],
+        NODE: ["node", str(HERE / "codec_speed.mjs")],
+    }
+    for who in run.alternate(run.present(OURS, NODE)):
+        with run.tolerate(who), Agent([*commands[who], str(run.seconds / 8)], patience=60 + 4 * run.seconds) as agent:
+            for message, speeds in agent.hello.items():
+                for operation in OPERATIONS:
+                    work = f"{operation} {message}; {speeds['bytes']:,} bytes"
+                    line = lines.setdefault(work, Line("codec", work, "operations/s", goals=[Goal(NODE, 1)]))
+                    line.add(who, speeds[operation])
+    return list(lines.values())

@@ -1,0 +1,53 @@
+"""roundtrip, latency, pipelined, many: a small message there and back, on few or many connections."""
+
+from typing import List, Sequence
+
+from ..peers import CEILING, GENERATOR, NODE, OURS, SIMPLE, SOCKETIO, WEBSOCKETS
+from ..results import Goal, Line
+from ..run import Run
+
+__all__ = ["latency", "many", "pipelined", "roundtrip"]
+
+UNIT = "messages/s"
+ALL = (OURS, CEILING, WEBSOCKETS, SIMPLE, SOCKETIO, NODE, GENERATOR)
+AT_50 = f"{OURS}, 50 connections"
+
+
+def roundtrip(run: Run) -> List[Line]:
+    return _echoes(run, "roundtrip", 50, 1, [Goal(CEILING, 0.5), Goal(WEBSOCKETS, 2), Goal(SOCKETIO, 7)])
+
+
+def latency(run: Run) -> List[Line]:
+    return _echoes(run, "latency", 1, 1, [Goal(CEILING, 0.75)])
+
+
+def pipelined(run: Run) -> List[Line]:
+    return _echoes(run, "pipelined", 50, 8, [Goal(NODE, 0.6)])
+
+
+def many(run: Run) -> List[Line]:
+    """Ours at 50 connections is measured right before ours at 2,000."""
+    line = Line("many", "2,000 connections, all active", UNIT, goals=[Goal(AT_50, 0.5)])
+    for who in run.alternate(run.present(OURS, CEILING, NODE)):
+        if not run.fits(who, 2000):
+            continue
+        with run.tolerate(who):
+            if who == OURS:
+                line.add(AT_50, _rate(run, who, 50, 1))
+            line.add(who, _rate(run, who, 2000, 1))
+    return [line]
+
+
+def _echoes(run: Run, row: str, connections: int, in_flight: int, goals: Sequence[Goal]) -> List[Line]:
+    plural = "connection" if connections == 1 else "connections"
+    line = Line(row, f"{connections} {plural}, {in_flight} in flight each", UNIT, goals=list(goals))
+    for who in run.alternate(run.present(*ALL)):
+        with run.tolerate(who):
+            line.add(who, _rate(run, who, connections, in_flight))
+    return [line]
+
+
+def _rate(run: Run, who: str, connections: int, in_flight: int) -> float:
+    with run.stage(who, connections) as stage:
+        seen = stage.ask("echo", connections=connections, in_flight=in_flight, seconds=run.seconds)
+        return float(seen["rate"])
