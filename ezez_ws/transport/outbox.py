@@ -6,8 +6,7 @@ first, each between two frames. Nothing here blocks; who waits for room, and who
 
 import enum
 import threading
-from collections import deque
-from typing import TYPE_CHECKING, Deque, List, Optional, Union
+from typing import TYPE_CHECKING, List, Optional, Union
 
 from ..waker import Waker
 from .flusher import flusher
@@ -59,7 +58,7 @@ class Outbox:
         self._masks = Masks() if masked else None
         self._limit = limit
         self._deflater = deflater
-        self._waiting: Deque[Buffer] = deque()  # a bytearray at its end still grows
+        self._waiting: List[Buffer] = []  # a bytearray at its end still grows; a deque would take ten times the memory
         self._waiting_bytes = 0
         self._torn = False  # the first that waits is the rest of a frame: nothing may come before it
         self._pong: Optional[bytes] = None
@@ -304,10 +303,10 @@ class Outbox:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _take_first(self) -> Buffer:
-        first = self._waiting.popleft()
+        first = self._waiting.pop(0)
         self._waiting_bytes -= len(first)
         return first
 
     def _keep(self, rest: memoryview) -> None:
-        self._waiting.appendleft(rest)
+        self._waiting.insert(0, rest)
         self._waiting_bytes += len(rest)
