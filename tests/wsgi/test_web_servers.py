@@ -10,8 +10,9 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, List, Tuple
+from typing import Any, List, Set, Tuple
 
+import gunicorn.config
 import trustme
 
 from ezez_ws import ConnectionFailed, EZEZWebSocketClient
@@ -22,7 +23,9 @@ from tests.wsgi.webserver import WebServer
 
 APP = "tests.wsgi.app:app"
 FLASK = ("flask", "--app", APP, "run", "--port", "0")
-GUNICORN = ("gunicorn", "--bind", "127.0.0.1:0", "--worker-class", "gthread", "--no-control-socket")
+# since version 25 it has a socket in the user's home, to be controlled by
+QUIET = ("--no-control-socket",) if hasattr(gunicorn.config, "ControlSocketDisable") else ()
+GUNICORN = ("gunicorn", "--bind", "127.0.0.1:0", "--worker-class", "gthread", *QUIET)
 MANY = 100
 LARGE = bytes(range(256)) * (8 << 12)  # 8 MiB
 
@@ -212,7 +215,7 @@ class GunicornWorkersTest(Common.Tests):
     def both_workers(self) -> List[EZEZWebSocketClient]:
         """Connect until both have a client."""
         clients: List[EZEZWebSocketClient] = []
-        seen = set()
+        seen: Set[int] = set()
         while len(seen) < 2:
             self.assertLess(len(clients), 200, "all went to one worker")
             clients.append(self.connect())
@@ -251,6 +254,6 @@ class GunicornOtherwiseTest(WebServerTestCase):
         self.assertEqual(self.stop(signal.SIGTERM, [client]), 0)
 
     def test_a_sync_worker_serves_one_connection_and_says_what_is_wrong(self) -> None:
-        self.run_server("gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket", APP)
+        self.run_server(*GUNICORN, "--worker-class", "sync", APP)
         self.assertEqual(self.connect().send("echo", [1]).wait_reply(10).args, [1])
         self.web.read_until("the web server has one thread")
