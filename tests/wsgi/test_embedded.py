@@ -269,6 +269,21 @@ class LifeTest(EmbeddedTestCase):
             server.close()
         self.assertRegex(logs.output[0], r"closed, but the thread \S.* is still inside user code")
 
+    def test_who_comes_out_of_verify_request_when_all_is_over_is_cut(self) -> None:
+        gate = self.gate()
+
+        def verify(request: Any) -> bool:
+            gate()
+            return True
+
+        server = self.mount(close_timeout=0.2, auth_timeout=60, verify_request=verify)
+        connecting = self.in_thread(self.raw, None)
+        gate.wait_entered()
+        with self.assertLogs("ezez_ws", logging.WARNING):
+            server.close()
+        gate.open()
+        self.assertTrue(connecting.get().at_end())
+
     def test_a_listener_may_close_the_server(self) -> None:
         server = self.mount()
         server.on("close", lambda client, args, reply, ids: server.close())
