@@ -77,6 +77,7 @@ class HeadTest(unittest.TestCase):
             with self.subTest(value):
                 self.assertEqual(self.refused(HTTP_X=value), 400)
         self.assertEqual(self.refused(RAW_URI="/ HTTP/1.1\r\nX: y"), 400)
+        self.assertEqual(self.refused(PATH_INFO="/\u20ac"), 400)
 
     def test_the_address_is_what_the_environ_says_and_a_unix_socket_has_none(self) -> None:
         self.assertEqual(judge(make_environ()).request.remote_address, ("192.0.2.1", 1234))

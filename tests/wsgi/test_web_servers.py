@@ -58,6 +58,7 @@ class WebServerTestCase(EZEZTestCase):
             auth=KEY,
             max_payload=64 << 20,
             auto_reconnect=False,
+            connect_timeout=30,
             on_disconnect=lambda code, reason: self.ends.append((code, reason)),
             **options,
         )
