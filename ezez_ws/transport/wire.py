@@ -92,7 +92,7 @@ class SocketWire(Wire):
         self._seat: Optional[Seat] = None
         self._drained = False  # there was nothing left, when it was read last
         # elsewhere a recv() may return less than there is
-        self._short_is_all = sock.family in (socket.AF_INET, socket.AF_INET6)
+        self._short_is_all = getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6)
 
     def read(self, size: int) -> bytes:
         if self._seat is None:
