@@ -1,9 +1,10 @@
 """What a server owns from one ``start`` to the next ``close``: the listener, the janitor, and the sessions."""
 
+import contextlib
 import logging
 import queue
 import threading
-from typing import TYPE_CHECKING, Any, Collection, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Collection, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from .context import Context
 from .deadline import Deadline
@@ -11,10 +12,13 @@ from .janitor import Janitor
 from .listeners import Listeners
 from .protocol import CloseCode
 from .server_client import ServerCallbacks, Session, SessionOptions
+from .threads import Loan
+from .transport.borrowed import borrow
 from .transport.listener import Listener
 from .transport.reception import Admission, Reception, VerifyRequest
 from .transport.stream import Stream
 from .transport.wire import SocketWire, Wire
+from .transport.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 
 if TYPE_CHECKING:
     import ssl
@@ -24,6 +28,7 @@ __all__ = ["Hosting", "HostingOptions"]
 logger = logging.getLogger("ezez_ws")
 
 _GRACE = 0.5  # seconds that a thread has to end when its connection has been cut
+_LOOK = 1.0  # seconds between two looks at whether the web server is stopping
 
 
 class HostingOptions(NamedTuple):
@@ -49,9 +54,9 @@ class HostingOptions(NamedTuple):
 class Hosting:
     """One run of a server.
 
-    ``_lock`` guards ``closing``, ``_places``, ``_wires`` and ``_sessions``; under it a wire may be cut, and nothing is
-    locked.
-    ``serve`` runs on each connection's own thread; every other method may be called from any thread.
+    ``_lock`` guards ``closing``, ``_places``, ``_wires``, ``_sessions``, ``_loans`` and ``_minds_web_server``; under it
+    a wire may be cut, and nothing is locked.
+    ``serve*`` runs on each connection's own thread; every other method may be called from any thread.
 
     Raises:
         OSError: the address cannot be bound; nothing is left behind.
@@ -66,6 +71,8 @@ class Hosting:
         self._places = 0  # connections that are admitted
         self._wires: Set[Wire] = set()  # those that shake hands
         self._sessions: Set[Session] = set()
+        self._loans: Set[Loan] = set()
+        self._minds_web_server = False
         self.listener: Optional[Listener] = None
         self._reception = Reception(
             options.path,
@@ -93,7 +100,7 @@ class Hosting:
 
     def is_own_thread(self) -> bool:
         """Tell whether the calling thread serves one of the connections."""
-        return threading.current_thread() in self._threads()
+        return len(self._threads()) > len(self._other_threads())
 
     def wait_closed(self) -> None:
         """Block until closed; a signal's handler may close meanwhile, on this very thread."""
@@ -105,7 +112,35 @@ class Hosting:
 
     def serve(self, sock: Any, address: Any) -> None:
         """Shake hands, and serve the connection until it has ended."""
-        raw = SocketWire(sock)
+        self._serve(SocketWire(sock), address)
+
+    def serve_borrowed(self, sock: Any, address: Any) -> None:
+        """Do the same on a thread that comes back, with a socket that stays open, but shut down."""
+        with self._borrow_thread():
+            self._serve(borrow(sock), address)
+
+    def serve_upgrade(self, environ: Environ) -> None:
+        """Serve a connection that comes through a web server, on its thread, until it has ended.
+
+        Raises:
+            Refusal: for the web server to answer.
+        """
+        with self._borrow_thread():
+            if "gunicorn.socket" in environ:
+                self._mind_web_server()
+            timeout = self._options.handshake_timeout
+            try:
+                admitted = self._reception.admit_parsed(
+                    head_of(environ),
+                    address_of(environ),
+                    lambda handshake, headers: upgrade(environ, handshake, headers, timeout),
+                )
+            except OSError as error:
+                logger.info("%s has gone during the handshake: %s", address_of(environ), error)
+            else:
+                self._serve_admitted(*admitted)
+
+    def _serve(self, raw: Wire, address: Any) -> None:
         with self._lock:
             if self.closing:
                 raw.cut()  # it came at the last moment, and ``close`` does not know of it
@@ -118,12 +153,39 @@ class Hosting:
                 self._wires.discard(raw)
             if admitted is None:
                 raw.close()
-        if admitted is None:
-            return
+        if admitted is not None:
+            self._serve_admitted(*admitted)
+
+    def _serve_admitted(self, wire: Wire, admission: Admission) -> None:
         try:
-            self._run_session(self._make_session(*admitted))
+            self._run_session(self._make_session(wire, admission))
         finally:
             self._free_place()
+
+    @contextlib.contextmanager
+    def _borrow_thread(self) -> Iterator[None]:
+        """Have ``close`` wait for what the calling thread, which goes on afterwards, does here."""
+        loan = Loan()
+        with self._lock:
+            self._loans.add(loan)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loans.discard(loan)
+            loan.give_back()
+
+    def _mind_web_server(self) -> None:
+        """Take leave of every client when the web server stops: else it would wait for them, and then cut them."""
+        with self._lock:
+            known, self._minds_web_server = self._minds_web_server, True
+        if not known:
+            self._look_at_web_server()
+
+    def _look_at_web_server(self) -> None:
+        if is_stopping():
+            self.say_goodbye()
+        self._janitor.call_later(_LOOK, self._look_at_web_server)
 
     def _make_session(self, wire: Wire, admission: Admission) -> Session:
         try:
@@ -237,9 +299,8 @@ class Hosting:
         for session in self.sessions():
             session.cut()
         self._join(Deadline(grace))
-        for thread in self._threads():
-            if thread is not threading.current_thread():
-                logger.warning("closed, but the thread %s is still inside user code", thread.name)
+        for thread in self._other_threads():
+            logger.warning("closed, but the thread %s is still inside user code", thread.name)
         for session in self.sessions():
             session.dispose()
 
@@ -259,9 +320,16 @@ class Hosting:
 
     def _join(self, deadline: Deadline) -> None:
         """Wait for the connections' threads, but for the calling one."""
-        for thread in self._threads():
-            if thread is not threading.current_thread():
-                thread.join(deadline.remaining())
+        for thread in self._other_threads():
+            thread.join(deadline.remaining())
 
-    def _threads(self) -> List[threading.Thread]:
-        return [] if self.listener is None else self.listener.threads()
+    def _other_threads(self) -> "List[Union[threading.Thread, Loan]]":
+        own = threading.current_thread()
+        return [
+            thread for thread in self._threads() if own is not (thread.thread if isinstance(thread, Loan) else thread)
+        ]
+
+    def _threads(self) -> "List[Union[threading.Thread, Loan]]":
+        with self._lock:
+            loans = list(self._loans)
+        return [*([] if self.listener is None else self.listener.threads()), *loans]

@@ -2,7 +2,8 @@
 
 ``EZEZWebsocketServer`` is what users hold; each ``start`` makes a ``Hosting``, which owns the listener, the janitor and
 the sessions until ``close``. A connection's way: ``Listener`` (accepts, starts its thread) → ``Hosting.serve`` (on that
-thread) → ``Reception`` (handshake) → ``Session.run`` (until the connection ends).
+thread) → ``Reception`` (handshake) → ``Session.run`` (until the connection ends). Others come on threads of their own,
+by ``wsgi_app`` or ``serve_connection``.
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import (
     Callable,
     Collection,
     FrozenSet,
+    Iterable,
     List,
     Mapping,
     Optional,
@@ -43,8 +45,9 @@ from .options import (
 from .peer import PeerOptions
 from .protocol import check_event_name
 from .server_client import EZEZServerClient, ServerCallbacks, SessionOptions
-from .transport.handshake import HandshakeRequest, validate_subprotocols
+from .transport.handshake import HandshakeRequest, Refusal, validate_subprotocols
 from .transport.listener import Listener
+from .transport.wsgi import Environ, StartResponse, answer
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -58,9 +61,9 @@ class EZEZWebsocketServer:
     """Serves named events over WebSocket, a thread for each connection.
 
     Constructing checks the options and starts nothing. All options are keyword-only; durations are seconds, sizes are
-    bytes. ``docs/api.md`` says what each means. Every method may be called from any thread, but
-    ``serve_forever``, which refuses a connection's own thread. ``_lock`` guards ``_hosting``; ``_starting`` is held
-    while one starts, and may be held over it.
+    bytes. ``docs/api.md`` says what each means. A server belongs to the process that first starts it. Every method may
+    be called from any thread, but ``serve_forever``, which refuses a connection's own thread. ``_lock`` guards
+    ``_hosting`` and ``_closed``; ``_starting`` is held while one starts, and may be held over it.
 
     Raises:
         TypeError, ValueError: an option is wrong; the text names it.
@@ -156,10 +159,11 @@ class EZEZWebsocketServer:
             compression=compression,
         )
         self._codec = peer.codec
-        self._fork_guard = ForkGuard("server")
+        self._fork_guard = ForkGuard("server", bound=False)
         self._starting = threading.Lock()
         self._lock = threading.Lock()
         self._hosting: Optional[Hosting] = None
+        self._closed = False  # and not started since
 
     # -- life -------------------------------------------------------------------------------------------------------
 
@@ -169,6 +173,10 @@ class EZEZWebsocketServer:
         Raises:
             OSError: the address cannot be bound; nothing is left behind then.
         """
+        self._start(by_itself=False)
+
+    def _start(self, by_itself: bool) -> None:
+        """Start; where nobody has asked for it, not after ``close``."""
         self._fork_guard.check()
         with self._starting:  # two that start at once must not both bind
             hosting = self._current()
@@ -176,8 +184,12 @@ class EZEZWebsocketServer:
                 if not hosting.closing:
                     return
                 hosting.closed.wait()
+            self._fork_guard.bind()
             hosting = Hosting(self._options)
             with self._lock:
+                if self._closed and by_itself:
+                    return
+                self._closed = False
                 self._hosting = hosting  # before the first client can come
             try:
                 hosting.start()
@@ -215,7 +227,7 @@ class EZEZWebsocketServer:
         those still inside user code, which are logged by name and end when that code returns. ``start()`` works again.
         """
         self._fork_guard.check()
-        hosting = self._current()
+        hosting = self._end()
         if hosting is not None:
             hosting.close(self._options.session.peer.close_timeout)
             self._forget(hosting)
@@ -223,7 +235,7 @@ class EZEZWebsocketServer:
     def close_within(self, seconds: float) -> None:
         """Close, within ``seconds`` all in all."""
         # in a forked child the lock may be held by nobody for ever
-        hosting = None if self._fork_guard.foreign() else self._current()
+        hosting = None if self._fork_guard.foreign() else self._end()
         if hosting is not None:
             hosting.close(seconds * 0.75, seconds * 0.25)
             self._forget(hosting)
@@ -240,6 +252,57 @@ class EZEZWebsocketServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    # -- connections that somebody else accepts ---------------------------------------------------------------------
+
+    def wsgi_app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Upgrade a request of a WSGI web server, and serve the connection on the calling thread until it has ended.
+
+        A WSGI application: mount it, or return it from a Flask view. What is no upgrade gets 426, and every other
+        refusal is as on a port of its own. Without a ``port`` the first request starts the server; after ``close()``,
+        and with a ``port`` until it is started, it answers 503.
+
+        Raises:
+            RuntimeError: the server was started before this process was forked.
+        """
+        refusal = None
+        try:
+            hosting = self._admitting()
+            if hosting is None:
+                raise Refusal(503, "the server is not running")
+            hosting.serve_upgrade(environ)
+        except Refusal as error:
+            refusal = error
+        return answer(start_response, environ, refusal)
+
+    def serve_connection(self, sock: socket.socket) -> None:
+        """Serve a connection that was accepted elsewhere, on the calling thread, until it has ended; closes ``sock``.
+
+        For accept loops of one's own. It shakes hands as on a port of its own, with ``ssl`` in TLS first. Without a
+        ``port`` the first connection starts the server.
+
+        Args:
+            sock: connected, with nothing read from it: TCP or Unix, or an ``ssl.SSLSocket`` after its handshake.
+
+        Raises:
+            RuntimeError: the server is closed, or not started; or it was started before this process was forked.
+        """
+        with sock:
+            hosting = self._admitting()
+            if hosting is None:
+                raise RuntimeError("the server is not running: call start()")
+            try:
+                address = sock.getpeername()
+            except OSError:
+                return  # it has gone
+            hosting.serve_borrowed(sock, address if isinstance(address, tuple) else ())
+
+    def _admitting(self) -> Optional[Hosting]:
+        """Return the run that takes connections, begun if need be; ``None`` where there is none."""
+        self._fork_guard.check()
+        if self._options.port is None and self._current() is None:
+            self._start(by_itself=True)
+        return self._current()
 
     # -- who is connected -------------------------------------------------------------------------------------------
 
@@ -334,6 +397,12 @@ class EZEZWebsocketServer:
 
     def _current(self) -> Optional[Hosting]:
         with self._lock:
+            return self._hosting
+
+    def _end(self) -> Optional[Hosting]:
+        """Take no connection without being started anew; return the run to close."""
+        with self._lock:
+            self._closed = True
             return self._hosting
 
     def _forget(self, hosting: Hosting) -> None:

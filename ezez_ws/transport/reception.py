@@ -10,9 +10,11 @@ from .wire import Wire, WireError
 if TYPE_CHECKING:
     from .deflate import Deflate
 
-__all__ = ["Admission", "Reception", "VerifyRequest"]
+__all__ = ["Admission", "ExtraHeaders", "Reception", "VerifyRequest"]
 
 VerifyRequest = Callable[[HandshakeRequest], Any]
+ExtraHeaders = List[Tuple[str, str]]
+Answer = Callable[[ServerHandshake, ExtraHeaders], Wire]
 
 _logger = logging.getLogger("ezez_ws.handshake")
 
@@ -29,7 +31,7 @@ class Admission(NamedTuple):
 
 
 class Reception:
-    """Shakes hands with those who connect. Immutable; ``admit`` runs on each connection's own thread.
+    """Shakes hands with those who connect. Immutable; ``admit*`` runs on each connection's own thread.
 
     Args:
         path, subprotocols, allowed_origins: see ``ServerHandshake``.
@@ -59,37 +61,63 @@ class Reception:
 
     def admit(self, wire: Wire, address: Any, deadline: Deadline) -> Optional[Admission]:
         """Shake hands; with a place claimed. ``None`` where there is no WebSocket, and the wire can be closed."""
-        handshake = ServerHandshake(
+        handshake = self._begin(address)
+        try:
+            if not self._read_request(handshake, wire, deadline):
+                return None
+            headers, deflate = self._decide(handshake)
+        except Refusal as refusal:
+            self._refuse(refusal, wire, address, deadline)
+            return None
+        try:
+            if _write_all(wire, handshake.accept(headers), deadline):
+                return Admission(handshake.request, handshake.trailing, deflate)
+        except BaseException:
+            self._free_place()
+            raise
+        self._free_place()
+        return None
+
+    def admit_parsed(self, head: bytes, address: Any, answer: Answer) -> Tuple[Wire, Admission]:
+        """Judge a request that somebody else has read, and have ``answer`` shake hands; with a place claimed.
+
+        Args:
+            head: the request, with the blank line at its end.
+            answer: sends the 101, with the headers that it is given, and returns the wire.
+
+        Raises:
+            Refusal: for whoever has read the request to answer. Also whatever ``answer`` raises.
+        """
+        handshake = self._begin(address)
+        if not handshake.feed(head) or handshake.trailing:
+            raise Refusal(400, "This is not one request.")
+        headers, deflate = self._decide(handshake)
+        try:
+            return answer(handshake, headers), Admission(handshake.request, b"", deflate)
+        except BaseException:
+            self._free_place()
+            raise
+
+    def _begin(self, address: Any) -> ServerHandshake:
+        return ServerHandshake(
             path=self._path,
             subprotocols=self._subprotocols,
             allowed_origins=self._allowed_origins,
             remote_address=address,
         )
-        try:
-            if not self._read_request(handshake, wire, deadline):
-                return None
-            if not self._claim_place():
-                raise Refusal(503, "the server has no place for another connection")
-        except Refusal as refusal:
-            self._refuse(refusal, wire, address, deadline)
-            return None
+
+    def _decide(self, handshake: ServerHandshake) -> "Tuple[ExtraHeaders, Optional[Deflate]]":
+        """Claim a place and let the user decide; a ``Refusal`` gives the place back."""
+        if not self._claim_place():
+            raise Refusal(503, "the server has no place for another connection")
         try:
             self._verify(handshake.request)
-            headers, deflate = self._choose_extensions(handshake)
-            if _write_all(wire, handshake.accept(headers), deadline):
-                return Admission(handshake.request, handshake.trailing, deflate)
-            refused = None
-        except Refusal as refusal:
-            refused = refusal
+            return self._choose_extensions(handshake)
         except BaseException:
             self._free_place()
             raise
-        self._free_place()  # first: a refused peer may take its time to go
-        if refused is not None:
-            self._refuse(refused, wire, address, deadline)
-        return None
 
-    def _choose_extensions(self, handshake: ServerHandshake) -> "Tuple[List[Tuple[str, str]], Optional[Deflate]]":
+    def _choose_extensions(self, handshake: ServerHandshake) -> "Tuple[ExtraHeaders, Optional[Deflate]]":
         if not self._compress:
             return [], None
         from .deflate import choose_offer

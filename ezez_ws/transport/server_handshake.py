@@ -73,15 +73,26 @@ class Refusal(Exception):
         self.text = text
         self.headers = tuple(headers)
 
+    @property
+    def reason(self) -> str:
+        """The phrase that goes with the status."""
+        return _reason(self.status)
+
+    def headers_and_body(self) -> Tuple[List[Tuple[str, str]], bytes]:
+        """Return what the answer has besides its status; whether the connection goes on is not said there."""
+        needed = [*_NEEDED_HEADERS.get(self.status, ()), *self.headers]
+        if self.status in (204, 304):
+            return needed, b""
+        body = f"{self.text}\n".encode("utf-8", "replace")
+        about_body = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+        return [*about_body, *needed], body
+
     def response(self) -> bytes:
         """Return the whole HTTP answer."""
-        bodiless = self.status in (204, 304)
-        body = b"" if bodiless else f"{self.text}\n".encode("utf-8", "replace")
-        about_body = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
         connection = h11.Connection(h11.SERVER)
-        headers = [] if bodiless else about_body
-        headers += [("Connection", "close"), *_NEEDED_HEADERS.get(self.status, ()), *self.headers]
-        head = h11.Response(status_code=self.status, headers=_encode(headers), reason=_reason(self.status))
+        headers, body = self.headers_and_body()
+        encoded = _encode([("Connection", "close"), *headers])
+        head = h11.Response(status_code=self.status, headers=encoded, reason=self.reason)
         pieces = (connection.send(head), body and connection.send(h11.Data(data=body)))
         return b"".join(piece or b"" for piece in pieces)
 
