@@ -30,6 +30,8 @@ logger = logging.getLogger("ezez_ws")
 _GRACE = 0.5  # seconds that a thread has to end when its connection has been cut
 _LOOK = 1.0  # seconds between two looks at whether the web server is stopping
 
+Lent = Union[threading.Thread, Loan]
+
 
 class HostingOptions(NamedTuple):
     """What a server was constructed with, checked."""
@@ -54,8 +56,8 @@ class HostingOptions(NamedTuple):
 class Hosting:
     """One run of a server.
 
-    ``_lock`` guards ``closing``, ``_places``, ``_wires``, ``_sessions``, ``_loans`` and ``_minds_web_server``; under it
-    a wire may be cut, and nothing is locked.
+    ``_lock`` guards ``closing``, ``_cutting``, ``_places``, ``_wires``, ``_sessions``, ``_loans`` and
+    ``_minds_web_server``; under it a wire may be cut, and nothing is locked.
     ``serve*`` runs on each connection's own thread; every other method may be called from any thread.
 
     Raises:
@@ -66,6 +68,7 @@ class Hosting:
         self._options = options
         self._lock = threading.Lock()
         self.closing = False
+        self._cutting = False  # closing waits for nobody any more
         self.closed = threading.Event()
         self._over: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._places = 0  # connections that are admitted
@@ -100,7 +103,7 @@ class Hosting:
 
     def is_own_thread(self) -> bool:
         """Tell whether the calling thread serves one of the connections."""
-        return len(self._threads()) > len(self._other_threads())
+        return any(map(_is_current, self._threads()))
 
     def wait_closed(self) -> None:
         """Block until closed; a signal's handler may close meanwhile, on this very thread."""
@@ -166,9 +169,9 @@ class Hosting:
     def _borrow_thread(self) -> Iterator[None]:
         """Have ``close`` wait for what the calling thread, which goes on afterwards, does here."""
         loan = Loan()
-        with self._lock:
-            self._loans.add(loan)
         try:
+            with self._lock:
+                self._loans.add(loan)
             yield
         finally:
             with self._lock:
@@ -216,8 +219,10 @@ class Hosting:
         try:
             with self._lock:
                 self._sessions.add(session)
-                closing = self.closing
-            if closing:
+                closing, cutting = self.closing, self._cutting
+            if cutting:
+                session.cut()
+            elif closing:
                 session.disconnect(CloseCode.GOING_AWAY, "server shutdown")
             session.start_keepalive()
             session.run()
@@ -296,6 +301,8 @@ class Hosting:
         self._over.put(None)
 
     def _cut_rest(self, grace: float) -> None:
+        with self._lock:
+            self._cutting = True
         for session in self.sessions():
             session.cut()
         self._join(Deadline(grace))
@@ -323,13 +330,14 @@ class Hosting:
         for thread in self._other_threads():
             thread.join(deadline.remaining())
 
-    def _other_threads(self) -> "List[Union[threading.Thread, Loan]]":
-        own = threading.current_thread()
-        return [
-            thread for thread in self._threads() if own is not (thread.thread if isinstance(thread, Loan) else thread)
-        ]
+    def _other_threads(self) -> List[Lent]:
+        return [thread for thread in self._threads() if not _is_current(thread)]
 
-    def _threads(self) -> "List[Union[threading.Thread, Loan]]":
+    def _threads(self) -> List[Lent]:
         with self._lock:
             loans = list(self._loans)
         return [*([] if self.listener is None else self.listener.threads()), *loans]
+
+
+def _is_current(thread: Lent) -> bool:
+    return threading.current_thread() is (thread.thread if isinstance(thread, Loan) else thread)

@@ -28,7 +28,11 @@ from ezez_ws.waker import Waker
 
 __all__ = ["CheckedLock", "Checker", "checking"]
 
-ALLOWED = {("Outbox.lock", "Reader.lock"), ("Outbox.lock", "TLSWire._lock")}
+ALLOWED = {
+    ("Outbox.lock", "Reader.lock"),
+    ("Outbox.lock", "TLSWire._lock"),
+    ("Outbox.lock", "TLSSocketWire._lock"),
+}
 """The first is held while the second is taken."""
 
 OUTERMOST = {"EZEZWebsocketServer._starting"}

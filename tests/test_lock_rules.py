@@ -204,6 +204,20 @@ class LockRulesTest(EZEZTestCase):
         checker = self.run_load(tls=True, compression=None)
         self.assertIn(("Outbox.lock", "TLSWire._lock"), checker.seen)
 
+    def test_a_connection_that_others_have_accepted_and_wrapped_keeps_them(self) -> None:
+        theirs, ours = contexts()
+        with self.checked() as checker:
+            server = EZEZWebsocketServer(on_auth_request=checker.user_code(lambda client, key: True))
+            server.on("echo", checker.user_code(lambda client, args, reply, ids: reply("echo", args)))
+            with theirs.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True) as listener:
+                serving = Result(lambda: server.serve_connection(listener.accept()[0]))
+                with EZEZWebSocketClient(f"wss://127.0.0.1:{listener.getsockname()[1]}", ssl=ours) as client:
+                    self.assertEqual(["x" * 500_000], client.send("echo", ["x" * 500_000]).wait_reply(10).args)
+                    server.close()
+            serving.get()
+        self.assertIn(("Outbox.lock", "TLSSocketWire._lock"), checker.seen)
+        self.assertIn("Hosting._lock", checker.taken)
+
     def test_a_compressed_load_keeps_them(self) -> None:
         self.run_load(tls=False, compression="deflate")
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import unittest
+import urllib.request
 from typing import Optional
 
 from ezez_ws import AuthRejected, EZEZWebSocketClient
@@ -125,6 +126,24 @@ class DemoTest(EZEZTestCase):
             demo.process.send_signal(signal.SIGINT)
             self.assertEqual(130, demo.wait())
             self.assertNotIn("Traceback", "".join(demo.seen))
+
+
+class FlaskTest(EZEZTestCase):
+    def test_pages_and_a_websocket_share_the_port(self) -> None:
+        with Running("samples/flask_app.py", "--port", "0") as flask:
+            address = flask.read_until(r"http://(127\.0\.0\.1:\d+)")[1]
+            with EZEZWebSocketClient(f"ws://{address}/ws", auth="secret") as client:
+                self.assertEqual([5], client.send("sum", [2, 3]).wait_reply(timeout=5).args)
+                heard: queue.SimpleQueue[object] = queue.SimpleQueue()
+                client.on("news", lambda args, reply, ids: heard.put(args))
+                for data, answer in ((None, b"1 connected\n"), (b"hello", b"sent to 1\n")):
+                    path = "/news" if data else "/"
+                    with urllib.request.urlopen(f"http://{address}{path}", data, timeout=10) as page:
+                        self.assertEqual(answer, page.read())
+                self.assertEqual(["hello"], heard.get(timeout=10))
+                flask.process.send_signal(signal.SIGINT)
+                self.assertEqual(0, flask.wait())
+            self.assertNotIn("Traceback", "".join(flask.seen))
 
 
 class ChatTest(EZEZTestCase):

@@ -8,7 +8,7 @@ that has gone.
 
 import logging
 import signal
-from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 from urllib.parse import quote
 
 from .borrowed import BorrowedWire
@@ -32,21 +32,13 @@ def head_of(environ: Environ) -> bytes:
     Raises:
         Refusal: a value cannot have come from a request.
     """
-    lines = [f"{environ['REQUEST_METHOD']} {_target_of(environ)} HTTP/1.1"]
-    # HTTP/1.0 and HTTP/2 have no Upgrade (RFC 9110, section 7.8; RFC 9113, section 8.2.2); eventlet always says 1.0
-    can_upgrade = environ.get("SERVER_PROTOCOL") == "HTTP/1.1" or "eventlet.input" in environ
-    for key, value in environ.items():
-        if key.startswith("HTTP_") and (can_upgrade or key != "HTTP_UPGRADE"):
-            lines.append(f"{key[5:].replace('_', '-')}: {value}")
-    if environ.get("CONTENT_LENGTH"):
-        lines.append(f"Content-Length: {environ['CONTENT_LENGTH']}")
     try:
-        encoded = [line.encode("latin-1") for line in lines]
+        lines = [line.encode("latin-1") for line in _lines_of(environ)]
     except UnicodeEncodeError:
-        encoded = [b"\n"]
-    if any(b"\n" in line for line in encoded):
-        raise Refusal(400, "A header has a character in it that none can have.")
-    return b"\r\n".join([*encoded, b"", b""])
+        raise Refusal(400, "A line of the head has a character in it that is not Latin-1.") from None
+    if any(b"\n" in line for line in lines):
+        raise Refusal(400, "A line of the head has a line end in it.")
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def address_of(environ: Environ) -> Tuple[Any, ...]:
@@ -99,10 +91,21 @@ def answer(start_response: StartResponse, environ: Environ, refusal: Optional[Re
 def is_stopping() -> bool:
     """Tell whether this is a gunicorn worker that has been told to stop.
 
-    It tells no application so; but the handler of the signal is the worker's own method.
+    gunicorn does not tell the application; but the worker handles the signal by a method of its own.
     """
     worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return getattr(worker, "alive", True) is False
+
+
+def _lines_of(environ: Environ) -> Iterator[str]:
+    yield f"{environ['REQUEST_METHOD']} {_target_of(environ)} HTTP/1.1"
+    # HTTP/1.0 and HTTP/2 have no Upgrade (RFC 9110, section 7.8; RFC 9113, section 8.2.2); eventlet always says 1.0
+    can_upgrade = environ.get("SERVER_PROTOCOL") == "HTTP/1.1" or "eventlet.input" in environ
+    for key, value in environ.items():
+        if key.startswith("HTTP_") and (can_upgrade or key != "HTTP_UPGRADE"):
+            yield f"{key[5:].replace('_', '-')}: {value}"
+    if environ.get("CONTENT_LENGTH"):
+        yield f"Content-Length: {environ['CONTENT_LENGTH']}"
 
 
 def _is_threaded(environ: Environ) -> bool:

@@ -4,7 +4,7 @@
 
 Open the page in two windows side by side. It needs Flask. With gunicorn, where each window takes a thread:
 
-    gunicorn --threads 100 --chdir samples/flask_chat app:app
+    gunicorn --worker-class gthread --threads 100 --chdir samples/flask_chat app:app
 
 What was said lately is kept in memory, so there can be one process only.
 """

@@ -45,6 +45,11 @@ def who(client: Any, args: Any, reply: Any, ids: Any) -> None:
     reply("who", [os.getpid(), client.request.path, client.request.remote_address[0]])
 
 
+@server.on("count")
+def count(client: Any, args: Any, reply: Any, ids: Any) -> None:
+    reply("count", [server.broadcast("counted")])
+
+
 @server.on("ask back")
 def ask_back(client: Any, args: Any, reply: Any, ids: Any) -> None:
     reply("answer", client.send("question", args).wait_reply(timeout=10).args)

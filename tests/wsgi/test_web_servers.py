@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, List, Set, Tuple
+from typing import Any, List, Tuple
 
 import gunicorn.config
 import trustme
@@ -58,6 +58,7 @@ class WebServerTestCase(EZEZTestCase):
             auth=KEY,
             max_payload=64 << 20,
             auto_reconnect=False,
+            connect_timeout=30,
             on_disconnect=lambda code, reason: self.ends.append((code, reason)),
             **options,
         )
@@ -213,20 +214,27 @@ class GunicornWorkersTest(Common.Tests):
     command = (*GUNICORN, "--workers", "2", "--threads", "120", "--access-logfile", "-", APP)
 
     def both_workers(self) -> List[EZEZWebSocketClient]:
-        """Connect until both have a client."""
-        clients: List[EZEZWebSocketClient] = []
-        seen: Set[int] = set()
-        while len(seen) < 2:
-            self.assertLess(len(clients), 200, "all went to one worker")
-            clients.append(self.connect())
-            seen.add(clients[-1].send("who").wait_reply(10).args[0])
-        return clients
+        """Connect to each: while one is stopped, the other accepts."""
+        first = self.connect()
+        pid, *_ = first.send("who").wait_reply(10).args
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            second = self.connect()
+            self.assertNotEqual(second.send("who").wait_reply(10).args[0], pid)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        return [first, second]
+
+    def test_a_broadcast_reaches_the_clients_of_its_own_worker_only(self) -> None:
+        first, second = self.both_workers()
+        self.assertEqual(first.send("count").wait_reply(10).args, [1])
+        self.assertEqual(second.send("count").wait_reply(10).args, [1])
 
     def test_sigterm_takes_leave_of_the_clients_of_both(self) -> None:
         self.assertEqual(self.stop(signal.SIGTERM, self.both_workers()), 0)
 
     def test_a_server_made_before_the_fork_serves_in_each_worker(self) -> None:
-        self.run_server(*GUNICORN, "--workers", "2", "--threads", "20", "--preload", APP)
+        self.run_server(*GUNICORN, "--workers", "2", "--threads", "8", "--preload", APP)
         self.assertEqual(self.stop(signal.SIGTERM, self.both_workers()), 0)
 
 

@@ -1,0 +1,47 @@
+"""A Flask application with pages and a WebSocket on one port.
+
+    pip install flask
+    python samples/flask_app.py
+
+or, with a web server for production:
+
+    gunicorn --worker-class gthread --threads 100 --chdir samples flask_app:app
+
+Each connection has a thread of the web server for as long as it lasts: more in docs/deployment.md.
+"""
+
+import argparse
+
+from flask import Flask, request
+
+from ezez_ws import EZEZWebsocketServer
+
+app = Flask(__name__)
+server = EZEZWebsocketServer(on_auth_request=lambda client, key: key == "secret")
+
+
+@app.route("/ws", websocket=True)
+def ws():
+    return server.wsgi_app
+
+
+@app.get("/")
+def page():
+    return f"{len(server.clients)} connected\n"
+
+
+@app.post("/news")
+def news():
+    count = server.broadcast("news", [request.get_data(as_text=True)])
+    return f"sent to {count}\n"
+
+
+@server.on("sum")
+def add(client, args, reply, ids):
+    reply("total", [sum(args)])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--port", type=int, default=5000)
+    app.run(port=parser.parse_args().port)
