@@ -86,7 +86,7 @@ export interface CodecOptions {
 export interface Options extends CodecOptions {
     /** The key; `null` where the server does not speak this protocol's authentication. Default: `""`. */
     auth?: string | null | undefined;
-    /** WebSocket subprotocols to offer. Default: none. */
+    /** WebSocket subprotocols to offer. Default: `[]`. */
     subprotocols?: string | string[] | undefined;
     /** Whether to connect again after a lost connection. Never after `close()` or auth-rejected. Default: `true`. */
     autoReconnect?: boolean | undefined;
