@@ -164,7 +164,7 @@ export class EZEZWebSocketClient<
     /** How many messages still wait for their reply, queued ones included. */
     readonly awaitingRepliesCount: number;
 
-    /** The underlying WebSocket, or `null`; another one after each reconnect. To send through it bypasses the protocol. */
+    /** The underlying WebSocket, or `null`; after a reconnect another one. To send through it bypasses the protocol. */
     readonly client: WebSocket | null;
 
     /**

@@ -272,7 +272,8 @@ function checkTags(option, functions) {
     check(option, functions, isPlainObject(functions), "an object of functions");
     for (const [tag, each] of Object.entries(functions)) {
         if (!tag || tag.includes(":") || RESERVED_TAGS.has(tag) || LONE_SURROGATE.test(tag)) {
-            throw new RangeError(`${option}: "${tag}" cannot be a tag; take a text without ":" that is none of s n u l b i`);
+            const wanted = "take a text without \":\" that is none of s n u l b i";
+            throw new RangeError(`${option}: "${tag}" cannot be a tag; ${wanted}`);
         }
         check(`${option}["${tag}"]`, each, typeof each === "function", "a function");
     }
@@ -304,7 +305,8 @@ function isPlainObject(value) {
         return false;
     }
     const prototype = Object.getPrototypeOf(value);
-    return prototype === null || (Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, "isPrototypeOf"));
+    const isRoot = (object) => Object.getPrototypeOf(object) === null && Object.hasOwn(object, "isPrototypeOf");
+    return prototype === null || isRoot(prototype);
 }
 
 /** Sorted by UTF-16 code units, but for integers, which come first in every object of JavaScript. */
@@ -491,8 +493,9 @@ function checkOptions(given) {
     const isKey = auth === null || (typeof auth === "string" && !LONE_SURROGATE.test(auth));
     check("auth", auth, isKey, "a well-formed string, or null where the server knows no authentication");
     check("autoReconnect", autoReconnect, typeof autoReconnect === "boolean", "true or false");
-    check("queueLimitBytes", queueLimitBytes, Number.isInteger(queueLimitBytes) && queueLimitBytes > 0, "an integer >= 1");
-    check("WSConstructor", WSConstructor, typeof WSConstructor === "function", "a WebSocket class, which is not built in here");
+    const isSize = Number.isInteger(queueLimitBytes) && queueLimitBytes > 0;
+    check("queueLimitBytes", queueLimitBytes, isSize, "an integer >= 1");
+    check("WSConstructor", WSConstructor, typeof WSConstructor === "function", "a WebSocket class; none is built in");
     for (const name of MILLISECONDS) {
         check(name, options[name], isDuration(options[name]), "a number of milliseconds > 0");
     }
@@ -571,6 +574,7 @@ class Connection {
             this.#expect(message);
         }
         this.socket.send(join([this.codec.encode([event, sent.eventId, sent.replyTo]), body]));
+        message.body = null; // it may be large, and the reply be long in coming
     }
 
     /** Take the message that an event replies to, if its reply is awaited. */
@@ -656,7 +660,8 @@ export class EZEZWebSocketClient {
     #listeners = new Map(); // event to entries; an array there is replaced, never changed
     #connection = null;
     #ready = false; // authenticated, and the queue has gone out
-    #queue = [];
+    #queue = new Set(); // of messages, in order
+    #queuedBytes = 0;
     #pause = null; // the timer of the next attempt
     #delay;
     #ending = null; // how it has ended by itself
@@ -677,7 +682,7 @@ export class EZEZWebSocketClient {
     }
 
     get awaitingRepliesCount() {
-        const queued = this.#queue.filter((message) => message.onReply).length;
+        const queued = [...this.#queue].filter((message) => message.onReply).length;
         return queued + (this.#connection?.awaiting.size ?? 0);
     }
 
@@ -782,17 +787,26 @@ export class EZEZWebSocketClient {
 
     #enqueue(message) {
         message.size = UTF8.encode(message.event).length + message.body.length + QUEUED_HEAD;
-        const taken = this.#queue.reduce((size, other) => size + other.size, 0);
         const limit = this.#options.queueLimitBytes;
-        if (taken + message.size > limit) {
-            const room = `the queue, which has ${taken} of queueLimitBytes=${limit}`;
+        if (this.#queuedBytes + message.size > limit) {
+            const room = `the queue, which has ${this.#queuedBytes} of queueLimitBytes=${limit}`;
             throw new QueueFull(`event "${message.event}": ${message.size} bytes do not fit into ${room}`);
         }
-        this.#queue.push(message);
+        this.#queue.add(message);
+        this.#queuedBytes += message.size;
+    }
+
+    #dequeue(message) {
+        if (this.#queue.delete(message)) {
+            this.#queuedBytes -= message.size;
+        }
     }
 
     #giveUpQueue(ending) {
-        this.#queue.splice(0).forEach((message) => drop(message, ending));
+        for (const message of this.#queue) {
+            this.#dequeue(message);
+            drop(message, ending);
+        }
     }
 
     #ask(event, args, options, replyTo, submit) {
@@ -810,8 +824,7 @@ export class EZEZWebSocketClient {
             const onReply = (name, values, reply, ids) => answer({ event: name, args: values, reply, ids });
             const message = this.#message(event, args, onReply, replyTo);
             message.fail = settled(reject);
-            submit(message);
-            if (timeout !== undefined) {
+            if (submit(message) && timeout !== undefined) {
                 timer = later(timeout, () => this.#abandon(message));
             }
         });
@@ -819,7 +832,7 @@ export class EZEZWebSocketClient {
 
     /** A request whose time has passed: what has not gone out yet stays here. */
     #abandon(message) {
-        this.#queue = this.#queue.filter((other) => other !== message);
+        this.#dequeue(message);
         if (this.#connection?.awaiting.get(message.sent.eventId) === message) {
             this.#connection.take(message.sent.eventId);
         }
@@ -856,8 +869,9 @@ export class EZEZWebSocketClient {
     /** Send what is queued, so that nothing overtakes it. */
     #becomeReady(connection) {
         this.#delay = this.#options.reconnectDelay;
-        while (this.#queue.length && connection.open) {
-            connection.send(this.#queue.shift());
+        for (const message of connection.open ? this.#queue : []) {
+            this.#dequeue(message);
+            connection.send(message);
         }
         this.#ready = true;
     }
@@ -930,7 +944,8 @@ export class EZEZWebSocketClient {
             this.#call(this.#callbacks.onDisconnect, code, reason);
         }
         else if (wanted && this.#callbacks.onError) { // else the browser's own line in the console is enough
-            this.#report(new ConnectionFailed(`cannot connect to ${this.#address.split("?")[0]}${reason && `: ${reason}`}`));
+            const [where] = this.#address.split("?"); // whose query may hold a secret
+            this.#report(new ConnectionFailed(`cannot connect to ${where}${reason && `: ${reason}`}`));
         }
     }
 

@@ -99,10 +99,9 @@ def move(client, room):
 def rooms():
     """Return how many are in each room, and forget what was said in those that are no more."""
     counts = dict.fromkeys(ROOMS, 0)
-    for room in [client.context["room"] for client in server.clients]:
-        if room:
+    with lock:  # counting, too: nobody may come in and say something before the room is forgotten
+        for room in filter(None, [client.context["room"] for client in server.clients]):
             counts[room] = counts.get(room, 0) + 1
-    with lock:
         for room in messages.keys() - counts.keys():
             del messages[room]
     return counts

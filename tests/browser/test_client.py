@@ -277,8 +277,12 @@ class NotConnectedTest(BrowserTestCase):
         peer = self.accept(server)
         self.assertEqual(peer.read_event().args, ["x" * 50])
         self.expect(["onConnect"], ["onAuthOk"])
-        self.page.run("client.send('more')")
-        self.assertEqual(peer.read_event().name, "more")
+        peer.close()
+        self.expect(["onDisconnect", 1006, ""])
+        # there is room again, where a message went out and where its time has passed
+        self.page.run("await client.request('late', ['x'.repeat(50)], { timeout: 1 }).catch(() => {})")
+        self.page.run("client.send('fits', ['y'.repeat(50)])")
+        self.assertEqual(self.accept(server).read_event().args, ["y" * 50])
 
     def test_ignore_drops_and_throw_throws(self) -> None:
         url = self.nobody()

@@ -18,7 +18,8 @@ VECTORS = json.loads((REPO / "tests/data/golden_vectors.json").read_text("utf-8"
 CORPUS = sorted((REPO / "tests/fuzz/corpus/codec").iterdir())
 UNMETERED = 16_384  # bytes: smaller messages are refused by no codec for their memory
 
-keys = texts | st.integers(0, 2**33).map(str) | st.just("constructor")
+# The reference serializer loses a key `__proto__`; what becomes of it here has a test of its own.
+keys = (texts | st.integers(0, 2**33).map(str) | st.just("constructor")).filter(lambda key: key != "__proto__")
 objects = st.recursive(st.integers(0, 9), lambda inner: st.dictionaries(keys, inner, max_size=6), max_leaves=20)
 scalars = ['"n:1"', '"s:a"', '"__proto__":', '"a":', "s:", "n:", "i:", "b:1", "l:", "u:", "null", "true", "NaN"]
 fragments = st.sampled_from([*scalars, *'"\\[]{},:1-.e0 é😀\x01', "\\ud800", "\\u0041"])
@@ -83,14 +84,14 @@ class SameBytesTest(CodecTestCase):
             with self.subTest(vector["name"]):
                 self.assertEqual(self.encode(vector["values"]), vector["hex"])
 
-    @settings(max_examples=400)
+    @settings(max_examples=250)
     @given(messages)
     def test_any_values_are_the_same_bytes_in_both_languages_and_come_back(self, values: List[Any]) -> None:
         data = Codec().encode(values)
         self.assertEqual(self.encode([describe(value) for value in values]), data.hex())
         self.assertTrue(same(self.decode(data), Codec().decode(data)), data)
 
-    @settings(max_examples=300)
+    @settings(max_examples=200)
     @given(st.lists(objects, min_size=1, max_size=3))
     def test_keys_have_the_order_of_the_reference_serializer(self, values: List[Any]) -> None:
         described = json.dumps([describe(value) for value in values])
@@ -136,12 +137,12 @@ class RefusedInputTest(CodecTestCase):
                 refused += self.decode(data) is None
         self.assertGreater(refused, 10)
 
-    @settings(max_examples=400)
+    @settings(max_examples=250)
     @given(st.lists(payloads, min_size=1, max_size=3))
     def test_any_json_is_taken_or_refused_as_python_does(self, all_payloads: List[bytes]) -> None:
         self.assert_agree(b"".join(map(field, all_payloads)))
 
-    @settings(max_examples=300)
+    @settings(max_examples=200)
     @given(
         st.lists(st.sampled_from([b"0", b"1", b"2", b"f", b"t", b"j", b"\0", b'"', b"l", b":", b"\xff"]), max_size=12)
     )
@@ -207,7 +208,7 @@ class RefusedInputTest(CodecTestCase):
 
     def assert_cheap(self, data: str) -> None:
         code = f"""
-            const size = 2 ** 22, data = {data}, used = () => (gc(), process.memoryUsage());
+            const size = 2 ** 21, data = {data}, used = () => (gc(), process.memoryUsage());
             const before = used();
             let kept;
             try {{ kept = codec.decode(data); }} catch (error) {{ kept = error.name; }}
