@@ -191,9 +191,11 @@ class FlaskChatTest(ChromiumTestCase):
         anna = self.guest("Anna")
         self.server.close()
         self.expect_state(anna, "Offline")
+        self.say(anna, "into the void")
         with mock.patch.dict(os.environ, CHAT_SECRET="another"):
             self.serve(self.server.address.rsplit(":", 1)[1])
         self.expect_state(anna, "Not let in")
+        self.expect(self.message(anna, "into the void")).to_contain_text("Not sent")
         self.expect(anna.get_by_text("This page is too old to be let in. Reload it.")).to_be_visible()
         anna.reload()
         self.expect_state(anna, "Connected")

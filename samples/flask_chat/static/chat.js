@@ -43,17 +43,17 @@ function connect(name) {
 async function enter() {
     const wanted = room;
     showState("online", "Connected", "");
-    const { event, args } = await client.request("enter", [wanted], { timeout: 10_000 });
-    if (wanted !== room) {
-        return; // somebody was faster
+    const answer = await client.request("enter", [wanted]).catch(() => null); // with the next connection we come again
+    if (!answer || wanted !== room) {
+        return;
     }
-    if (event === "error") {
-        notice(args[0]);
+    if (answer.event === "error") {
+        notice(answer.args[0]);
         return;
     }
     people = null;
-    showPeople(args[1]);
-    showRooms(args[2]);
+    showPeople(answer.args[1]);
+    showRooms(answer.args[2]);
 }
 
 /** Send a message until it is answered. The server knows it by its id, should it come twice. */
@@ -67,7 +67,7 @@ async function deliver(where, element, ...message) {
         setMeta(element, event === "error" ? `Not sent: ${args[0]}` : clock(Date.now()));
     }
     catch (error) {
-        if (error instanceof ConnectionClosed && client) {
+        if (error instanceof ConnectionClosed && $("status").dataset.state !== "refused") {
             deliver(where, element, ...message);
             return;
         }
