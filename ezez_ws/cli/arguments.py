@@ -6,7 +6,6 @@ options between the arguments of an event (``call URL sum 2 --timeout 5 3``).
 
 import argparse
 import math
-from importlib import metadata
 from typing import Any, Callable, Dict, Sequence, Tuple
 
 from ..errors import EZEZError
@@ -61,6 +60,8 @@ class _Version(argparse.Action):
     """Looks the version up only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib import metadata  # which takes longer than a command that asks nothing of it
+
         try:
             version = metadata.version("ezez-ws")
         except metadata.PackageNotFoundError:
