@@ -9,6 +9,7 @@ from ..protocol import Ids
 __all__ = ["Arrival", "Arrivals"]
 
 _LIMIT = 1000
+_LOOK = 0.5  # seconds; a signal that comes just before a wait begins is seen when the wait ends
 
 
 class Arrival(NamedTuple):
@@ -36,9 +37,10 @@ class Arrivals:
             return self._closed
 
     def put(self, arrival: Union[Arrival, Exception]) -> None:
-        """Add one, or the error that was the end; waits for room. Does nothing after ``close``."""
+        """Add one, which waits for room, or the error that was the end. Does nothing after ``close``."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._waiting) < _LIMIT)
+            if isinstance(arrival, Arrival):
+                self._changed.wait_for(lambda: self._closed or len(self._waiting) < _LIMIT)
             if not self._closed:
                 self._waiting.append(arrival)
                 self._changed.notify_all()
@@ -47,7 +49,8 @@ class Arrivals:
         """Wait for each; raises the error that was put in, after what came before it."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
+                while not self._waiting:
+                    self._changed.wait(_LOOK)
                 arrival = self._waiting.popleft()
                 self._changed.notify_all()
             if isinstance(arrival, Exception):

@@ -3,9 +3,10 @@
 import argparse
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Iterator, Optional
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
 from ..client import EZEZWebSocketClient
+from ..errors import EZEZError
 from ..transport.handshake import parse_url
 from .outcome import UsageError
 
@@ -40,10 +41,23 @@ def make_client(options: argparse.Namespace, **more: Any) -> EZEZWebSocketClient
 
 
 @contextlib.contextmanager
-def connected(options: argparse.Namespace, client: EZEZWebSocketClient) -> Iterator[EZEZWebSocketClient]:
-    """Connect for the time of a ``with``."""
+def connected(
+    options: argparse.Namespace,
+    client: EZEZWebSocketClient,
+    heard: Callable[[EZEZError], bool] = lambda error: False,
+) -> Iterator[EZEZWebSocketClient]:
+    """Connect for the time of a ``with``.
+
+    Args:
+        heard: is asked when this fails; true where the callbacks have heard of a connection, which has ended before
+            ``connect`` returned. Then they have heard of its end, too, and may have events of it.
+    """
     try:
-        client.connect(timeout=options.connect_timeout)
+        try:
+            client.connect(timeout=options.connect_timeout)
+        except EZEZError as error:
+            if not heard(error):
+                raise
         yield client
     finally:
         client.close()

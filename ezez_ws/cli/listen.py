@@ -5,11 +5,12 @@ closed pipe interrupt.
 """
 
 import argparse
+import threading
 from itertools import islice
 from typing import Any, List
 
 from ..client import EZEZWebSocketClient
-from ..errors import AuthRejected, ConnectionClosed
+from ..errors import AuthRejected, ConnectionClosed, EZEZError
 from ..protocol import Ids
 from .arrivals import Arrival, Arrivals
 from .dialing import connected, make_client, shown_url
@@ -20,8 +21,13 @@ __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> None:
-    arrivals = Arrivals()
-    with connected(options, _make_client(options, arrivals)):
+    arrivals, was_connected = Arrivals(), threading.Event()
+
+    def heard(error: EZEZError) -> bool:
+        arrivals.put(error)
+        return was_connected.is_set()
+
+    with connected(options, _make_client(options, arrivals, was_connected), heard):
         try:
             wanted = (arrival for arrival in arrivals if not options.events or arrival.event in options.events)
             for arrival in islice(wanted, options.count):
@@ -30,7 +36,13 @@ def run(options: argparse.Namespace) -> None:
             arrivals.close()
 
 
-def _make_client(options: argparse.Namespace, arrivals: Arrivals) -> EZEZWebSocketClient:
+def _make_client(
+    options: argparse.Namespace, arrivals: Arrivals, was_connected: threading.Event
+) -> EZEZWebSocketClient:
+    def greeted() -> None:
+        was_connected.set()
+        notice(f"connected to {shown_url(options)}")
+
     def arrived(event: str, args: List[Any], reply: Any, ids: Ids) -> None:
         arrivals.put(Arrival(event, args, ids))
 
@@ -47,6 +59,6 @@ def _make_client(options: argparse.Namespace, arrivals: Arrivals) -> EZEZWebSock
         unknown_data="emit",
         on_message=arrived,
         on_disconnect=lost,
-        on_auth_ok=lambda: notice(f"connected to {shown_url(options)}"),
+        on_auth_ok=greeted,
         on_auth_rejected=lambda reason: arrivals.put(AuthRejected(reason)),
     )

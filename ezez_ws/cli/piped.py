@@ -7,6 +7,7 @@ from typing import Iterator, Optional
 __all__ = ["PipedLines"]
 
 _WAITING = 100
+_LOOK = 0.5  # seconds; a signal that comes just before a wait begins is seen when the wait ends
 
 
 class PipedLines:
@@ -30,8 +31,11 @@ class PipedLines:
         self._stopped.set()
 
     def __iter__(self) -> Iterator[str]:
-        while True:
-            line = self._lines.get()
+        while not self._stopped.is_set():
+            try:
+                line = self._lines.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
             if line is None or self._stopped.is_set():
                 return
             yield line

@@ -72,7 +72,7 @@ class Shell:
             UsageError: a line was wrong, and nobody is there to type it again.
             KeyboardInterrupt: Ctrl-C.
         """
-        with connected(self._options, self._client):
+        with connected(self._options, self._client, self._heard):
             try:
                 self._read_lines()
             finally:
@@ -80,6 +80,11 @@ class Shell:
         with self._lock:
             if self._ending is not None:
                 raise self._ending
+
+    def _heard(self, error: EZEZError) -> bool:
+        if self._was_connected.is_set():
+            self._end(error)
+        return self._was_connected.is_set()
 
     def _read_lines(self) -> None:
         with self._lines:

@@ -161,7 +161,10 @@ class PipedSessionTest(ProcessTestCase):
 
     def test_a_connection_that_ends_is_1_while_a_line_is_waited_for(self) -> None:
         server = self.serve(on_auth_request=lambda client, key: True)
+        server.on("echo", lambda client, args, reply, ids: reply("echo", args))
         with Program("connect", str(server.url)) as program:
+            program.read_line()
+            program.type("echo")
             program.read_line()
             server.close()
             self.assertEqual(
