@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 REPO = Path(__file__).resolve().parent.parent
 NODE_MODULES = REPO / "node_modules"
-NODE_PACKAGES = ("@ezez/utils", "ws")
+NODE_PACKAGES = ("@ezez/utils", "typescript", "ws")
 
 
 class EZEZTestCase(unittest.TestCase):

@@ -3,12 +3,15 @@
 import base64
 import re
 import secrets
-from typing import List, NoReturn, Optional, Sequence, Tuple
-
-import h11
+from typing import TYPE_CHECKING, List, NoReturn, Optional, Sequence, Tuple
 
 from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, list_items
 from .target import Target
+
+if TYPE_CHECKING:
+    import h11
+else:
+    from . import late_h11 as h11
 
 __all__ = ["ClientHandshake", "HandshakeFailed"]
 

@@ -12,14 +12,16 @@ of the head and judged here, and h11 gets the head with a stand-in.
 """
 
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
-
-import h11
+from typing import TYPE_CHECKING, Any, Collection, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, is_token, list_items
+
+if TYPE_CHECKING:
+    import h11
+else:
+    from . import late_h11 as h11
 
 __all__ = ["HandshakeRequest", "Refusal", "ServerHandshake"]
 
@@ -34,9 +36,8 @@ _NEEDED_HEADERS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
 class HandshakeRequest:
-    """The HTTP request that a connection began with.
+    """The HTTP request that a connection began with; immutable.
 
     Attributes:
         path: the path as it was sent, percent-encoding kept, without the query: ``"/chat"``.
@@ -54,6 +55,27 @@ class HandshakeRequest:
     headers: Headers
     cookies: Mapping[str, str]
     remote_address: Tuple[Any, ...]
+
+    # No dataclass: importing that module would take a fifth of the time of importing this library.
+    def __init__(
+        self, path: str, query: str, headers: Headers, cookies: Mapping[str, str], remote_address: Tuple[Any, ...]
+    ) -> None:
+        put = super().__setattr__
+        put("path", path)
+        put("query", query)
+        put("headers", headers)
+        put("cookies", cookies)
+        put("remote_address", remote_address)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"a HandshakeRequest is immutable, {name} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a HandshakeRequest is immutable, {name} cannot be deleted")
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self).__annotations__)
+        return f"HandshakeRequest({values})"
 
 
 class Refusal(Exception):
@@ -166,7 +188,7 @@ class ServerHandshake:
         )
         return self._http.send(response) or b""
 
-    def _parse(self) -> h11.Request:
+    def _parse(self) -> "h11.Request":
         """Let h11 read the head, and set ``request``."""
         request_line, *lines = self._head.lines
         hosts = [line[5:].strip(b" \t") for line in lines if line[:5].lower() == b"host:"]
@@ -184,7 +206,7 @@ class ServerHandshake:
         self.request = HandshakeRequest(path, query, headers, cookies, self._remote_address)
         return parsed
 
-    def _judge(self, parsed: h11.Request) -> None:
+    def _judge(self, parsed: "h11.Request") -> None:
         headers = self.request.headers
         if self._path is not None and self.request.path != self._path:
             raise Refusal(404, "There is no WebSocket at this path.")

@@ -104,7 +104,7 @@ class AcceptTest(unittest.TestCase):
         self.assertEqual(request.cookies, {"a": "1"})
         self.assertEqual(request.remote_address, ("::1", 5, 0, 0))
         with self.assertRaises(AttributeError):
-            request.path = "/"  # type: ignore[misc]
+            request.path = "/"
 
     def test_one_empty_line_before_the_request_is_skipped(self) -> None:
         self.assertEqual(accept(b"\r\n" + make_request()).request.path, "/chat")

@@ -1,0 +1,267 @@
+/**
+ * The types of `ezez-ws.js`, and what each option and method promises. Durations are milliseconds, sizes are bytes.
+ */
+
+/** What can travel in an event. Bytes travel only as whole arguments, not inside arrays and objects. */
+export type Value =
+    | string | number | bigint | boolean | null | undefined | Uint8Array | ArrayBuffer | ArrayBufferView
+    | readonly unknown[] | { readonly [key: string]: unknown };
+
+/** The events of one direction: names, each with the arguments that come with it. */
+export type Events = { [event: string]: any[] };
+
+/** What an interface of events has to satisfy; an `interface` does, too, which has no index. */
+type EventsOf<T> = { [Event in keyof T]: any[] };
+
+/** The ids of an incoming event: its own, and that of the event which it answers (`null`: it is no reply). */
+export interface Ids {
+    readonly eventId: number;
+    readonly replyTo: number | null;
+}
+
+/** A message that was sent, or waits in the queue: then its `eventId` is `null` until it goes out. */
+export interface SentMessage {
+    readonly eventId: number | null;
+    readonly replyTo: number | null;
+}
+
+/** An event, as callbacks that are for all of them get it. */
+export type OnAnyEvent<Incoming, Outgoing> = (
+    event: keyof Incoming & string, args: any[], reply: ReplyFunction<Incoming, Outgoing>, ids: Ids,
+) => unknown;
+
+/** Hears of an event of one name. */
+export type Listener<Incoming, Outgoing, Event extends keyof Incoming> = (
+    args: Incoming[Event], reply: ReplyFunction<Incoming, Outgoing>, ids: Ids,
+) => unknown;
+
+/** Options of `request`. */
+export interface RequestOptions {
+    /**
+     * How long to wait for the reply, the time in the queue included. When it has passed, a message that still waits in
+     * the queue is taken out of it. Without one, `clearAwaitingRepliesAfter` holds from when the message goes out.
+     */
+    timeout?: number | undefined;
+}
+
+/** What a request resolves to. */
+export interface Reply<Incoming = Events, Outgoing = Events> {
+    event: keyof Incoming & string;
+    args: any[];
+    /** Answers the answer. */
+    reply: ReplyFunction<Incoming, Outgoing>;
+    ids: Ids;
+}
+
+/**
+ * Answers an incoming event, as `send` does. It belongs to the connection of that event: once that is gone nothing is
+ * sent, and nothing is queued.
+ */
+export interface ReplyFunction<Incoming, Outgoing> {
+    <Event extends keyof Outgoing & string>(
+        event: Event, args?: Outgoing[Event], onReply?: OnAnyEvent<Incoming, Outgoing>,
+    ): SentMessage | undefined;
+    /** Answers, and waits for the answer to that, as the client's `request` does. */
+    request<Event extends keyof Outgoing & string>(
+        event: Event, args?: Outgoing[Event], options?: RequestOptions,
+    ): Promise<Reply<Incoming, Outgoing>>;
+}
+
+/** How values that the protocol does not know become text, and the text becomes values. */
+export interface CodecOptions {
+    /**
+     * Tag to function. Each is asked, in order, for a value that the codec does not know, and returns its text, or
+     * `null` for "not mine". Both ends have to agree on the tags; `s n u l b i` are taken.
+     */
+    serializers?: { readonly [tag: string]: (value: any) => string | null | undefined } | undefined;
+    /** Tag to function that turns such a text into a value again. */
+    deserializers?: { readonly [tag: string]: (text: string) => unknown } | undefined;
+    /** Whether the top-level keys of an object that is a whole argument are sorted. Default: `true`. */
+    sortProps?: boolean | undefined;
+    /** How many arrays and objects may be nested in one argument, 1 to 200, either way. Default: `64`. */
+    maxDepth?: number | undefined;
+}
+
+/** Options of a client. */
+export interface Options extends CodecOptions {
+    /** The key; `null` where the server does not speak this protocol's authentication. Default: `""`. */
+    auth?: string | null | undefined;
+    /** WebSocket subprotocols to offer. Default: `[]`. */
+    subprotocols?: string | string[] | undefined;
+    /** Whether to connect again after a lost connection. Never after `close()` or auth-rejected. Default: `true`. */
+    autoReconnect?: boolean | undefined;
+    /** The first pause before connecting again; each is twice the last, less up to half by chance. Default: `1000`. */
+    reconnectDelay?: number | undefined;
+    /** The longest such pause. Default: `30000`. */
+    reconnectDelayMax?: number | undefined;
+    /** How long one attempt to connect may take. Default: `10000`. */
+    connectTimeout?: number | undefined;
+    /** How long the server may take to answer a close. Default: `5000`. */
+    closeTimeout?: number | undefined;
+    /**
+     * What `send` does while there is no authenticated connection: `"queue"` keeps the message until there is one,
+     * `"ignore"` drops it, `"throw"` throws `NotConnected`. Default: `"queue"`.
+     */
+    sendWhenNotConnected?: "queue" | "ignore" | "throw" | undefined;
+    /** How large the queue may become; past it `send` throws `QueueFull`. Default: `1048576`. */
+    queueLimitBytes?: number | undefined;
+    /**
+     * How long a reply is waited for at all. Then an `onReply` is forgotten and a request ends with `ReplyTimeout`; a
+     * reply that comes later goes to the listeners. Default: `300000`.
+     */
+    clearAwaitingRepliesAfter?: number | undefined;
+    /**
+     * What becomes of a text message, which this protocol does not have: it is ignored; or it is the event
+     * `EVENT_UNKNOWN_MESSAGE` with the text as argument; or with the text as JSON, where it is. Default: `"ignore"`.
+     */
+    unknownMessages?: "ignore" | "emit" | "emitTryJson" | undefined;
+    /**
+     * What becomes of a malformed binary message: it is told to `onError`; or it is the event
+     * `EVENT_UNKNOWN_DATA_TYPE` with the bytes; or the connection is closed with 4002. Default: `"ignore"`.
+     */
+    unknownData?: "ignore" | "emit" | "close" | undefined;
+    /** The class to make WebSockets with, where none is built in. Default: `globalThis.WebSocket`. */
+    WSConstructor?: (new (url: string, protocols?: any) => any) | undefined;
+}
+
+/** What a client tells. An exception in a callback or listener, or of an async one, is told to `onError`. */
+export interface Callbacks<Incoming = Events, Outgoing = Events> {
+    /** There is a connection, and our key is on its way. */
+    onConnect?: (() => unknown) | undefined;
+    /** The server has accepted us, for the first time or after a reconnect; what was queued has gone out. */
+    onAuthOk?: (() => unknown) | undefined;
+    /** The server refuses us. The client does not connect again until `start()` is called. */
+    onAuthRejected?: ((reason: string) => unknown) | undefined;
+    /** Every event, replies too, before `onReply` or listeners see it. */
+    onMessage?: OnAnyEvent<Incoming, Outgoing> | undefined;
+    /** A connection has ended: once for each that there was, 1006 where the server went without a close. */
+    onDisconnect?: ((code: number, reason: string) => unknown) | undefined;
+    /**
+     * What went wrong: `ConnectionFailed` for each attempt, `MalformedMessage`, and what callbacks and listeners throw.
+     * Without it all but the first goes to the console.
+     */
+    onError?: ((error: any) => unknown) | undefined;
+}
+
+/**
+ * Connects to a server, stays connected, and exchanges named events with it.
+ *
+ * It connects at once. Listeners that are registered in the same turn as the client is made miss nothing. Callbacks
+ * and listeners run in the order in which messages arrive.
+ */
+export class EZEZWebSocketClient<
+    Incoming extends EventsOf<Incoming> = Events, Outgoing extends EventsOf<Outgoing> = Incoming,
+> {
+    /**
+     * @param url `ws:`, `wss:`, or `http:` and `https:`, which are taken as those; relative to the page where it is.
+     * @throws TypeError An option is unknown or wrong; the text names it.
+     */
+    constructor(url: string | URL, options?: Options, callbacks?: Callbacks<Incoming, Outgoing>);
+
+    /** Whether there is a connection, authenticated, that is not closing. */
+    readonly alive: boolean;
+
+    /** How many messages still wait for their reply, queued ones included. */
+    readonly awaitingRepliesCount: number;
+
+    /** The underlying WebSocket, or `null`; after a reconnect another one. To send through it bypasses the protocol. */
+    readonly client: WebSocket | null;
+
+    /**
+     * Connect now, in place of after a pause; or again, after auth-rejected or without `autoReconnect`. Does nothing
+     * where there is a connection or an attempt at one.
+     *
+     * @throws NotConnected The client was closed, which is final.
+     */
+    start(): void;
+
+    /**
+     * Close, for good. What waits for a reply, or in the queue, ends with `ConnectionClosed`.
+     *
+     * @param code 1000, or 3000 to 4999: a browser sends no other.
+     * @param reason At most 123 bytes of UTF-8.
+     */
+    close(code?: number, reason?: string): void;
+
+    /**
+     * Send an event.
+     *
+     * @param onReply Called for the first reply, which listeners do not see then.
+     * @returns `undefined` where the message was dropped: `"ignore"`, or the client has ended by itself.
+     * @throws SerializationError A value cannot be sent; the text names its place, as in `args[1]["when"][0]`.
+     * @throws QueueFull The queue has no room for it.
+     * @throws NotConnected With `"throw"`; and with `"queue"` after `close()`.
+     */
+    send<Event extends keyof Outgoing & string>(
+        event: Event, args?: Outgoing[Event], onReply?: OnAnyEvent<Incoming, Outgoing>,
+    ): SentMessage | undefined;
+
+    /**
+     * Send an event and wait for its reply, which listeners do not see then.
+     *
+     * Rejects with `ReplyTimeout`, with `ConnectionClosed` as soon as the connection is gone (a message that is still
+     * queued waits for the next one), and with what `send` throws.
+     */
+    request<Event extends keyof Outgoing & string>(
+        event: Event, args?: Outgoing[Event], options?: RequestOptions,
+    ): Promise<Reply<Incoming, Outgoing>>;
+
+    /**
+     * Send plain JSON as a text message, to a server that does not speak this protocol. It is never queued.
+     *
+     * @returns Whether it was sent.
+     */
+    sendJson(value: unknown): boolean;
+
+    /** Listen to an event. Listeners outlive a reconnect; one that is registered twice is called twice. */
+    on<Event extends keyof Incoming & string>(event: Event, listener: Listener<Incoming, Outgoing, Event>): this;
+
+    /** Listen to the next event of that name only. */
+    once<Event extends keyof Incoming & string>(event: Event, listener: Listener<Incoming, Outgoing, Event>): this;
+
+    /** Remove a listener, as often as it is registered, or all listeners of an event. */
+    off<Event extends keyof Incoming & string>(event: Event, listener?: Listener<Incoming, Outgoing, Event>): this;
+}
+
+/** Values to the bytes of one message and back, byte for byte as `@ezez/utils` has them. Immutable. */
+export class Codec {
+    constructor(options?: CodecOptions);
+    /** @throws SerializationError A value cannot travel. */
+    encode(values: readonly unknown[]): Uint8Array;
+    /** @throws MalformedMessage The bytes are no message; the text says where and why. */
+    decode(data: Uint8Array | ArrayBuffer): unknown[];
+}
+
+/** The event of a text message, with `unknownMessages`. */
+export const EVENT_UNKNOWN_MESSAGE: "ezez-ws:incoming:unknown-message";
+
+/** The event of a malformed message, with `unknownData: "emit"`. */
+export const EVENT_UNKNOWN_DATA_TYPE: "ezez-ws:incoming:unknown-data-type";
+
+/** The root of all errors of this module. A wrong option or argument is a `TypeError` or a `RangeError`. */
+export class EZEZError extends Error {}
+
+/** The connection is gone: nothing was sent, or nobody will answer any more. */
+export class ConnectionClosed extends EZEZError {
+    constructor(code?: number, reason?: string);
+    readonly code: number;
+    readonly reason: string;
+}
+
+/** One attempt to connect has failed; a browser does not say why. */
+export class ConnectionFailed extends EZEZError {}
+
+/** The client is not connected and was told not to queue, or is closed. */
+export class NotConnected extends EZEZError {}
+
+/** The queue has no room for the message, which was not queued. */
+export class QueueFull extends EZEZError {}
+
+/** No reply in time. */
+export class ReplyTimeout extends EZEZError {}
+
+/** A value cannot be sent. Nothing was sent. */
+export class SerializationError extends EZEZError {}
+
+/** Bytes from the server that are no message of the protocol. */
+export class MalformedMessage extends EZEZError {}

@@ -1,0 +1,57 @@
+"""``ezez-ws decode``: say what a captured message is."""
+
+import argparse
+import re
+import sys
+from typing import Any, Dict, List
+
+from ..codec import Codec
+from ..errors import MalformedMessage
+from ..protocol import AUTH, AUTH_OK, AUTH_REJECTED, Event, parse_from_client, parse_from_server
+from .outcome import UsageError
+from .output import write_line
+from .values import write_event, write_json
+
+__all__ = ["run"]
+
+_BETWEEN = re.compile(r"0[xX]|\\x|[\s:,]+")
+
+
+def run(options: argparse.Namespace) -> None:
+    text = " ".join(options.hex) if options.hex else sys.stdin.read()
+    values = Codec().decode(_read_hex(text))
+    try:
+        write_line(_describe(list(values)))
+    except MalformedMessage:  # each value is right, the whole is no message: let it be seen, and fail
+        write_line(write_json({"values": values}))
+        raise
+
+
+def _read_hex(text: str) -> bytes:
+    digits = _BETWEEN.sub("", text)
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        odd = len(digits) % 2 and re.fullmatch("[0-9a-fA-F]*", digits)
+        raise UsageError(f"no bytes in hex: {'the last digit is alone' if odd else repr(text.strip()[:60])}") from None
+
+
+def _describe(values: List[Any]) -> str:
+    """Return the JSON of an event, as ``listen`` prints it, or of one of the protocol's own messages.
+
+    Raises:
+        MalformedMessage: it has the shape of neither.
+    """
+    if values and values[0] in (AUTH_OK, AUTH_REJECTED):
+        return write_json(_describe_answer(values))
+    message = parse_from_client(values)
+    if isinstance(message, Event):
+        return write_event(message.name, message.args, message.ids)
+    return write_json({AUTH: message.key, "version": message.version})
+
+
+def _describe_answer(values: List[Any]) -> Dict[str, Any]:
+    answer = parse_from_server(values)
+    assert not isinstance(answer, Event)
+    accepted, reason = answer
+    return {AUTH_OK: True} if accepted else {AUTH_REJECTED: reason}

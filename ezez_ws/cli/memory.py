@@ -1,0 +1,65 @@
+"""What a session remembers of what went by: names of events to complete, and messages to reply to."""
+
+import threading
+from typing import Any, Callable, Dict, List
+
+from .outcome import UsageError
+
+__all__ = ["Memory"]
+
+_MOST_NAMES = 1000
+_MOST_REPLIES = 1000
+
+Reply = Callable[..., Any]
+
+
+class Memory:
+    """Bounded: of many, the oldest are forgotten. Any thread may call anything; the lock guards both dicts."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: Dict[str, None] = {}  # the most recent last
+        self._replies: Dict[int, Reply] = {}
+
+    def note_name(self, event: str) -> None:
+        with self._lock:
+            self._names.pop(event, None)
+            self._names[event] = None
+            _bound(self._names, _MOST_NAMES)
+
+    def note_reply(self, event_id: int, reply: Reply) -> None:
+        with self._lock:
+            self._replies.pop(event_id, None)
+            self._replies[event_id] = reply
+            _bound(self._replies, _MOST_REPLIES)
+
+    def forget_replies(self) -> None:
+        """The ids of a new connection start anew."""
+        with self._lock:
+            self._replies.clear()
+
+    def reply_to(self, event_id: int) -> Reply:
+        """Return the ``reply`` of a message.
+
+        Raises:
+            UsageError: none with this id has come on this connection, or it is long ago.
+        """
+        with self._lock:
+            reply = self._replies.get(event_id)
+        if reply is None:
+            raise UsageError(f"no message with the id {event_id} has come")
+        return reply
+
+    def names(self) -> List[str]:
+        with self._lock:
+            return sorted(self._names)
+
+    def ids(self) -> List[int]:
+        """Return the ids of the messages that can be replied to, the most recent first."""
+        with self._lock:
+            return list(reversed(self._replies))
+
+
+def _bound(entries: Dict[Any, Any], most: int) -> None:
+    if len(entries) > most:
+        del entries[next(iter(entries))]

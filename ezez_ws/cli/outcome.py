@@ -1,0 +1,34 @@
+"""How a command ends: its exit code, and which error means which."""
+
+from enum import IntEnum
+
+from ..errors import AuthRejected, ConnectionFailed, MalformedMessage, ReplyTimeout, SerializationError
+
+__all__ = ["ExitCode", "UsageError", "exit_code_of"]
+
+
+class ExitCode(IntEnum):
+    """The exit codes of ``ezez-ws``, as docs/cli.md promises them."""
+
+    OK = 0
+    NO_CONNECTION = 1
+    USAGE = 2
+    REFUSED = 3
+    NO_REPLY = 4
+    INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+    BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class UsageError(Exception):
+    """What the user has given is wrong; the text says what, and what would be right."""
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """Tell how a command ends that this error comes out of."""
+    if isinstance(error, (UsageError, SerializationError, MalformedMessage)):
+        return ExitCode.USAGE
+    if isinstance(error, AuthRejected) or (isinstance(error, ConnectionFailed) and error.status in (401, 403)):
+        return ExitCode.REFUSED
+    if isinstance(error, ReplyTimeout):
+        return ExitCode.NO_REPLY
+    return ExitCode.NO_CONNECTION

@@ -1,0 +1,49 @@
+"""How ``connect`` shows what happens: to a person at a terminal, or as JSON lines to a program."""
+
+from typing import Any, List, Optional, Union
+
+from ..protocol import Ids
+from .output import notice, write_line
+from .values import write_arguments, write_event
+
+__all__ = ["JsonScreen", "Screen", "TerminalScreen"]
+
+_GREEN, _DIM, _YELLOW, _PLAIN = "\x1b[32m", "\x1b[2m", "\x1b[33m", "\x1b[0m"
+
+
+class TerminalScreen:
+    """Lines that begin with the direction and the id, and go on as one would type them."""
+
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
+
+    def arrived(self, event: str, args: List[Any], ids: Ids) -> None:
+        answers = "" if ids.reply_to is None else self._paint(_DIM, f"  (answers {ids.reply_to})")
+        write_line(f"{self._paint(_GREEN, f'<- {ids.event_id}')} {write_arguments(event, args)}{answers}")
+
+    def sent(self, event_id: Optional[int], event: str, args: List[Any]) -> None:
+        number = "when connected" if event_id is None else event_id
+        write_line(self._paint(_DIM, f"-> {number} {write_arguments(event, args)}"))
+
+    def say(self, text: str) -> None:
+        """Tell something of the session itself."""
+        write_line(self._paint(_YELLOW, f"-- {text}"))
+
+    def _paint(self, colour: str, text: str) -> str:
+        return f"{colour}{text}{_PLAIN}" if self._colour else text
+
+
+class JsonScreen:
+    """What has arrived goes to standard output, as ``listen`` prints it; the rest to standard error or nowhere."""
+
+    def arrived(self, event: str, args: List[Any], ids: Ids) -> None:
+        write_line(write_event(event, args, ids))
+
+    def sent(self, event_id: Optional[int], event: str, args: List[Any]) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        notice(text)
+
+
+Screen = Union[TerminalScreen, JsonScreen]

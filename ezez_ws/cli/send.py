@@ -1,0 +1,24 @@
+"""``ezez-ws send``: send an event, and end when the server has read it."""
+
+import argparse
+from typing import List
+
+from ..errors import ConnectionClosed
+from ..protocol import CloseCode
+from .dialing import connected, make_client
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> None:
+    endings: List[ConnectionClosed] = []
+    client = make_client(
+        options,
+        auto_reconnect=False,
+        on_disconnect=lambda code, reason: endings.append(ConnectionClosed(code, reason)),
+    )
+    with connected(options, client):
+        sent = client.send(options.event, options.args)
+    # The server answers our close frame after it has read what came before it: only then has it the event.
+    if not sent or (endings and endings[0].code != CloseCode.NORMAL):
+        raise endings[0] if endings else ConnectionClosed()

@@ -1,0 +1,173 @@
+"""Values as JSON text, and back, with nothing lost on the way.
+
+JSON has no bytes, no bigint, no undefined and no NaN. Each is written as an object with one key:
+
+    {"$bytes": "aGk="}    {"$bigint": "12"}    {"$undefined": true}    {"$number": "NaN"}
+
+An object that itself has one key, and that key starts with ``$``, gets one more ``$`` when it is written and loses it
+when it is read. So every value that can travel is written in one way, and read as what it was.
+"""
+
+import base64
+import json
+import math
+from typing import Any, Callable, Dict, List, NoReturn, Tuple
+
+from ..protocol import Ids
+from ..refusals import Bad
+from ..scalars import UNDEFINED, BigInt, bigint, digits_of, format_number, number
+from .outcome import UsageError
+
+__all__ = ["read_argument", "read_words", "write_arguments", "write_event", "write_json"]
+
+_MARK = "$"
+_MAX_DIGITS = 4300  # of a bigint, which a larger integer would become
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write_json(value: Any) -> str:
+    """Return one line of JSON, without characters that a terminal might obey."""
+    return _escape(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
+
+
+def write_event(event: str, args: List[Any], ids: Ids) -> str:
+    """Return an event as one line of JSON."""
+    return write_json({"event": event, "args": args, "id": ids.event_id, "reply_to": ids.reply_to})
+
+
+def write_arguments(event: str, args: List[Any]) -> str:
+    """Return an event as ``read_words`` reads it; a name of letters stays without quotes."""
+    is_word = event.isprintable() and not event.startswith("/") and _reads_as(event, event)
+    return " ".join([event if is_word else write_json(event), *map(write_json, args)])
+
+
+def _reads_as(word: str, value: str) -> bool:
+    try:
+        return read_words(word) == [value]
+    except UsageError:
+        return False
+
+
+def _plain(value: Any) -> Any:
+    """Replace what JSON does not have."""
+    if isinstance(value, dict):
+        return {_written_key(value, key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, BigInt):
+        return {"$bigint": digits_of(value)}
+    if value is UNDEFINED:
+        return {"$undefined": True}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$number": format_number(value)}
+    return value
+
+
+def _written_key(owner: Dict[str, Any], key: str) -> str:
+    return _MARK + key if len(owner) == 1 and key.startswith(_MARK) else key
+
+
+def _escape(text: str) -> str:
+    """Escape what is not printable; it can only stand inside the strings of a JSON text."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_argument(text: str) -> Any:
+    """Return the value of an argument: JSON where it is JSON, the text itself else.
+
+    Raises:
+        UsageError: it is JSON, but what stands there cannot be sent, such as ``{"$bytes": 5}``.
+    """
+    try:
+        return _DECODER.decode(text)
+    except (json.JSONDecodeError, RecursionError):
+        return text
+
+
+def read_words(line: str) -> List[Any]:
+    """Take a line apart into values: JSON, with blanks in it where JSON has them, or words without blanks.
+
+    Raises:
+        UsageError: a word begins like JSON and is none, or a value cannot be sent.
+    """
+    values, at = [], _skip_blanks(line, 0)
+    while at < len(line):
+        value, at = _read_word(line, at)
+        values.append(value)
+        at = _skip_blanks(line, at)
+    return values
+
+
+def _skip_blanks(line: str, at: int) -> int:
+    return len(line) - len(line[at:].lstrip())
+
+
+def _read_word(line: str, start: int) -> Tuple[Any, int]:
+    try:
+        value, end = _DECODER.raw_decode(line, start)
+        if end == len(line) or line[end].isspace():
+            return value, end
+    except (json.JSONDecodeError, RecursionError):
+        pass
+    word = line[start:].split(None, 1)[0]
+    if word[0] in '{["':
+        raise UsageError(f"no JSON from column {start + 1} on; a text that begins with {word[0]} is to be in quotes")
+    return word, start + len(word)
+
+
+def _revive(found: Dict[str, Any]) -> Any:
+    """Turn an object with one key that starts with ``$`` back into what it was written for."""
+    if len(found) != 1:
+        return found
+    ((key, value),) = found.items()
+    if key.startswith(_MARK * 2):
+        return {key[1:]: value}
+    reader = _READERS.get(key)
+    if reader is None:
+        return found
+    try:
+        return reader(value)
+    except (Bad, ValueError, TypeError, AttributeError):
+        hint = f'an object with this one key is written {{"${key}": ...}}'
+        raise UsageError(f"{json.dumps(found)[:60]} cannot be read; {hint}") from None
+
+
+def _read_bytes(text: str) -> bytes:
+    return base64.b64decode(text.encode(), validate=True)
+
+
+def _read_undefined(flag: Any) -> Any:
+    if flag is not True:
+        raise ValueError
+    return UNDEFINED
+
+
+_READERS: Dict[str, Callable[[Any], Any]] = {
+    "$bytes": _read_bytes,
+    "$bigint": bigint,
+    "$number": number,
+    "$undefined": _read_undefined,
+}
+
+
+def _read_integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise UsageError(f"an integer of more than {_MAX_DIGITS} digits cannot be sent")
+    return int(digits)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """``NaN`` and ``Infinity``, which Python's reader takes, are no JSON: they are texts."""
+    raise json.JSONDecodeError("no JSON", name, 0)
+
+
+_DECODER = json.JSONDecoder(object_hook=_revive, parse_int=_read_integer, parse_constant=_refuse_constant)

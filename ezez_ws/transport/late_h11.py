@@ -1,0 +1,13 @@
+"""h11, imported when the first handshake needs it, so that ``import ezez_ws`` does not take its time.
+
+Its names are looked up here, and found in h11.
+"""
+
+import importlib
+from typing import Any
+
+__all__: "list[str]" = []
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(importlib.import_module("h11"), name)

@@ -1,0 +1,102 @@
+"""The browser module in a Node process, which runs the JavaScript that a test gives it; see ``page.mjs``."""
+
+import json
+import queue
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any, Dict, List
+
+from tests.neutral import build
+
+__all__ = ["JavaScriptError", "Page", "Running"]
+
+_SCRIPT = Path(__file__).with_name("page.mjs")
+
+
+class JavaScriptError(Exception):
+    """What the JavaScript has thrown."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+        self.message = message
+
+
+class Running:
+    """JavaScript that has been started."""
+
+    def __init__(self) -> None:
+        self.outcome: queue.SimpleQueue[Dict[str, Any]] = queue.SimpleQueue()
+
+    def result(self, timeout: float = 30.0) -> Any:
+        """Return what it returned, as the Python value, or raise what it has thrown."""
+        outcome = self.outcome.get(timeout=timeout)
+        if "error" in outcome:
+            raise JavaScriptError(*outcome["error"])
+        return build(outcome["value"])
+
+
+class Page:
+    """A process that runs until ``close``. A thread of its own reads what it says.
+
+    ``_started`` is guarded by ``_lock``.
+    """
+
+    def __init__(self, *options: str) -> None:
+        node = shutil.which("node")
+        assert node is not None
+        self._process = subprocess.Popen(
+            [node, *options, str(_SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+        )
+        self._lock = threading.Lock()
+        self._started: Dict[int, Running] = {}
+        self._told: queue.SimpleQueue[List[Any]] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name="reads page.mjs")
+        self._reader.start()
+
+    def run(self, code: str) -> Any:
+        """Run the body of an async function, and return what it returns."""
+        return self.start(code).result()
+
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression, in which ``await`` may be."""
+        return self.run(f"return {expression}")
+
+    def start(self, code: str) -> Running:
+        """Run the body of an async function in the background."""
+        running = Running()
+        with self._lock:
+            identity = len(self._started)
+            self._started[identity] = running
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"id": identity, "code": code}) + "\n")
+        self._process.stdin.flush()
+        return running
+
+    def told(self, count: int = 1, timeout: float = 30.0) -> List[List[Any]]:
+        """Wait for the next things that the JavaScript tells."""
+        return [self._told.get(timeout=timeout) for _ in range(count)]
+
+    def close(self) -> None:
+        """End it. What it told and nobody has asked for goes with it."""
+        with self._process:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+            self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            said = json.loads(line)
+            if "told" in said:
+                self._told.put([build(value) for value in said["told"]])
+            else:
+                with self._lock:
+                    running = self._started[said["id"]]
+                running.outcome.put(said)

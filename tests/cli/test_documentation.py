@@ -1,0 +1,85 @@
+"""docs/cli.md: its examples run, and print what they say; it leaves out no command, option and exit code.
+
+Blocks marked ``console`` are sessions: lines that begin with ``$`` (and go on with ``>``) are run by a shell, and all
+other lines are what they print. They talk to a relay on a port of the test's. What blocks marked ``sh`` say of
+``ezez-ws`` is parsed.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+from typing import Iterator, Tuple
+
+from ezez_ws.cli.arguments import parse
+from ezez_ws.cli.outcome import ExitCode
+from tests.cli.running import TIMEOUT, Program, environment, invoke
+from tests.support import REPO, EZEZTestCase
+
+TEXT = (REPO / "docs/cli.md").read_text(encoding="utf-8")
+ADDRESS = "127.0.0.1:8765"  # which the examples name
+COMMANDS = ("connect", "call", "send", "listen", "serve", "decode")
+
+
+def blocks(language: str) -> Iterator[str]:
+    yield from re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def examples() -> Iterator[Tuple[str, str]]:
+    """Each command of the sessions, and what it prints."""
+    for block in blocks("console"):
+        for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            first, *rest = example.splitlines(keepends=True)
+            command = [first]
+            while rest and rest[0].startswith("> "):
+                command.append(rest.pop(0)[2:])
+            yield "".join(command), "".join(rest)
+
+
+class CliDocumentTest(EZEZTestCase):
+    def test_each_session_prints_what_it_says(self) -> None:
+        found = list(examples())
+        self.assertGreater(len(found), 10)
+        with Program("serve", "--port", "0") as relay:
+            address = relay.read_line().partition("ws://")[2].partition(",")[0]
+            for command, printed in found:
+                with self.subTest(command):
+                    output = self.run_in_shell(command.replace(ADDRESS, address))
+                    self.assertEqual(printed, output.replace(address, ADDRESS))
+
+    def run_in_shell(self, command: str) -> str:
+        """Run it as in a terminal, where both outputs are one."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return subprocess.run(
+            ["bash", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(PATH=path),
+            encoding="utf-8",
+            timeout=TIMEOUT * 2,
+        ).stdout
+
+    def test_each_command_line_elsewhere_is_right(self) -> None:
+        lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("ezez-ws ")]
+        self.assertGreater(len(lines), 1)
+        for line in lines:
+            with self.subTest(line):
+                args = shlex.split(line)[1:]
+                self.assertTrue(invoke(*args).out if args == ["--help"] else parse(args).command)
+
+    def test_each_option_is_mentioned(self) -> None:
+        for command in COMMANDS:
+            for option in set(re.findall(r"--[a-z-]+", invoke(command, "--help").out)) - {"--help", "--"}:
+                self.assertIn(f"`{option}", TEXT.replace("\n", " "), f"of {command}")
+
+    def test_each_exit_code_is_in_the_table(self) -> None:
+        table = TEXT.partition("## Exit codes\n")[2].partition("\n\nThe reason")[0]
+        self.assertEqual(sorted(ExitCode), sorted(map(int, re.findall(r"^\| (\d+) \|", table, re.MULTILINE))))
+
+
+if __name__ == "__main__":
+    unittest.main()
