@@ -4,7 +4,20 @@ import contextlib
 import logging
 import queue
 import threading
-from typing import TYPE_CHECKING, Any, Collection, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Collection,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from .context import Context
 from .deadline import Deadline
@@ -73,7 +86,7 @@ class Hosting:
         self._over: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._places = 0  # connections that are admitted
         self._wires: Set[Wire] = set()  # those that shake hands
-        self._sessions: Set[Session] = set()
+        self._sessions: Dict[Session, None] = {}  # in the order of arrival
         self._loans: Set[Loan] = set()
         self._minds_web_server = False
         self.listener: Optional[Listener] = None
@@ -98,8 +111,7 @@ class Hosting:
     def sessions(self) -> List[Session]:
         """Return who is connected; a copy, in the order of arrival."""
         with self._lock:
-            sessions = list(self._sessions)
-        return sorted(sessions, key=lambda session: session.client.connection_id)
+            return list(self._sessions)
 
     def is_own_thread(self) -> bool:
         """Tell whether the calling thread serves one of the connections."""
@@ -218,7 +230,7 @@ class Hosting:
     def _run_session(self, session: Session) -> None:
         try:
             with self._lock:
-                self._sessions.add(session)
+                self._sessions[session] = None
                 closing, cutting = self.closing, self._cutting
             if cutting:
                 session.cut()
@@ -228,7 +240,7 @@ class Hosting:
             session.run()
         finally:
             with self._lock:
-                self._sessions.discard(session)
+                self._sessions.pop(session, None)
             session.dispose()
 
     def _admit(self, raw: Wire, address: Any) -> Optional[Tuple[Wire, Admission]]:

@@ -28,7 +28,7 @@ from .transport.frames import TEXT
 from .transport.outbox import Put
 from .transport.stream import Ending, Stream
 
-__all__ = ["MAX_NESTING", "Peer", "PeerOptions"]
+__all__ = ["MAX_NESTING", "Answer", "Broadcast", "Peer", "PeerOptions"]
 
 logger = logging.getLogger("ezez_ws")
 
@@ -74,6 +74,25 @@ class Answer:
     def __call__(self, event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
         self._peer.fork_guard.check()
         return self._peer.send(event, args, self._event_id, on_reply)
+
+
+class Broadcast:
+    """An event for many, encoded once. Of its messages only the id differs, and often not even that."""
+
+    __slots__ = ("_body", "_codec", "_event", "_id", "_message")
+
+    def __init__(self, codec: Codec, event: str, args: Any) -> None:
+        self._codec = codec
+        self._event = check_event_name(event)
+        self._body = codec.encode(check_args(args))
+        self._id = 0
+        self._message = b""
+
+    def message(self, event_id: int) -> bytes:
+        """Return the message with this id. The broadcasting thread's."""
+        if event_id != self._id:
+            self._id, self._message = event_id, self._codec.encode_event(self._event, event_id, None, self._body)
+        return self._message
 
 
 class Peer:
@@ -170,19 +189,20 @@ class Peer:
             if not self.reader.wait_for_room(functools.partial(self._has_room, len(payload)), deadline):
                 self._cut_for_send_timeout()
 
-    def broadcast(self, event: str, body: bytes) -> bool:
+    def broadcast(self, broadcast: "Broadcast") -> bool:
         """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
-        with self._outbox.lock:
-            message = self._codec.encode_event(event, self._outbox.last_id + 1, None, body)
-            has_room = not self._outbox.open or self._outbox.has_room(len(message))
-            self._outbox.last_id += 1
-            outcome = self._outbox.put(message) if has_room else Put.REFUSED
+        outbox = self._outbox
+        with outbox.lock:
+            message = broadcast.message(outbox.last_id + 1)
+            has_room = outbox.has_room(len(message)) or not outbox.open
+            outbox.last_id += 1
+            outcome = outbox.put(message) if has_room else Put.REFUSED
             if outcome is Put.REFUSED:
-                self._outbox.last_id -= 1
+                outbox.last_id -= 1
         if not has_room:
             self.cut(CloseCode.POLICY_VIOLATION, "too slow")
         elif outcome is Put.WAITING:
-            self._outbox.watch()
+            outbox.watch()
         return outcome is not Put.REFUSED
 
     def unsent(self, reply_to: Optional[int]) -> SentMessage:

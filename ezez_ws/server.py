@@ -32,7 +32,6 @@ from .fork import ForkGuard
 from .hosting import Hosting, HostingOptions
 from .listeners import L, Listeners
 from .options import (
-    check_args,
     check_callback,
     check_choice,
     check_codec,
@@ -42,8 +41,7 @@ from .options import (
     check_seconds,
     check_ssl,
 )
-from .peer import PeerOptions
-from .protocol import check_event_name
+from .peer import Broadcast, PeerOptions
 from .server_client import EZEZServerClient, ServerCallbacks, SessionOptions
 from .transport.handshake import HandshakeRequest, Refusal, validate_subprotocols
 from .transport.listener import Listener
@@ -352,13 +350,12 @@ class EZEZWebsocketServer:
             TypeError, ValueError, SerializationError: as ``send``; nothing has been sent then.
         """
         self._fork_guard.check()
-        event = check_event_name(event)
-        body = self._codec.encode(check_args(args))
+        broadcast = Broadcast(self._codec, event, args)
         check_callback("where", where)
         hosting = self._current()
         sent = 0
         for session in () if hosting is None else hosting.sessions():
-            if session.authenticated and (where is None or where(session.client)) and session.broadcast(event, body):
+            if session.authenticated and (where is None or where(session.client)) and session.broadcast(broadcast):
                 sent += 1
         return sent
 
