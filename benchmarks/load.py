@@ -1,7 +1,7 @@
 """The load generator: ``python -m benchmarks.load URL DIALECT``, a process that obeys lines of JSON.
 
-It is on picows, a WebSocket client in Cython, and on uvloop, and sends prepared bytes. Its answers say which share of a core it has
-used (``generator``): near 1 it was itself the limit.
+It is on picows, a WebSocket client in Cython, and on uvloop, and sends prepared bytes. Its answers say which share of a
+core it has used (``generator``): near 1 it was itself the limit.
 """
 
 import asyncio
