@@ -44,8 +44,8 @@ def compare(old: Results, new: Results) -> List[Worse]:
 def _worse(old: Line, new: Line) -> Iterator[Worse]:
     for who in new.samples:
         was, now = old.ratio(who), new.ratio(who)
-        if who in (OURS, GENERATOR) or was is None or now is None:
-            continue
+        if who in (OURS, GENERATOR) or was is None or now is None or min(was, now) <= 0:
+            continue  # less than nothing is memory that was given back meanwhile
         worse = now > was * (1 + TOLERANCE) if new.less_is_better else now < was * (1 - TOLERANCE)
         if worse:
             yield Worse(new, who, was, now)

@@ -6,11 +6,18 @@ from typing import Any, Callable, Dict, List
 
 __all__ = ["Echoes", "Fanout", "Meter", "churn", "ignore"]
 
-PATIENCE = 20.0  # seconds for what is still on its way at the end
+PATIENCE = 45.0  # seconds for what is still on its way at the end
 
 
 def ignore(connection: Any) -> None:
     """Hear nothing."""
+
+
+def check_alive(connections: List[Any]) -> None:
+    """Refuse a figure that was reached with fewer connections than it says."""
+    lost = sum(connection.gone.done() for connection in connections)
+    if lost:
+        raise ConnectionError(f"{lost} of {len(connections)} connections were lost")
 
 
 class Meter:
@@ -44,6 +51,7 @@ class Echoes:
         meter = Meter(self.answers)
         await asyncio.sleep(seconds)
         self.running = False
+        check_alive(self.connections)
         return meter.read(self.answers)
 
     def heard(self, connection: Any) -> None:
@@ -74,6 +82,7 @@ class Fanout:
         await asyncio.sleep(seconds)
         seen = meter.read(self.delivered)
         self.running = False
+        check_alive(self.connections)
         await asyncio.wait_for(self.done, PATIENCE)
         # with more than one on the way nobody knows which of them was delivered
         delays = sorted(self.delays) if self.window == 1 else []

@@ -1,7 +1,7 @@
 """The load generator: ``python -m benchmarks.load URL DIALECT``, a process that obeys lines of JSON.
 
-It is on picows, a WebSocket client in Cython, and sends prepared bytes. Its answers say which share of a core it has
-used (``generator``): near 1 it was itself the limit.
+It is on picows, a WebSocket client in Cython, and on uvloop, and sends prepared bytes. Its answers say which share of a
+core it has used (``generator``): near 1 it was itself the limit.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ import socket
 import sys
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
+
+import uvloop
 
 from .dialects import AUTH, DIALECTS, Connection, EzezConnection, connect
 from .exercises import Echoes, Fanout, Meter, churn, ignore
@@ -106,4 +108,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

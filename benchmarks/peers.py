@@ -52,7 +52,7 @@ PEERS: Dict[str, Peer] = {
     SIMPLE: Peer("simple_websockets", "echo", ("simple_websocket", "werkzeug"), threads=2),
     SOCKETIO: Peer("socketio_threading", "socketio", ("socketio", "simple_websocket", "werkzeug"), threads=4),
     NODE: Peer("node.mjs", "ezez", ("node", "@ezez/utils", "ws"), threads=0),
-    GENERATOR: Peer("picows_echo", "echo", ("picows",), threads=0),
+    GENERATOR: Peer("picows_echo", "echo", ("picows", "uvloop"), threads=0),
 }
 
 

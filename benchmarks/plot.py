@@ -1,5 +1,6 @@
 """The curves of growth as pictures, one for each kind of work."""
 
+import statistics
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -54,7 +55,7 @@ def _draw(name: str, unit: str, curves: Dict[str, Curve], path: Path) -> None:
 def _draw_curve(axes: Any, who: str, curve: Curve) -> None:
     """The medians as a line, from the least to the most as a bar."""
     counts = [count for count, _ in curve]
-    middles = [sorted(samples)[len(samples) // 2] for _, samples in curve]
+    middles = [statistics.median(samples) for _, samples in curve]
     below = [middle - min(samples) for middle, (_, samples) in zip(middles, curve)]
     above = [max(samples) - middle for middle, (_, samples) in zip(middles, curve)]
     axes.errorbar(counts, middles, yerr=[below, above], marker="o", capsize=3, label=who)

@@ -103,8 +103,9 @@ class Run:
         self.row = name
         start = time.monotonic()
         print(f"{name} …", file=sys.stderr, flush=True)
-        if PEERS[GENERATOR].missing() and row.needs_load:
-            self.note(f"{name} is left out: the load generator needs picows")
+        missing = PEERS[GENERATOR].missing()
+        if missing and row.needs_load:
+            self.note(f"{name} is left out: the load generator needs {missing}")
             return []
         lines: List[Line] = row.measure(self)
         print(f"  {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

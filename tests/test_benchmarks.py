@@ -99,6 +99,13 @@ class CheckTest(EZEZTestCase):
     def test_a_slower_machine_is_not_worse(self) -> None:
         self.assertEqual([], self.worse(line({OURS: [100], "peer": [50]}), line({OURS: [10], "peer": [5]})))
 
+    def test_a_ratio_of_less_than_nothing_means_nothing(self) -> None:
+        old, new = (
+            line({OURS: [9], "peer": [-1]}, less_is_better=True),
+            line({OURS: [9], "peer": [1]}, less_is_better=True),
+        )
+        self.assertEqual([], self.worse(old, new))
+
     def test_neither_the_generator_nor_what_only_one_run_has_is_compared(self) -> None:
         old = line({OURS: [100], GENERATOR: [100], "gone": [100]})
         self.assertEqual([], self.worse(old, line({OURS: [10], GENERATOR: [100], "new": [100]})))

@@ -46,7 +46,8 @@ def fanout_stalled(run: Run) -> List[Line]:
             if who == OURS:
                 stage.ask("stall", count=STALLED)
             p99.add(who, stage.ask("fanout", size=4096, window=1, seconds=run.seconds)["p99"] * 1000)
-            memory.add(who, (stage.usage().peak - before) / 1000)
+            if who == OURS:
+                memory.add(who, (stage.usage().peak - before) / 1000)
             longest.add(who, _longest_broadcast(stage) * 1000)
     return [p99, longest, memory]
 
