@@ -394,6 +394,13 @@ class EncodingTest(FramesTestCase):
         for i in range(len(payload)):
             self.assertEqual(apply_mask(payload[i:], MASK, i), whole[i:])
 
+    def test_masking_is_the_same_at_every_size(self) -> None:
+        for size in (0, 1, 8191, 8192, 8193, 16384, 30001):
+            payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
+            whole = bytes(byte ^ MASK[at % 4] for at, byte in enumerate(payload))
+            self.assertEqual(apply_mask(payload, MASK), whole)
+            self.assertEqual(apply_mask(payload[3:], MASK, 3), whole[3:])
+
     def test_masks_are_four_bytes_and_do_not_repeat(self) -> None:
         masks = Masks()
         keys = [masks.next() for _ in range(2000)]
