@@ -18,7 +18,6 @@ import uvloop
 from .dialects import AUTH, DIALECTS, Connection, EzezConnection, connect
 from .exercises import Echoes, Fanout, Meter, churn, ignore
 from .machine import source
-from .raw import RawGenerator
 
 AT_ONCE = 50
 FILLING, FILLINGS = 60 << 10, 50
@@ -95,7 +94,7 @@ def _hear(sock: socket.socket, end: bytes) -> None:
 
 async def main() -> None:
     url, dialect = sys.argv[1:3]
-    generator = RawGenerator(url) if dialect == "raw" else Generator(url, dialect)
+    generator = Generator(url, dialect)
     loop = asyncio.get_running_loop()
     answer: Dict[str, Any] = {"ready": True}
     while True:

@@ -47,7 +47,7 @@ class Peer(NamedTuple):
 
 PEERS: Dict[str, Peer] = {
     OURS: Peer("ours", "ezez"),
-    CEILING: Peer("ceiling", "raw"),
+    CEILING: Peer("ceiling", "echo"),
     WEBSOCKETS: Peer("websockets_sync", "echo", ("websockets",), threads=3),
     SIMPLE: Peer("simple_websockets", "echo", ("simple_websocket", "werkzeug"), threads=2),
     SOCKETIO: Peer("socketio_threading", "socketio", ("socketio", "simple_websocket", "werkzeug"), threads=4),
