@@ -114,29 +114,32 @@ class Turnstile:
         return True
 
     def pass_on(self, seat: Seat) -> None:
-        """Give the turn to the next, if the calling thread has it."""
-        following, nobody_left = None, False
+        """Give the turn to the next, if the calling thread has it; again, where an exception came out of it."""
         with self._lock:
+            if seat.state == _QUEUED:
+                seat.news = True  # an exception has woken it, or had: what came since it read was not noted
             seat.state = _AWAKE
             if self._turn is seat:
-                following = self._next()
-                nobody_left = following is None and self._napping
-                if nobody_left:
-                    self._napping = False
-        if following is not None:
-            following.waker.set()
-        elif nobody_left:
-            self._nap_over.set()
+                self._next()
+            if self._turn is None and self._napping:
+                self._nap_over.set()
+                self._napping = False
 
-    def _next(self) -> Optional[Seat]:
-        """Return who has the turn now, and must be woken. Requires holding the lock."""
-        self._turn = None
-        while self._queue and self._turn is None:
-            seat = self._queue.popleft()
-            if seat.state == _QUEUED:  # else an exception has woken it
+    def _next(self) -> None:
+        """Wake the next, who has the turn then. Requires holding the lock.
+
+        Who is woken stays the first in the queue until it passes the turn on. So an exception may come out between any
+        two steps: when this is called again, nobody has been forgotten.
+        """
+        while self._queue:
+            seat = self._queue[0]
+            if seat.state == _QUEUED:  # else it has had its turn, or an exception has woken it
+                seat.waker.set()
                 seat.state = _ITS_TURN
                 self._turn = seat
-        return self._turn
+                return
+            self._queue.popleft()
+        self._turn = None
 
     def _watch(self, seat: Seat) -> bool:
         """Have the kernel report a socket's arrivals, what is there already too. Requires holding the lock."""
@@ -193,11 +196,10 @@ class Turnstile:
                         self._epoll = self._wake = self._thread = None
                         return
                     self._note(arrivals)
-                    following = self._next() if self._turn is None else None
+                    if self._turn is None:
+                        self._next()
                     self._napping = self._turn is not None and len(arrivals) > _NAP_AFTER
                     naps = self._napping
-                if following is not None:
-                    following.waker.set()
                 if wake.fileno() in dict(arrivals):
                     wake.recv(4096)
                 if naps:

@@ -1,19 +1,22 @@
 """Many readers, one turn: nobody is forgotten, nobody is held up, and nothing stays behind."""
 
+import itertools
 import random
 import select
 import socket
 import threading
 import time
 import unittest
-from typing import List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 from unittest import mock
 
+from ezez_ws.transport import turnstile as turnstile_module
 from ezez_ws.transport import wire as wire_module
 from ezez_ws.transport.turnstile import Seat, Turnstile
 from ezez_ws.transport.wire import SocketWire
 from tests.serving import ServingTestCase
 from tests.support import EZEZTestCase, eventually, switch_interval
+from tests.test_regressions import interrupt
 
 
 @unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
@@ -46,6 +49,13 @@ class TurnstileTestCase(EZEZTestCase):
     def asleep(self, wire: SocketWire) -> None:
         """Wait until somebody sleeps in the wire's seat."""
         eventually(lambda: wire._seat is not None and wire._seat.state == 1)
+
+    def hold_turn(self) -> Seat:
+        """Have the turn, so that whose bytes come queue until it is passed on."""
+        eventually(lambda: self.turnstile._turn is None)
+        with self.turnstile._lock:
+            self.turnstile._turn = Seat(-1)
+        return self.turnstile._turn
 
 
 class ReadingInTurnTest(TurnstileTestCase):
@@ -160,6 +170,90 @@ class ReadingInTurnTest(TurnstileTestCase):
         self.assertEqual(got, [b"2"])
         self.assertEqual(first[0].read(100), b"1")
 
+    def test_an_exception_anywhere_in_a_read_passes_the_turn_on(self) -> None:
+        second, theirs = self.make()
+        for number in itertools.count(1):
+            with self.subTest(number):
+                thread, got = self.read_in_thread(second)
+                self.asleep(second)
+                interrupted = self.interrupt_a_read(number, lambda: self.queue(second, theirs))
+                thread.join(5)
+                self.assertEqual(got, [b"1"])
+            if not interrupted:
+                break
+        self.assertGreater(number, 10)
+
+    def interrupt_a_read(self, number: int, and_then: Callable[[], None]) -> bool:
+        """Read, with ``and_then`` between the first's queueing and its turn, and be interrupted at that place."""
+        wire, theirs = self.make()
+        seat = wire._seat = self.turnstile.enter(wire.fileno())
+        holder, ended = self.hold_turn(), threading.Event()
+
+        def let_through() -> None:
+            eventually(lambda: ended.is_set() or seat.state == 1)
+            theirs.send(b"0")
+            eventually(lambda: ended.is_set() or seat.state == 2)
+            and_then()
+            self.turnstile.pass_on(holder)
+
+        helper = threading.Thread(target=let_through, daemon=True)
+        helper.start()
+        interrupted = interrupt(lambda: wire.read(100), number, turnstile_module)
+        ended.set()
+        helper.join(10)
+        wire.retire()
+        return interrupted
+
+    def queue(self, wire: SocketWire, theirs: socket.socket) -> None:
+        """Let bytes come, so that the reader, which sleeps, queues."""
+        theirs.send(b"1")
+        eventually(lambda: wire._seat is not None and wire._seat.state == 2)
+
+    def test_an_exception_where_the_last_has_its_turn_does_not_let_the_thread_sleep_on(self) -> None:
+        for number in itertools.count(1):
+            seat = self.turnstile._turn = Seat(-1)
+            self.turnstile._napping = True
+            interrupted = interrupt(lambda seat=seat: self.turnstile.pass_on(seat), number, turnstile_module)  # type: ignore[misc]
+            self.turnstile.pass_on(seat)
+            self.assertTrue(self.turnstile._nap_over.wait(0))
+            if not interrupted:
+                break
+        self.assertGreater(number, 3)
+
+    def test_bytes_that_come_while_an_interrupted_reader_queues_are_not_missed(self) -> None:
+        wire, theirs = self.make()
+        theirs.send(b"0")
+        self.assertEqual(wire.read(100), b"0")
+        holder = self.hold_turn()
+        assert wire._seat is not None
+        wire._seat.waker.set()  # as whoever gives the turn does, when an exception has woken the reader already
+        wait, note, pass_on = self.turnstile.wait, self.turnstile._note, self.turnstile.pass_on
+        noted = threading.Semaphore(0)
+
+        def wait_and_send(seat: Seat) -> bool:
+            waited = wait(seat)
+            self.assertIs(seat.state, 1)
+            theirs.send(b"1")
+            self.assertTrue(noted.acquire(timeout=10))
+            return waited
+
+        def note_and_tell(arrivals: List[Tuple[int, int]]) -> None:
+            note(arrivals)
+            noted.release()
+
+        def send_and_pass_on(seat: Seat) -> None:
+            theirs.send(b"2")
+            self.assertTrue(noted.acquire(timeout=10))
+            pass_on(seat)
+
+        changed: Dict[str, Any] = {"wait": wait_and_send, "_note": note_and_tell, "pass_on": send_and_pass_on}
+        with mock.patch.multiple(self.turnstile, **changed):
+            self.assertEqual(wire.read(100), b"1")
+        self.turnstile.pass_on(holder)
+        thread, got = self.read_in_thread(wire)
+        thread.join(10)
+        self.assertEqual(got, [b"2"])
+
     def test_a_reader_that_was_interrupted_while_it_queued_is_passed_over(self) -> None:
         seats = [Seat(-1 - n) for n in range(3)]
         for seat in seats:
@@ -167,7 +261,8 @@ class ReadingInTurnTest(TurnstileTestCase):
         self.turnstile._queue.extend(seats)
         self.turnstile.pass_on(seats[1])
         with self.turnstile._lock:
-            self.assertIs(self.turnstile._next(), seats[0])
+            self.turnstile._next()
+        self.assertIs(self.turnstile._turn, seats[0])
         self.turnstile.pass_on(seats[0])
         self.assertIs(self.turnstile._turn, seats[2])
         self.turnstile.pass_on(seats[2])
