@@ -39,7 +39,7 @@ class Seat:
     """A reader's place. Everything but ``waker`` is guarded by the turnstile's lock.
 
     ``watched``: the kernel reports its arrivals. ``alone``: it waits by itself, as its peer has ended and reading does
-    not block any more, or as its socket cannot be watched.
+    not block any more, or has sent urgent data, or as its socket cannot be watched.
     """
 
     __slots__ = ("alone", "fd", "news", "state", "waker", "watched")
@@ -147,7 +147,9 @@ class Turnstile:
             if self._epoll is None:
                 self._start()
             assert self._epoll is not None
-            self._epoll.register(seat.fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+            # EPOLLPRI: before urgent data a read stops short (tcp(7)), and what is short is not all any more
+            arrivals = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP
+            self._epoll.register(seat.fd, arrivals | select.EPOLLET)
         except (OSError, RuntimeError) as error:  # no descriptor or no thread can be had
             _logger.debug("a reader waits by itself: %s", error)
             seat.alone = True

@@ -116,6 +116,22 @@ class ReadingInTurnTest(TurnstileTestCase):
         thread.join(10)
         self.assertEqual([*got, wire.read(100)], [b"last words", b""])
 
+    def test_what_comes_behind_urgent_data_is_not_missed(self) -> None:
+        wire, theirs = self.make()
+        thread, got = self.read_in_thread(wire)
+        self.asleep(wire)
+        holder = self.hold_turn()
+        theirs.send(b"before")
+        theirs.send(b"!", socket.MSG_OOB)
+        theirs.send(b"behind")
+        eventually(lambda: wire._seat is not None and wire._seat.alone)
+        self.turnstile.pass_on(holder)
+        thread.join(10)
+        thread, more = self.read_in_thread(wire)
+        thread.join(5)
+        theirs.close()
+        self.assertEqual([*got, *more], [b"before", b"behind"])
+
     def test_a_turn_is_passed_on_before_what_was_read_is_used(self) -> None:
         wires = [self.make() for _ in range(20)]
         used, may_end = threading.Semaphore(0), threading.Event()
