@@ -58,7 +58,7 @@ class Turnstile:
 
     ``_lock`` guards every field; nothing else is locked under it. Any thread may call any method; a seat is used by one
     thread at a time. ``crowded`` is read without the lock, too: a late view of it costs time only. ``crowd`` is set
-    once: with more readers than that they take turns.
+    once: with more readers than that they take turns. ``_minds_forks`` is set without it: to do so twice does no harm.
     """
 
     def __init__(self, crowd: int = _CROWD) -> None:
@@ -79,6 +79,7 @@ class Turnstile:
     def enter(self, fd: int) -> Seat:
         """Count a reader of a socket; to be followed by ``leave``."""
         seat = Seat(fd)
+        self._mind_forks()
         with self._lock:
             self._seats.add(seat)
             if len(self._seats) > self.crowd and hasattr(select, "epoll"):
@@ -124,6 +125,12 @@ class Turnstile:
             if self._turn is None and self._napping:
                 self._nap_over.set()
                 self._napping = False
+
+    def _mind_forks(self) -> None:
+        """Let a forked child begin anew. Comes before the lock is first taken: the child may inherit it taken."""
+        if not self._minds_forks and hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_renew_after_fork)
+            self._minds_forks = True
 
     def _next(self) -> None:
         """Wake the next, who has the turn then. Requires holding the lock.
@@ -174,9 +181,6 @@ class Turnstile:
 
     def _start(self) -> None:
         """Start the thread. Requires holding the lock."""
-        if not self._minds_forks:
-            os.register_at_fork(after_in_child=_renew_after_fork)
-            self._minds_forks = True
         with contextlib.ExitStack() as opened:
             wake, other_end = map(opened.enter_context, socket.socketpair())
             other_end.setblocking(False)

@@ -1,6 +1,7 @@
 """Many readers, one turn: nobody is forgotten, nobody is held up, and nothing stays behind."""
 
 import itertools
+import os
 import random
 import select
 import socket
@@ -16,7 +17,7 @@ from ezez_ws.transport.turnstile import Seat, Turnstile
 from ezez_ws.transport.wire import SocketWire
 from tests.serving import ServingTestCase
 from tests.support import EZEZTestCase, eventually, switch_interval
-from tests.test_regressions import interrupt
+from tests.test_regressions import interrupt, run_script
 
 
 @unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
@@ -334,6 +335,44 @@ class LifeTest(TurnstileTestCase):
                 theirs.send(b"x")
                 thread.join(10)
                 self.assertEqual(got, [b"x"])
+
+
+@unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
+class ForkTest(EZEZTestCase):
+    def test_a_child_is_not_held_up_by_a_lock_that_was_taken_when_it_was_forked(self) -> None:
+        code = """
+            import os, signal, sys, threading, warnings
+            from ezez_ws.transport.flusher import flusher
+            from ezez_ws.transport.turnstile import turnstile
+
+            class Slow(set):
+                def add(self, item):
+                    inside.set()
+                    threading.Event().wait()
+
+                def __contains__(self, item):
+                    self.add(item)
+
+            class Outbox:
+                retired = False
+
+            inside = threading.Event()
+            warnings.simplefilter("ignore")
+            if sys.argv[1] == "turnstile":
+                turnstile._seats, use = Slow(), lambda: turnstile.enter(0)
+            else:
+                flusher._users, use = Slow(), lambda: flusher.forget(Outbox())
+            threading.Thread(target=use, daemon=True).start()
+            inside.wait()
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(10)
+                use()
+                os._exit(0)
+            print(os.waitpid(pid, 0)[1])
+        """
+        for what in ("turnstile", "flusher"):
+            self.assertEqual(run_script(code, what)[0], "0\n", what)
 
 
 class StressTest(TurnstileTestCase):
