@@ -18,7 +18,7 @@ import select
 import socket
 import threading
 from collections import deque
-from typing import Deque, Dict, Iterable, Optional, Set, Tuple
+from typing import Deque, Dict, Iterable, Optional, Sequence, Set, Tuple
 
 from ..threads import start_thread
 from ..waker import Waker
@@ -96,8 +96,7 @@ class Turnstile:
                 self.crowded = False
             thread = self._unwatch(seat) if seat.watched else None
         if thread is not None:
-            self._nap_over.set()
-            thread.join(1.0)  # it may have found a new reader meanwhile, and go on
+            thread.join(1.0)
 
     def wait(self, seat: Seat) -> bool:
         """Sleep until it is the calling thread's turn, or something may be there; false where it cannot wait here.
@@ -169,13 +168,18 @@ class Turnstile:
         """Forget a seat; return the thread where it ends with that. Requires holding the lock."""
         assert self._epoll is not None and self._wake is not None
         seat.watched = False
+        if self._watched.get(seat.fd) is not seat:
+            return None  # a borrowed socket that its owner has closed; the descriptor is another's now
         del self._watched[seat.fd]
-        with contextlib.suppress(OSError):  # a borrowed socket that its owner has closed is forgotten already
+        with contextlib.suppress(OSError):  # the same, and nobody's
             self._epoll.unregister(seat.fd)
         if self._watched:
             return None
-        self._wake.send(b"\0")
-        return self._thread
+        self._nap_over.set()
+        wake, thread = self._wake, self._thread
+        self._epoll = self._wake = self._thread = None  # who comes now starts another
+        wake.send(b"\0")
+        return thread
 
     # -- the thread -------------------------------------------------------------------------------------------------
 
@@ -186,30 +190,50 @@ class Turnstile:
             other_end.setblocking(False)
             epoll = opened.enter_context(select.epoll())
             epoll.register(wake, select.EPOLLIN)
+            nap_over = Waker()
             thread = threading.Thread(
-                target=self._run, args=(epoll, wake, other_end), name="ezez-turnstile", daemon=True
+                target=self._run, args=(epoll, wake, other_end, nap_over), name="ezez-turnstile", daemon=True
             )
             start_thread(thread)
             opened.pop_all()
-        self._epoll, self._wake, self._thread = epoll, other_end, thread
+        self._epoll, self._wake, self._nap_over, self._thread = epoll, other_end, nap_over, thread
 
-    def _run(self, epoll: "select.epoll", wake: socket.socket, other_end: socket.socket) -> None:
+    def _run(self, epoll: "select.epoll", wake: socket.socket, other_end: socket.socket, nap_over: Waker) -> None:
         with epoll, wake, other_end:
-            while True:
-                arrivals = epoll.poll()
+            try:
                 with self._lock:
-                    if not self._watched:
-                        self._epoll = self._wake = self._thread = None
-                        return
-                    self._note(arrivals)
-                    if self._turn is None:
-                        self._next()
-                    self._napping = self._turn is not None and len(arrivals) > _NAP_AFTER
-                    naps = self._napping
-                if wake.fileno() in dict(arrivals):
-                    wake.recv(4096)
-                if naps:
-                    self._nap_over.wait(None)
+                    goes_on = self._epoll is epoll  # else an exception came out of ``_start``
+                while goes_on:
+                    arrivals = epoll.poll()
+                    with self._lock:
+                        goes_on = self._epoll is epoll
+                        naps = goes_on and self._let_queue(arrivals)
+                    if naps:
+                        nap_over.wait(None)
+            except Exception:
+                _logger.exception("an error in the turnstile: its readers wait by themselves")
+                self._let_all_go(epoll)
+
+    def _let_queue(self, arrivals: Sequence[Tuple[int, int]]) -> bool:
+        """Deal with arrivals; tell whether to sleep until all have had their turn. Requires holding the lock."""
+        self._note(arrivals)
+        if self._turn is None:
+            self._next()
+        self._napping = self._turn is not None and len(arrivals) > _NAP_AFTER
+        return self._napping
+
+    def _let_all_go(self, epoll: "select.epoll") -> None:
+        with self._lock:
+            if self._epoll is not epoll:
+                return
+            self._epoll = self._wake = self._thread = self._turn = None
+            seats = list(self._watched.values())
+            self._watched.clear()
+            self._queue.clear()
+            for seat in seats:
+                seat.alone, seat.watched = True, False
+        for seat in seats:
+            seat.waker.set()
 
     def _note(self, arrivals: Iterable[Tuple[int, int]]) -> None:
         """Let those whose bytes have come queue. Requires holding the lock."""
