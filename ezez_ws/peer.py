@@ -323,8 +323,10 @@ class Peer:
                 self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"))
             self.disconnected(self.stream.ending or Ending(CloseCode.ABNORMAL, ""))
             if self.reader.retire():
-                self.stream.finish(self.options.close_timeout)
-                self.stream.dispose()
+                try:
+                    self.stream.finish(self.options.close_timeout)
+                finally:  # over Ctrl-C too: nobody else can give it back any more
+                    self.stream.dispose()
         finally:
             self.dispose()
 

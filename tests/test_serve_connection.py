@@ -7,11 +7,14 @@ import tempfile
 import threading
 import unittest
 from typing import Any, Optional
+from unittest import mock
 
 import trustme
 
 from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
 from ezez_ws.transport.handshake import ClientHandshake, parse_url
+from ezez_ws.transport.stream import Stream
+from ezez_ws.transport.turnstile import turnstile
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import eventually
@@ -159,6 +162,21 @@ class ServeConnectionTest(ServingTestCase):
             with self.assertRaisesRegex(RuntimeError, "not running"):
                 server.serve_connection(ours)
             self.assertEqual(theirs.recv(1), b"")
+
+    def test_ctrl_c_while_it_waits_for_the_peers_end_leaves_nothing_behind(self) -> None:
+        server = self.mount()
+        ours, theirs = self.pair_of_sockets()
+        interrupted = mock.patch.object(Stream, "finish", side_effect=KeyboardInterrupt)
+        with mock.patch.object(turnstile, "crowd", 0), interrupted:
+            serving = self.in_thread(server.serve_connection, ours)
+            peer = shake_hands(theirs)
+            for number in range(3):
+                peer.send_event("echo", [number])
+                self.assertEqual(peer.read_event().args, [number])
+            peer.send_close(1000)
+            with self.assertRaises(KeyboardInterrupt):
+                serving.get()
+        self.assertNotIn("ezez-turnstile", [thread.name for thread in threading.enumerate()])
 
     def test_a_peer_that_has_gone_before_is_no_error(self) -> None:
         server = self.mount()

@@ -23,7 +23,7 @@ class Flusher:
     """Watches outboxes for room in their sockets.
 
     ``_lock`` guards every field; nothing else is locked under it. ``watch`` and ``forget`` may be called from any
-    thread that holds no outbox's lock.
+    thread that holds no outbox's lock. ``_minds_forks`` is set without it: to do so twice does no harm.
     """
 
     def __init__(self) -> None:
@@ -37,6 +37,7 @@ class Flusher:
 
     def watch(self, outbox: "Outbox") -> None:
         """Go on writing for an outbox until it is empty. Idempotent; raises where no thread can be started."""
+        self._mind_forks()
         with self._lock:
             if outbox.retired:
                 return
@@ -48,6 +49,7 @@ class Flusher:
 
     def forget(self, outbox: "Outbox") -> None:
         """Let go of an outbox, before its descriptor is closed; returns when the thread has."""
+        self._mind_forks()
         with self._lock:
             outbox.retired = True
             if outbox not in self._users:
@@ -62,11 +64,14 @@ class Flusher:
         if last and thread is not None:
             thread.join(1.0)  # it may have found a new user meanwhile, and go on
 
-    def _start(self) -> None:
-        """Start the thread. Requires holding the lock."""
+    def _mind_forks(self) -> None:
+        """Let a forked child begin anew. Comes before the lock is first taken: the child may inherit it taken."""
         if not self._minds_forks and hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_renew_after_fork)
             self._minds_forks = True
+
+    def _start(self) -> None:
+        """Start the thread. Requires holding the lock."""
         wake, other_end = socket.socketpair()
         selector: Optional[selectors.BaseSelector] = None
         try:

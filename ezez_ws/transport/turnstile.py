@@ -18,7 +18,7 @@ import select
 import socket
 import threading
 from collections import deque
-from typing import Deque, Dict, Iterable, Optional, Set, Tuple
+from typing import Deque, Dict, Iterable, Optional, Sequence, Set, Tuple
 
 from ..threads import start_thread
 from ..waker import Waker
@@ -39,7 +39,7 @@ class Seat:
     """A reader's place. Everything but ``waker`` is guarded by the turnstile's lock.
 
     ``watched``: the kernel reports its arrivals. ``alone``: it waits by itself, as its peer has ended and reading does
-    not block any more, or as its socket cannot be watched.
+    not block any more, or has sent urgent data, or as its socket cannot be watched.
     """
 
     __slots__ = ("alone", "fd", "news", "state", "waker", "watched")
@@ -58,7 +58,7 @@ class Turnstile:
 
     ``_lock`` guards every field; nothing else is locked under it. Any thread may call any method; a seat is used by one
     thread at a time. ``crowded`` is read without the lock, too: a late view of it costs time only. ``crowd`` is set
-    once: with more readers than that they take turns.
+    once: with more readers than that they take turns. ``_minds_forks`` is set without it: to do so twice does no harm.
     """
 
     def __init__(self, crowd: int = _CROWD) -> None:
@@ -79,6 +79,7 @@ class Turnstile:
     def enter(self, fd: int) -> Seat:
         """Count a reader of a socket; to be followed by ``leave``."""
         seat = Seat(fd)
+        self._mind_forks()
         with self._lock:
             self._seats.add(seat)
             if len(self._seats) > self.crowd and hasattr(select, "epoll"):
@@ -95,8 +96,7 @@ class Turnstile:
                 self.crowded = False
             thread = self._unwatch(seat) if seat.watched else None
         if thread is not None:
-            self._nap_over.set()
-            thread.join(1.0)  # it may have found a new reader meanwhile, and go on
+            thread.join(1.0)
 
     def wait(self, seat: Seat) -> bool:
         """Sleep until it is the calling thread's turn, or something may be there; false where it cannot wait here.
@@ -114,29 +114,38 @@ class Turnstile:
         return True
 
     def pass_on(self, seat: Seat) -> None:
-        """Give the turn to the next, if the calling thread has it."""
-        following, nobody_left = None, False
+        """Give the turn to the next, if the calling thread has it; again, where an exception came out of it."""
         with self._lock:
+            if seat.state == _QUEUED:
+                seat.news = True  # an exception has woken it, or had: what came since it read was not noted
             seat.state = _AWAKE
             if self._turn is seat:
-                following = self._next()
-                nobody_left = following is None and self._napping
-                if nobody_left:
-                    self._napping = False
-        if following is not None:
-            following.waker.set()
-        elif nobody_left:
-            self._nap_over.set()
+                self._next()
+            if self._turn is None and self._napping:
+                self._nap_over.set()
+                self._napping = False
 
-    def _next(self) -> Optional[Seat]:
-        """Return who has the turn now, and must be woken. Requires holding the lock."""
-        self._turn = None
-        while self._queue and self._turn is None:
-            seat = self._queue.popleft()
-            if seat.state == _QUEUED:  # else an exception has woken it
+    def _mind_forks(self) -> None:
+        """Let a forked child begin anew. Comes before the lock is first taken: the child may inherit it taken."""
+        if not self._minds_forks and hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_renew_after_fork)
+            self._minds_forks = True
+
+    def _next(self) -> None:
+        """Wake the next, who has the turn then. Requires holding the lock.
+
+        Who is woken stays the first in the queue until it passes the turn on. So an exception may come out between any
+        two steps: when this is called again, nobody has been forgotten.
+        """
+        while self._queue:
+            seat = self._queue[0]
+            if seat.state == _QUEUED:  # else it has had its turn, or an exception has woken it
+                seat.waker.set()
                 seat.state = _ITS_TURN
                 self._turn = seat
-        return self._turn
+                return
+            self._queue.popleft()
+        self._turn = None
 
     def _watch(self, seat: Seat) -> bool:
         """Have the kernel report a socket's arrivals, what is there already too. Requires holding the lock."""
@@ -144,7 +153,9 @@ class Turnstile:
             if self._epoll is None:
                 self._start()
             assert self._epoll is not None
-            self._epoll.register(seat.fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+            # EPOLLPRI: before urgent data a read stops short (tcp(7)), and what is short is not all any more
+            arrivals = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP
+            self._epoll.register(seat.fd, arrivals | select.EPOLLET)
         except (OSError, RuntimeError) as error:  # no descriptor or no thread can be had
             _logger.debug("a reader waits by itself: %s", error)
             seat.alone = True
@@ -157,51 +168,72 @@ class Turnstile:
         """Forget a seat; return the thread where it ends with that. Requires holding the lock."""
         assert self._epoll is not None and self._wake is not None
         seat.watched = False
+        if self._watched.get(seat.fd) is not seat:
+            return None  # a borrowed socket that its owner has closed; the descriptor is another's now
         del self._watched[seat.fd]
-        with contextlib.suppress(OSError):  # a borrowed socket that its owner has closed is forgotten already
+        with contextlib.suppress(OSError):  # the same, and nobody's
             self._epoll.unregister(seat.fd)
         if self._watched:
             return None
-        self._wake.send(b"\0")
-        return self._thread
+        self._nap_over.set()
+        wake, thread = self._wake, self._thread
+        self._epoll = self._wake = self._thread = None  # who comes now starts another
+        wake.send(b"\0")
+        return thread
 
     # -- the thread -------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         """Start the thread. Requires holding the lock."""
-        if not self._minds_forks:
-            os.register_at_fork(after_in_child=_renew_after_fork)
-            self._minds_forks = True
         with contextlib.ExitStack() as opened:
             wake, other_end = map(opened.enter_context, socket.socketpair())
             other_end.setblocking(False)
             epoll = opened.enter_context(select.epoll())
             epoll.register(wake, select.EPOLLIN)
+            nap_over = Waker()
             thread = threading.Thread(
-                target=self._run, args=(epoll, wake, other_end), name="ezez-turnstile", daemon=True
+                target=self._run, args=(epoll, wake, other_end, nap_over), name="ezez-turnstile", daemon=True
             )
             start_thread(thread)
             opened.pop_all()
-        self._epoll, self._wake, self._thread = epoll, other_end, thread
+        self._epoll, self._wake, self._nap_over, self._thread = epoll, other_end, nap_over, thread
 
-    def _run(self, epoll: "select.epoll", wake: socket.socket, other_end: socket.socket) -> None:
+    def _run(self, epoll: "select.epoll", wake: socket.socket, other_end: socket.socket, nap_over: Waker) -> None:
         with epoll, wake, other_end:
-            while True:
-                arrivals = epoll.poll()
+            try:
                 with self._lock:
-                    if not self._watched:
-                        self._epoll = self._wake = self._thread = None
-                        return
-                    self._note(arrivals)
-                    following = self._next() if self._turn is None else None
-                    self._napping = self._turn is not None and len(arrivals) > _NAP_AFTER
-                    naps = self._napping
-                if following is not None:
-                    following.waker.set()
-                if wake.fileno() in dict(arrivals):
-                    wake.recv(4096)
-                if naps:
-                    self._nap_over.wait(None)
+                    goes_on = self._epoll is epoll  # else an exception came out of ``_start``
+                while goes_on:
+                    arrivals = epoll.poll()
+                    with self._lock:
+                        goes_on = self._epoll is epoll
+                        naps = goes_on and self._let_queue(arrivals)
+                    if naps:
+                        nap_over.wait(None)
+            except Exception:
+                _logger.exception("an error in the turnstile: its readers wait by themselves")
+                self._let_all_go(epoll)
+
+    def _let_queue(self, arrivals: Sequence[Tuple[int, int]]) -> bool:
+        """Deal with arrivals; tell whether to sleep until all have had their turn. Requires holding the lock."""
+        self._note(arrivals)
+        if self._turn is None:
+            self._next()
+        self._napping = self._turn is not None and len(arrivals) > _NAP_AFTER
+        return self._napping
+
+    def _let_all_go(self, epoll: "select.epoll") -> None:
+        with self._lock:
+            if self._epoll is not epoll:
+                return
+            self._epoll = self._wake = self._thread = self._turn = None
+            seats = list(self._watched.values())
+            self._watched.clear()
+            self._queue.clear()
+            for seat in seats:
+                seat.alone, seat.watched = True, False
+        for seat in seats:
+            seat.waker.set()
 
     def _note(self, arrivals: Iterable[Tuple[int, int]]) -> None:
         """Let those whose bytes have come queue. Requires holding the lock."""

@@ -45,7 +45,11 @@ class Handshake(Server):  # type: ignore[misc]
         usual = self.sock.gettimeout()
         self.sock.settimeout(self._timeout)
         self.ws = _Connection(self._extra_headers)
-        super().handshake()
+        try:
+            super().handshake()
+        except OSError:
+            self.wire.close()  # it may have sent a part: the web server's answer must not follow
+            raise
         self.sock.settimeout(usual)
 
 

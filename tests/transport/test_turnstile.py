@@ -1,19 +1,25 @@
 """Many readers, one turn: nobody is forgotten, nobody is held up, and nothing stays behind."""
 
+import itertools
+import os
 import random
 import select
 import socket
+import sys
 import threading
 import time
 import unittest
-from typing import List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 from unittest import mock
 
+from ezez_ws.threads import start_thread
+from ezez_ws.transport import turnstile as turnstile_module
 from ezez_ws.transport import wire as wire_module
 from ezez_ws.transport.turnstile import Seat, Turnstile
 from ezez_ws.transport.wire import SocketWire
 from tests.serving import ServingTestCase
 from tests.support import EZEZTestCase, eventually, switch_interval
+from tests.test_regressions import interrupt, run_script
 
 
 @unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
@@ -46,6 +52,13 @@ class TurnstileTestCase(EZEZTestCase):
     def asleep(self, wire: SocketWire) -> None:
         """Wait until somebody sleeps in the wire's seat."""
         eventually(lambda: wire._seat is not None and wire._seat.state == 1)
+
+    def hold_turn(self) -> Seat:
+        """Have the turn, so that whose bytes come queue until it is passed on."""
+        eventually(lambda: self.turnstile._turn is None)
+        with self.turnstile._lock:
+            self.turnstile._turn = Seat(-1)
+        return self.turnstile._turn
 
 
 class ReadingInTurnTest(TurnstileTestCase):
@@ -106,6 +119,22 @@ class ReadingInTurnTest(TurnstileTestCase):
         thread.join(10)
         self.assertEqual([*got, wire.read(100)], [b"last words", b""])
 
+    def test_what_comes_behind_urgent_data_is_not_missed(self) -> None:
+        wire, theirs = self.make()
+        thread, got = self.read_in_thread(wire)
+        self.asleep(wire)
+        holder = self.hold_turn()
+        theirs.send(b"before")
+        theirs.send(b"!", socket.MSG_OOB)
+        theirs.send(b"behind")
+        eventually(lambda: wire._seat is not None and wire._seat.alone)
+        self.turnstile.pass_on(holder)
+        thread.join(10)
+        thread, more = self.read_in_thread(wire)
+        thread.join(5)
+        theirs.close()
+        self.assertEqual([*got, *more], [b"before", b"behind"])
+
     def test_a_turn_is_passed_on_before_what_was_read_is_used(self) -> None:
         wires = [self.make() for _ in range(20)]
         used, may_end = threading.Semaphore(0), threading.Event()
@@ -160,6 +189,92 @@ class ReadingInTurnTest(TurnstileTestCase):
         self.assertEqual(got, [b"2"])
         self.assertEqual(first[0].read(100), b"1")
 
+    @unittest.skipIf(sys.version_info >= (3, 12), "a trace function is not told of each instruction there")
+    def test_an_exception_anywhere_in_a_read_passes_the_turn_on(self) -> None:
+        second, theirs = self.make()
+        for number in itertools.count(1):
+            with self.subTest(number):
+                thread, got = self.read_in_thread(second)
+                self.asleep(second)
+                interrupted = self.interrupt_a_read(number, lambda: self.queue(second, theirs))
+                thread.join(5)
+                self.assertEqual(got, [b"1"])
+            if not interrupted:
+                break
+        self.assertGreater(number, 10)
+
+    def interrupt_a_read(self, number: int, and_then: Callable[[], None]) -> bool:
+        """Read, with ``and_then`` between the first's queueing and its turn, and be interrupted at that place."""
+        wire, theirs = self.make()
+        seat = wire._seat = self.turnstile.enter(wire.fileno())
+        holder, ended = self.hold_turn(), threading.Event()
+
+        def let_through() -> None:
+            eventually(lambda: ended.is_set() or seat.state == 1)
+            theirs.send(b"0")
+            eventually(lambda: ended.is_set() or seat.state == 2)
+            and_then()
+            self.turnstile.pass_on(holder)
+
+        helper = threading.Thread(target=let_through, daemon=True)
+        helper.start()
+        interrupted = interrupt(lambda: wire.read(100), number, turnstile_module)
+        ended.set()
+        helper.join(10)
+        wire.retire()
+        return interrupted
+
+    def queue(self, wire: SocketWire, theirs: socket.socket) -> None:
+        """Let bytes come, so that the reader, which sleeps, queues."""
+        theirs.send(b"1")
+        eventually(lambda: wire._seat is not None and wire._seat.state == 2)
+
+    @unittest.skipIf(sys.version_info >= (3, 12), "a trace function is not told of each instruction there")
+    def test_an_exception_where_the_last_has_its_turn_does_not_let_the_thread_sleep_on(self) -> None:
+        for number in itertools.count(1):
+            seat = self.turnstile._turn = Seat(-1)
+            self.turnstile._napping = True
+            interrupted = interrupt(lambda seat=seat: self.turnstile.pass_on(seat), number, turnstile_module)  # type: ignore[misc]
+            self.turnstile.pass_on(seat)
+            self.assertTrue(self.turnstile._nap_over.wait(0))
+            if not interrupted:
+                break
+        self.assertGreater(number, 3)
+
+    def test_bytes_that_come_while_an_interrupted_reader_queues_are_not_missed(self) -> None:
+        wire, theirs = self.make()
+        theirs.send(b"0")
+        self.assertEqual(wire.read(100), b"0")
+        holder = self.hold_turn()
+        assert wire._seat is not None
+        wire._seat.waker.set()  # as whoever gives the turn does, when an exception has woken the reader already
+        wait, note, pass_on = self.turnstile.wait, self.turnstile._note, self.turnstile.pass_on
+        noted = threading.Semaphore(0)
+
+        def wait_and_send(seat: Seat) -> bool:
+            waited = wait(seat)
+            self.assertIs(seat.state, 1)
+            theirs.send(b"1")
+            self.assertTrue(noted.acquire(timeout=10))
+            return waited
+
+        def note_and_tell(arrivals: List[Tuple[int, int]]) -> None:
+            note(arrivals)
+            noted.release()
+
+        def send_and_pass_on(seat: Seat) -> None:
+            theirs.send(b"2")
+            self.assertTrue(noted.acquire(timeout=10))
+            pass_on(seat)
+
+        changed: Dict[str, Any] = {"wait": wait_and_send, "_note": note_and_tell, "pass_on": send_and_pass_on}
+        with mock.patch.multiple(self.turnstile, **changed):
+            self.assertEqual(wire.read(100), b"1")
+        self.turnstile.pass_on(holder)
+        thread, got = self.read_in_thread(wire)
+        thread.join(10)
+        self.assertEqual(got, [b"2"])
+
     def test_a_reader_that_was_interrupted_while_it_queued_is_passed_over(self) -> None:
         seats = [Seat(-1 - n) for n in range(3)]
         for seat in seats:
@@ -167,7 +282,8 @@ class ReadingInTurnTest(TurnstileTestCase):
         self.turnstile._queue.extend(seats)
         self.turnstile.pass_on(seats[1])
         with self.turnstile._lock:
-            self.assertIs(self.turnstile._next(), seats[0])
+            self.turnstile._next()
+        self.assertIs(self.turnstile._turn, seats[0])
         self.turnstile.pass_on(seats[0])
         self.assertIs(self.turnstile._turn, seats[2])
         self.turnstile.pass_on(seats[2])
@@ -210,6 +326,63 @@ class LifeTest(TurnstileTestCase):
         self.assertFalse(thread.is_alive())
         self.assertIsNone(self.thread())
 
+    def test_a_thread_whose_start_was_interrupted_ends(self) -> None:
+        wire, theirs = self.make()
+
+        def start_and_be_interrupted(thread: threading.Thread) -> None:
+            start_thread(thread)
+            raise KeyboardInterrupt
+
+        patch = mock.patch.object(turnstile_module, "start_thread", start_and_be_interrupted)
+        with patch, self.assertRaises(KeyboardInterrupt):
+            wire.read(100)
+        self.assertIsNone(self.thread())
+        thread, got = self.read_in_thread(wire)
+        self.asleep(wire)
+        theirs.send(b"x")
+        thread.join(10)
+        self.assertEqual(got, [b"x"])
+
+    def test_when_the_thread_fails_everybody_reads_nevertheless(self) -> None:
+        wires = [self.make() for _ in range(3)]
+        threads = [self.read_in_thread(wire) for wire, _ in wires]
+        for wire, _ in wires:
+            self.asleep(wire)
+        failing = self.thread()
+        assert failing is not None
+        with mock.patch.object(self.turnstile, "_note", side_effect=MemoryError), self.assertLogs("ezez_ws.turnstile"):
+            wires[0][1].send(b"0")
+            failing.join(10)
+        wires.append(self.make())
+        threads.append(self.read_in_thread(wires[3][0]))
+        for _, theirs in wires:
+            theirs.send(b"1")
+        for (wire, theirs), (thread, _) in zip(wires, threads):
+            thread.join(5)
+            self.assertFalse(thread.is_alive())
+            theirs.send(b"2")
+            self.assertIn(b"2", wire.read(100))
+
+    def test_a_reader_whose_borrowed_socket_was_closed_takes_nothing_along(self) -> None:
+        first, firsts = self.make()
+        firsts.send(b"x")
+        self.assertEqual([first.read(1), first.read_now(1)], [b"x", None])
+        firsts.send(b"x")
+        self.assertEqual(first.read(1), b"x")
+        fd = first.fileno()
+        first._sock.close()
+        other, theirs = self.make()
+        second = SocketWire(socket.socket(fileno=os.dup2(other.fileno(), fd)))
+        for cleanup in (second.close, second.retire):
+            self.addCleanup(cleanup)
+        thread, got = self.read_in_thread(second)
+        self.asleep(second)
+        first.retire()
+        theirs.send(b"x")
+        thread.join(5)
+        theirs.close()
+        self.assertEqual(got, [b"x"])
+
     def test_few_readers_take_no_turns_until_there_is_a_crowd(self) -> None:
         with mock.patch.object(self.turnstile, "crowd", 2):
             wires = [self.make() for _ in range(3)]
@@ -223,6 +396,44 @@ class LifeTest(TurnstileTestCase):
                 theirs.send(b"x")
                 thread.join(10)
                 self.assertEqual(got, [b"x"])
+
+
+@unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
+class ForkTest(EZEZTestCase):
+    def test_a_child_is_not_held_up_by_a_lock_that_was_taken_when_it_was_forked(self) -> None:
+        code = """
+            import os, signal, sys, threading, warnings
+            from ezez_ws.transport.flusher import flusher
+            from ezez_ws.transport.turnstile import turnstile
+
+            class Slow(set):
+                def add(self, item):
+                    inside.set()
+                    threading.Event().wait()
+
+                def __contains__(self, item):
+                    self.add(item)
+
+            class Outbox:
+                retired = False
+
+            inside = threading.Event()
+            warnings.simplefilter("ignore")
+            if sys.argv[1] == "turnstile":
+                turnstile._seats, use = Slow(), lambda: turnstile.enter(0)
+            else:
+                flusher._users, use = Slow(), lambda: flusher.forget(Outbox())
+            threading.Thread(target=use, daemon=True).start()
+            inside.wait()
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(10)
+                use()
+                os._exit(0)
+            print(os.waitpid(pid, 0)[1])
+        """
+        for what in ("turnstile", "flusher"):
+            self.assertEqual(run_script(code, what)[0], "0\n", what)
 
 
 class StressTest(TurnstileTestCase):

@@ -1,5 +1,6 @@
 """From an environ to a request head and back to an answer: what the web servers' differences must not change."""
 
+import contextlib
 import signal
 import socket
 import threading
@@ -137,6 +138,17 @@ class UpgradeTest(EZEZTestCase):
         with self.assertRaises(OSError):
             upgrade(self.environ(), judge(self.environ()), [], 5)
 
+    def test_a_peer_that_takes_nothing_gets_nothing_behind_a_handshake_that_failed(self) -> None:
+        self.ours.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.ours.send(b"answers to earlier requests")
+        with self.assertRaisesRegex(OSError, "timed out"):
+            upgrade(self.environ(), judge(self.environ()), [], 0.05)
+        self.theirs.recv(1 << 20)
+        with self.assertRaises(BrokenPipeError):
+            self.ours.send(b"HTTP/1.1 101 Switching Protocols\r\n")
+
     def test_without_a_socket_there_is_501_and_an_error_in_the_log(self) -> None:
         environ = make_environ(SERVER_SOFTWARE="waitress")
         with self.assertLogs("ezez_ws.wsgi", "ERROR") as logs, self.assertRaises(Refusal) as caught:
@@ -183,7 +195,7 @@ class BorrowedTest(EZEZTestCase):
     def test_what_is_no_socket_of_the_system_is_polled_and_tls_in_it_refused(self) -> None:
         class Green:
             def __init__(self, sock: socket.socket) -> None:
-                self.settimeout, self.setsockopt = sock.settimeout, sock.setsockopt
+                self.family, self.settimeout, self.setsockopt = sock.family, sock.settimeout, sock.setsockopt
 
         class GreenTLS(Green):
             pending = 0
