@@ -5,7 +5,6 @@ again: after auth-rejected, and without ``auto_reconnect`` after a failure or a 
 clear, so that a new run can begin while its last callbacks are still running.
 """
 
-import random
 import threading
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -66,6 +65,8 @@ class Backoff:
         """Return the seconds to wait now."""
         delay = min(self._next, self._largest)
         self._next = min(delay * 2, self._largest)
+        import random  # here, as it imports hashlib
+
         return delay * random.uniform(0.5, 1.0)
 
 

@@ -1,8 +1,8 @@
 """The client's side of the WebSocket handshake (RFC 6455, section 4.1); pure: bytes in, bytes out."""
 
 import base64
+import os
 import re
-import secrets
 from typing import TYPE_CHECKING, List, NoReturn, Optional, Sequence, Tuple
 
 from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, list_items
@@ -57,7 +57,7 @@ class ClientHandshake:
         subprotocols: Sequence[str] = (),
         extensions: str = "",
     ) -> None:
-        self._key = base64.b64encode(secrets.token_bytes(16)).decode("ascii")
+        self._key = base64.b64encode(os.urandom(16)).decode("ascii")
         self._subprotocols = tuple(subprotocols)
         self._offered_extensions = _extension_names([extensions])
         self._head = HeadReader(_STATUS_LINE)
