@@ -12,6 +12,7 @@ once, on the connection's thread, when the ending is known and what arrived befo
 import functools
 import logging
 import math
+import threading
 import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, Union
 
@@ -314,10 +315,13 @@ class Peer:
     # -- dispatch, on the connection's thread -----------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve the connection until it has ended, and give it back."""
+        """Serve the connection until it has ended, and give it back.
+
+        What a signal's handler has ended it by, on the main thread that was lent to us, comes out afterwards.
+        """
         self.reader.own()
         try:
-            self._run_until_ended()
+            error = self._run_until_ended()
             failure = self.stream.failure
             if failure is not None:
                 self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"))
@@ -329,20 +333,25 @@ class Peer:
                     self.stream.dispose()
         finally:
             self.dispose()
+        on_main = threading.current_thread() is threading.main_thread()
+        if on_main and error is not None and not isinstance(error, Exception):
+            raise error
 
-    def _run_until_ended(self) -> None:
+    def _run_until_ended(self) -> Optional[BaseException]:
+        """Handle what arrives; return the error where one has ended the connection."""
         try:
             while True:
                 arrived = self.reader.next(self.read_deadline())
                 if isinstance(arrived, Ending):
-                    return
+                    return None
                 if arrived is None:
                     self.read_deadline_passed()
                 else:
                     self._handle_next(arrived)
-        except BaseException:  # whatever it is, on_disconnect must still run
+        except BaseException as error:  # whatever it is, on_disconnect must still run
             logger.exception("an error in the connection's thread")
             self.cut()
+            return error
 
     def read_deadline(self) -> Deadline:
         """Until when the next message must have come; a subclass may have one."""

@@ -1,6 +1,7 @@
 """``serve_connection``: sockets that an accept loop of the user's has accepted."""
 
 import os
+import signal
 import socket
 import ssl
 import tempfile
@@ -162,6 +163,25 @@ class ServeConnectionTest(ServingTestCase):
             with self.assertRaisesRegex(RuntimeError, "not running"):
                 server.serve_connection(ours)
             self.assertEqual(theirs.recv(1), b"")
+
+    @unittest.skipUnless(hasattr(signal, "pthread_kill"), "a signal cannot be sent to a thread here")
+    def test_ctrl_c_on_the_main_thread_comes_out_when_the_connection_has_ended(self) -> None:
+        gone = Calls()
+        server = self.mount(on_disconnect=gone.named("gone", 1))
+        ours, theirs = self.pair_of_sockets()
+
+        def interrupt() -> None:
+            shake_hands(theirs)
+            (side,) = server.clients
+            eventually(lambda: not side._session.reader._busy)  # no callback runs any more
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        interrupting = self.in_thread(interrupt)
+        with self.assertLogs("ezez_ws", "ERROR"), self.assertRaises(KeyboardInterrupt):
+            server.serve_connection(ours)
+        interrupting.get()
+        self.assertEqual([code for _, code in gone.wait()], [1006])
+        self.assertEqual(ours.fileno(), -1)
 
     def test_ctrl_c_while_it_waits_for_the_peers_end_leaves_nothing_behind(self) -> None:
         server = self.mount()

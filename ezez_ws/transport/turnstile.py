@@ -166,10 +166,10 @@ class Turnstile:
 
     def _unwatch(self, seat: Seat) -> Optional[threading.Thread]:
         """Forget a seat; return the thread where it ends with that. Requires holding the lock."""
-        assert self._epoll is not None and self._wake is not None
         seat.watched = False
         if self._watched.get(seat.fd) is not seat:
-            return None  # a borrowed socket that its owner has closed; the descriptor is another's now
+            return None  # a borrowed socket that its owner has closed; the descriptor is another's now, or was
+        assert self._epoll is not None and self._wake is not None
         del self._watched[seat.fd]
         with contextlib.suppress(OSError):  # the same, and nobody's
             self._epoll.unregister(seat.fd)

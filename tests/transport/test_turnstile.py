@@ -377,11 +377,17 @@ class LifeTest(TurnstileTestCase):
             self.addCleanup(cleanup)
         thread, got = self.read_in_thread(second)
         self.asleep(second)
+        third, _ = self.make()
+        third._seat = self.turnstile.enter(third.fileno())
+        third._seat.watched, third._seat.fd = True, fd  # another that had the descriptor before
         first.retire()
         theirs.send(b"x")
         thread.join(5)
         theirs.close()
         self.assertEqual(got, [b"x"])
+        second.retire()
+        third.retire()
+        self.assertIsNone(self.thread())
 
     def test_few_readers_take_no_turns_until_there_is_a_crowd(self) -> None:
         with mock.patch.object(self.turnstile, "crowd", 2):
