@@ -2,7 +2,7 @@
 #
 #     make demo     a short tour: a server and its clients in separate processes
 #     make test     lint, types, the suite and its coverage; ends with `N passed, M failed`
-#     make docs     the documentation site, in site/
+#     make docs     the documentation site, in site/ (needs Python 3.10)
 #     make conformance   the Autobahn cases against both roles (needs Python 3.10)
 #     make soak     an hour of stress, then what is left of it; MINUTES=... for another time
 #     make fuzz     ten minutes for each fuzz target, guided by coverage where atheris installs; SECONDS=... for less
