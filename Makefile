@@ -1,7 +1,8 @@
-# The two commands of the README, each in a virtual environment of its own:
+# The commands of the README, each in a virtual environment of its own:
 #
 #     make demo     a short tour: a server and its clients in separate processes
 #     make test     lint, types, the suite and its coverage; ends with `N passed, M failed`
+#     make docs     the documentation site, in site/ (needs Python 3.10)
 #     make conformance   the Autobahn cases against both roles (needs Python 3.10)
 #     make soak     an hour of stress, then what is left of it; MINUTES=... for another time
 #     make fuzz     ten minutes for each fuzz target, guided by coverage where atheris installs; SECONDS=... for less
@@ -28,10 +29,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 MINUTES ?= 60
 
-.PHONY: help demo test node conformance soak fuzz bench bench-check clean
+.PHONY: help demo test node docs conformance soak fuzz bench bench-check clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 12
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 13
 
 demo: $(DEMO)/installed-$(VERSION)
 	@$(DEMO)/bin/python samples/demo.py
@@ -75,6 +76,21 @@ test: $(TEST)/installed-$(VERSION) node
 	if [ "$$tests_failed" -gt 0 ]; then failed=$$((failed + tests_failed - 1)); fi; \
 	echo "$$passed passed, $$failed failed"; \
 	[ "$$failed" -eq 0 ]
+
+DOCS := .venv-docs
+
+$(DOCS)/installed-$(VERSION): $(METADATA)
+	@echo "making $(DOCS) (Python $(VERSION))"
+	@"$(PYTHON)" -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python -m pip install -qq '$(PIP)'
+	@$(DOCS)/bin/python -m pip install -qq -e '.[docs]'
+	@touch $@
+
+# Without the notice that MkDocs 2 will be another program: setup.cfg asks for the first.
+docs: $(DOCS)/installed-$(VERSION)
+	@rm -rf site
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
+	@$(DOCS)/bin/python -m tests tests.site.built
 
 conformance: $(TEST)/installed-$(VERSION)
 	@"$(TEST)/bin/python" -m pip install -qq -e '.[conformance]'
@@ -121,5 +137,5 @@ bench-check: $(BENCH)/installed-$(VERSION) node
 	@"$(BENCH)/bin/python" -m benchmarks.check $(BENCH)/committed.json $(BENCH)/run.json
 
 clean:
-	rm -rf .venv-* node_modules build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv-* node_modules build dist site *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
 	find ezez_ws tests samples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -19,11 +19,8 @@ _MISSING = object()
 class Context(MutableMapping[str, Any]):
     """A ``dict`` with a lock of its own.
 
-    ========================================  ===========================================================
-    any thread, at any time                   every method; each is atomic, and waits while another thread
-                                              is inside ``with context:``
-    any thread, better inside ``with``        changing a value in place: ``context["rooms"].append("lobby")``
-    ========================================  ===========================================================
+    - Any thread, at any time: every method; each is atomic, and waits while another thread is inside ``with context:``.
+    - Any thread, better inside ``with``: changing a value in place, as in ``context["rooms"].append("lobby")``.
 
     One re-entrant lock guards the mapping. ``with context:`` holds it, so that other threads see all of the block's
     changes or none; an exception inside the block undoes nothing. No operation holds the locks of two contexts,

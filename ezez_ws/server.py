@@ -59,9 +59,9 @@ class EZEZWebsocketServer:
     """Serves named events over WebSocket, a thread for each connection.
 
     Constructing checks the options and starts nothing. All options are keyword-only; durations are seconds, sizes are
-    bytes. ``docs/api.md`` says what each means. A server belongs to the process that first starts it. Every method may
-    be called from any thread, but ``serve_forever``, which refuses a connection's own thread. ``_lock`` guards
-    ``_hosting`` and ``_closed``; ``_starting`` is held while one starts, and may be held over it.
+    bytes. ``docs/configuration.md`` says what each means. A server belongs to the process that first starts it. Every
+    method may be called from any thread, but ``serve_forever``, which refuses a connection's own thread. ``_lock``
+    guards ``_hosting`` and ``_closed``; ``_starting`` is held while one starts, and may be held over it.
 
     Raises:
         TypeError, ValueError: an option is wrong; the text names it.

@@ -1,12 +1,17 @@
 """README and docs/: their Python runs, says what its comments say, and leaves no option out.
 
 The blocks of a document run one after the other, in one namespace and a process of their own. Where a line of a block
-is ``print(...)  # text``, that text has to be printed. Run as a script, this file runs the blocks of a document.
+is ``print(...)  # text``, that text has to be printed. Run as a script, this file runs the blocks of a document. What
+blocks of other languages say is run elsewhere; ``RUN_BY`` says where.
 """
 
 import ast
+import configparser
+import functools
 import inspect
 import re
+import shlex
+import subprocess
 import sys
 import unittest
 from pathlib import Path
@@ -21,6 +26,17 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^]]*\]\(([^)#]*)(?:#([^)]*))?\)")
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20}
+
+RUN_BY = {
+    "python": "tests/test_docs.py",
+    "sh": "tests/test_docs.py",
+    "js": "tests/browser/test_docs.py",
+    "ts": "tests/browser/test_docs.py",
+    "console": "tests/cli/test_documentation.py",
+    "text": "tests/cli/test_documentation.py",
+    "nginx": "tests/test_docs_deployment.py",
+}
+ONLY_IN = {"console": "docs/cli.md", "text": "docs/cli.md", "nginx": "docs/deployment.md"}
 
 
 class Block(NamedTuple):
@@ -50,8 +66,8 @@ def anchors(document: Path) -> set[str]:
 
 
 def documented_defaults(section: str) -> dict[str, str]:
-    """The first two columns of the tables of options in a section of docs/api.md."""
-    text = (REPO / "docs/api.md").read_text(encoding="utf-8")
+    """The first two columns of the tables of options in a section of docs/configuration.md."""
+    text = (REPO / "docs/configuration.md").read_text(encoding="utf-8")
     body = re.split(r"^## ", text.split(f"\n## {section}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
     tables = body.split("| option | default | meaning |\n")[1:]
     rows = "".join(table.split("\n\n", 1)[0] for table in tables)
@@ -99,6 +115,60 @@ class DocumentTest(EZEZTestCase):
             if anchor:
                 self.assertIn(anchor, anchors(target))
 
+    def test_each_sample_that_is_named_is_there(self) -> None:
+        for document in DOCUMENTS:
+            for path in re.findall(r"\bsamples/[\w./]*\w", (REPO / document).read_text(encoding="utf-8")):
+                self.assertTrue((REPO / path).exists(), f"{document}: {path}")
+
+    def test_each_block_is_of_a_language_that_some_test_runs(self) -> None:
+        for document in DOCUMENTS:
+            text = (REPO / document).read_text(encoding="utf-8")
+            for language in re.findall(r"^```(.*)\n(?:[^`].*\n|\n)*?^```$", text, re.MULTILINE):
+                with self.subTest(document, language=language):
+                    self.assertTrue((REPO / RUN_BY[language]).exists())
+                    self.assertEqual(document, ONLY_IN.get(language, document))
+            outside = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+            self.assertNotRegex(outside, r"(?m)^\n {4,}\S", f"{document}: a block that is no fence is run by nobody")
+
+
+class ShellTest(EZEZTestCase):
+    """The lines of blocks marked ``sh``: what can be said of them without installing or measuring anything."""
+
+    def test_each_line_is_of_a_command_that_is_there_and_takes_its_arguments(self) -> None:
+        checks = {
+            "make": self.check_make,
+            "pip": self.check_pip,
+            "gunicorn": lambda *_: None,  # run by tests/test_docs_deployment.py
+            "ezez-ws": lambda *_: None,  # parsed by tests/cli/test_documentation.py
+        }
+        for document in DOCUMENTS:
+            for line in shell_lines(document):
+                with self.subTest(document, line=line):
+                    command, *arguments = shlex.split(line, comments=True)
+                    checks[command](*arguments)
+
+    def check_make(self, *arguments: str) -> None:
+        """A dry run; the site and the packaging are built, and the rest is run, by ``.ci/run``."""
+        done = subprocess.run(["make", "-n", *arguments], cwd=REPO, capture_output=True, encoding="utf-8", timeout=50)
+        self.assertEqual((0, ""), (done.returncode, done.stderr))
+
+    def check_pip(self, *arguments: str) -> None:
+        """The extras that it names; that it installs is for tests/packaging/built.py to see."""
+        config = configparser.ConfigParser()
+        config.read(REPO / "setup.cfg", encoding="utf-8")
+        self.assertEqual("install", arguments[0])
+        match = re.fullmatch(r"\.(?:\[(\w+)\])?", arguments[1])
+        self.assertIsNotNone(match)
+        if match and match[1]:
+            self.assertIn(match[1], config["options.extras_require"])
+
+
+def shell_lines(document: str) -> Iterator[str]:
+    """The lines of a document's ``sh`` blocks."""
+    text = (REPO / document).read_text(encoding="utf-8")
+    for block in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield from block.splitlines()
+
 
 class ReadmeTest(EZEZTestCase):
     def test_the_quick_start_is_the_sample(self) -> None:
@@ -106,8 +176,8 @@ class ReadmeTest(EZEZTestCase):
         self.assertEqual((REPO / "samples/quickstart.py").read_text(encoding="utf-8"), first.code)
 
 
-class ReferenceTest(EZEZTestCase):
-    """docs/api.md against the code."""
+class OptionsTest(EZEZTestCase):
+    """docs/configuration.md against the code."""
 
     def check(self, documented: Callable[..., Any]) -> None:
         parameters = inspect.signature(documented).parameters
@@ -124,14 +194,45 @@ class ReferenceTest(EZEZTestCase):
     def test_each_option_of_the_codec_stands_there_with_its_default(self) -> None:
         self.check(ezez_ws.Codec)
 
-    def test_each_public_name_and_member_is_mentioned(self) -> None:
+
+class ReferenceTest(EZEZTestCase):
+    """docs/api.md against the code: the site takes the rest from the docstrings."""
+
+    def test_each_public_name_stands_there(self) -> None:
         text = (REPO / "docs/api.md").read_text(encoding="utf-8")
-        names = list(ezez_ws.__all__)
+        self.assertEqual(sorted(ezez_ws.__all__), sorted(re.findall(r"^::: ezez_ws\.(\w+)$", text, re.MULTILINE)))
+
+    def test_each_public_member_has_something_to_show(self) -> None:
         for documented in (ezez_ws.EZEZWebsocketServer, ezez_ws.EZEZServerClient, ezez_ws.EZEZWebSocketClient):
-            names += [name for name, _ in inspect.getmembers(documented) if not name.startswith("_")]
-        missing = [name for name in names if not re.search(rf"\b{name}\b", text)]
-        # what the library's own parts call, and a class that is public only for its users' type hints
-        self.assertEqual(set(missing) - {"close_within", "say_goodbye"}, set())
+            for name, member in inspect.getmembers(documented):
+                if not name.startswith("_"):
+                    self.assertTrue(inspect.getdoc(member), f"{documented.__name__}.{name}")
+
+
+class TroubleshootingTest(EZEZTestCase):
+    """docs/troubleshooting.md against the messages in the code."""
+
+    def test_each_message_is_one_of_the_code(self) -> None:
+        text = (REPO / "docs/troubleshooting.md").read_text(encoding="utf-8")
+        tables = re.findall(r"^\| message \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+        messages = re.findall(r"^\| `(.+?)` \|", "".join(tables), re.MULTILINE)
+        self.assertGreater(len(messages), 40)
+        for message in messages:
+            for part in filter(None, map(str.strip, message.split("…"))):
+                self.assertTrue(any(part in template for template in templates()), f"{message}: no {part!r}")
+
+
+@functools.cache
+def templates() -> list[str]:
+    """The texts in the package's code, with ``…`` for what is put into them."""
+    texts = []
+    for path in (REPO / "ezez_ws").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append("".join(str(p.value) if isinstance(p, ast.Constant) else "…" for p in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(re.sub(r"%[sdr]", "…", node.value))
+    return texts
 
 
 if __name__ == "__main__" and sys.argv[1:2] and sys.argv[1].endswith(".md"):

@@ -1,8 +1,8 @@
 """docs/cli.md: its examples run, and print what they say; it leaves out no command, option and exit code.
 
 Blocks marked ``console`` are sessions: lines that begin with ``$`` (and go on with ``>``) are run by a shell, and all
-other lines are what they print. They talk to a relay on a port of the test's. What blocks marked ``sh`` say of
-``ezez-ws`` is parsed.
+other lines are what they print. They talk to a relay on a port of the test's. The block marked ``text`` is a session at
+a terminal. What blocks marked ``sh`` say of ``ezez-ws``, in any document, is parsed.
 """
 
 import os
@@ -10,14 +10,16 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from typing import Iterator, Tuple
 
 from ezez_ws.cli.arguments import parse
 from ezez_ws.cli.outcome import ExitCode
-from tests.cli.running import TIMEOUT, Program, environment, invoke
+from tests.cli.running import PROGRAM, TIMEOUT, Program, Terminal, environment, invoke
 from tests.support import REPO, EZEZTestCase
+from tests.test_docs import DOCUMENTS, shell_lines
 
 TEXT = (REPO / "docs/cli.md").read_text(encoding="utf-8")
 ADDRESS = "127.0.0.1:8765"  # which the examples name
@@ -63,12 +65,31 @@ class CliDocumentTest(EZEZTestCase):
             timeout=TIMEOUT * 2,
         ).stdout
 
+    def test_the_session_at_a_terminal_looks_like_that(self) -> None:
+        (block,) = blocks("text")
+        with Program("serve", "--port", "0") as relay, tempfile.TemporaryDirectory() as state:
+            address = relay.read_line().partition("ws://")[2].partition(",")[0]
+            lines = block.replace(ADDRESS, address).splitlines()
+            env = environment(XDG_STATE_HOME=state)
+            with Terminal(*PROGRAM, "connect", f"ws://{address}", env=env) as terminal:
+                for number, line in enumerate(lines):
+                    self.play(terminal, address, line)
+                    terminal.wait_for(*lines[: number + 1])
+
+    def play(self, terminal: Terminal, address: str, line: str) -> None:
+        """Type what the line says was typed; send, from somewhere else, what it says has come and was no answer."""
+        if line.startswith("> "):
+            terminal.type(f"{line[2:]}\r")
+        elif line.startswith("<- ") and not line.endswith(")"):
+            event, *args = shlex.split(line)[2:]
+            self.assertEqual(0, invoke("send", f"ws://{address}", "broadcast", event, *args).code)
+
     def test_each_command_line_elsewhere_is_right(self) -> None:
-        lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("ezez-ws ")]
-        self.assertGreater(len(lines), 1)
-        for line in lines:
+        found = [line for document in DOCUMENTS for line in shell_lines(document) if line.startswith("ezez-ws ")]
+        self.assertGreater(len(found), 3)
+        for line in found:
             with self.subTest(line):
-                args = shlex.split(line)[1:]
+                args = shlex.split(line.rstrip("& "))[1:]
                 self.assertTrue(invoke(*args).out if args == ["--help"] else parse(args).command)
 
     def test_each_option_is_mentioned(self) -> None:

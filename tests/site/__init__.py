@@ -1,0 +1,1 @@
+"""What the documentation site must be once it is built."""

@@ -1,0 +1,72 @@
+"""The documentation site, as ``make docs`` has built it, can be read without a network: ``python -m tests tests.site.built``.
+
+No part of the suite: it needs the folder ``site``. That links lead somewhere, and that each page is in the menu, is for
+``mkdocs build --strict`` to see.
+"""
+
+import re
+import unittest
+from html.parser import HTMLParser
+from typing import List, Optional, Tuple
+
+import ezez_ws
+from tests.support import REPO, EZEZTestCase
+
+SITE = REPO / "site"
+LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+NOT_LOADING = {"canonical", "next", "prev"}  # of ``<link rel=...>``
+
+
+class Loads(HTMLParser):
+    """Notes what a browser fetches for a page, by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: List[str] = []
+        self.classes: List[str] = []
+
+    def handle_starttag(self, tag: str, attributes: List[Tuple[str, Optional[str]]]) -> None:
+        found = dict(attributes)
+        self.classes += (found.get("class") or "").split()
+        address = found.get(LOADING.get(tag, ""))
+        if address and found.get("rel") not in NOT_LOADING:
+            self.addresses.append(address)
+
+
+def read(path: str) -> str:
+    return (SITE / path).read_text(encoding="utf-8")
+
+
+class SiteTest(EZEZTestCase):
+    def test_a_page_loads_nothing_from_elsewhere_and_what_it_loads_is_there(self) -> None:
+        pages = [page for page in SITE.rglob("*.html") if page.name != "404.html"]  # whose addresses are absolute
+        self.assertGreater(len(pages), 15)
+        for page in pages:
+            loads = Loads()
+            loads.feed(page.read_text(encoding="utf-8"))
+            with self.subTest(page.name):
+                self.assertTrue(loads.addresses)
+                for address in loads.addresses:
+                    self.assertTrue((page.parent / address.partition("?")[0]).is_file(), address)
+                self.assertNotIn("mermaid", loads.classes, "its renderer would be loaded from elsewhere")
+
+    def test_a_style_sheet_loads_nothing_from_elsewhere(self) -> None:
+        sheets = list(SITE.rglob("*.css"))
+        self.assertTrue(sheets)
+        for sheet in sheets:
+            self.assertNotRegex(sheet.read_text(encoding="utf-8"), r"""url\(["']?(https?:)?//|@import""")
+
+    def test_the_reference_shows_each_public_name_and_what_it_says(self) -> None:
+        text = read("api.html")
+        for name in ezez_ws.__all__:
+            self.assertIn(f'id="ezez_ws.{name}"', text)
+        shown = re.sub(r"<[^>]+>", "", text)
+        self.assertIn("goes on reading and runs the listeners of other events meanwhile", re.sub(r"\s+", " ", shown))
+
+    def test_the_threads_are_drawn(self) -> None:
+        self.assertIn('src="threads.svg"', read("replies.html"))
+        self.assertIn("ezez-turnstile", read("threads.svg"))
+
+
+if __name__ == "__main__":
+    unittest.main()
