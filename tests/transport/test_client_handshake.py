@@ -21,7 +21,7 @@ ACCEPT_LINE = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
 
 def make_handshake(url: str = "ws://h/", **options: Any) -> ClientHandshake:
     """Make one with the key of RFC 6455's example."""
-    with mock.patch("secrets.token_bytes", return_value=b"the sample nonce"):
+    with mock.patch("os.urandom", return_value=b"the sample nonce"):
         return ClientHandshake(parse_url(url), **options)
 
 
