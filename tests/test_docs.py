@@ -15,7 +15,7 @@ import subprocess
 import sys
 import unittest
 from pathlib import Path
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple
 
 import ezez_ws
 from tests.support import REPO, EZEZTestCase, run_sample
@@ -135,7 +135,7 @@ class ShellTest(EZEZTestCase):
     """The lines of blocks marked ``sh``: what can be said of them without installing or measuring anything."""
 
     def test_each_line_is_of_a_command_that_is_there_and_takes_its_arguments(self) -> None:
-        checks = {
+        checks: Dict[str, Callable[..., object]] = {
             "make": self.check_make,
             "pip": self.check_pip,
             "gunicorn": lambda *_: None,  # run by tests/test_docs_deployment.py
