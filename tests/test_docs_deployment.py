@@ -10,6 +10,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from ezez_ws import ConnectionFailed, EZEZWebSocketClient
@@ -48,8 +49,8 @@ class DeploymentTest(ServingTestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
 
-    def connect_to(self, url: str, **options: object) -> EZEZWebSocketClient:
-        client = EZEZWebSocketClient(url, auth="secret", **options)  # type: ignore[arg-type]
+    def client_of(self, url: str, **options: Any) -> EZEZWebSocketClient:
+        client = EZEZWebSocketClient(url, auth="secret", **options)
         self.addCleanup(client.close)
         return client
 
@@ -63,7 +64,7 @@ class GunicornTest(DeploymentTest):
         with mock.patch.dict(os.environ, GUNICORN_CMD_ARGS=arguments):
             server = WebServer(*shlex.split(command))
         self.addCleanup(server.close)
-        client = self.connect_to(f"ws://{server.address}/ws")
+        client = self.client_of(f"ws://{server.address}/ws")
         client.connect(timeout=20)
         self.assertEqual([5], client.send("sum", [2, 3]).wait_reply(timeout=10).args)
 
@@ -83,7 +84,7 @@ class SignalTest(DeploymentTest):
         self.addCleanup(process.kill)
         assert process.stdout is not None
         calls = Calls()
-        client = self.connect_to(
+        client = self.client_of(
             process.stdout.readline().strip(), on_disconnect=calls.named("gone", 0), auto_reconnect=False
         )
         client.connect(timeout=20)
@@ -104,9 +105,10 @@ class NginxTest(DeploymentTest):
     def location(self, backend: str) -> str:
         """The block of the document, in front of another address."""
         text = (REPO / DOCUMENT).read_text(encoding="utf-8")
+        block: str
         (block,) = re.findall(r"^```nginx\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
         self.assertIn("127.0.0.1:8000", block)
-        return str(block).replace("127.0.0.1:8000", backend)
+        return block.replace("127.0.0.1:8000", backend)
 
     def start_nginx(self, location: str) -> str:
         """Run nginx, and return the address of its ``/ws``; it may take a moment until somebody listens there."""
@@ -123,7 +125,7 @@ class NginxTest(DeploymentTest):
     def test_its_configuration_lets_websockets_through(self) -> None:
         server = self.serve(on_auth_request=lambda client, key: key == "secret")
         server.on("sum", lambda client, args, reply, ids: reply("total", [sum(args)]))
-        client = self.connect_to(self.start_nginx(self.location(f"127.0.0.1:{server.port}")), reconnect_delay=0.05)
+        client = self.client_of(self.start_nginx(self.location(f"127.0.0.1:{server.port}")), reconnect_delay=0.05)
         client.connect(timeout=20)
         self.assertEqual([5], client.send("sum", [2, 3]).wait_reply(timeout=10).args)
         self.assertEqual("127.0.0.1", server.clients[0].request.headers["X-Forwarded-For"])
@@ -132,7 +134,7 @@ class NginxTest(DeploymentTest):
         server = self.serve(on_auth_request=lambda client, key: key == "secret")
         location = self.location(f"127.0.0.1:{server.port}")
         kept = [line for line in location.splitlines() if "pgrade" not in line and "http_version" not in line]
-        client = self.connect_to(self.start_nginx("\n".join(kept)), reconnect_delay=0.05)
+        client = self.client_of(self.start_nginx("\n".join(kept)), reconnect_delay=0.05)
         with self.assertRaises(ConnectionFailed) as caught:
             client.connect(timeout=20)
         self.assertIn(caught.exception.status, (400, 426))  # by the version of HTTP that nginx speaks by default

@@ -73,16 +73,13 @@ class CliDocumentTest(EZEZTestCase):
             env = environment(XDG_STATE_HOME=state)
             with Terminal(*PROGRAM, "connect", f"ws://{address}", env=env) as terminal:
                 for number, line in enumerate(lines):
-                    self.play(terminal, address, line)
+                    if line.startswith("> "):
+                        terminal.wait_for(*lines[:number], ">")  # what is typed before the prompt is there shows twice
+                        terminal.type(f"{line[2:]}\r")
+                    elif line.startswith("<- ") and not line.endswith(")"):  # no answer: somebody else has sent it
+                        event, *args = shlex.split(line)[2:]
+                        self.assertEqual(0, invoke("send", f"ws://{address}", "broadcast", event, *args).code)
                     terminal.wait_for(*lines[: number + 1])
-
-    def play(self, terminal: Terminal, address: str, line: str) -> None:
-        """Type what the line says was typed; send, from somewhere else, what it says has come and was no answer."""
-        if line.startswith("> "):
-            terminal.type(f"{line[2:]}\r")
-        elif line.startswith("<- ") and not line.endswith(")"):
-            event, *args = shlex.split(line)[2:]
-            self.assertEqual(0, invoke("send", f"ws://{address}", "broadcast", event, *args).code)
 
     def test_each_command_line_elsewhere_is_right(self) -> None:
         found = [line for document in DOCUMENTS for line in shell_lines(document) if line.startswith("ezez-ws ")]

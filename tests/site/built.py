@@ -1,6 +1,4 @@
-"""The documentation site, as ``make docs`` has built it, can be read without a network.
-
-``python -m tests tests.site.built``.
+"""The site that ``make docs`` has built can be read without a network: ``python -m tests tests.site.built``.
 
 No part of the suite: it needs the folder ``site``. That links lead somewhere, and that each page is in the menu, is for
 ``mkdocs build --strict`` to see.
