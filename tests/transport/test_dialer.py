@@ -112,6 +112,7 @@ class SuccessTest(DialerTestCase):
                 got += dialed.wire.read(4096)
             self.assertEqual(got, early + b"later")
             self.assertIsNone(dialed.deflate)
+            dialed.wire.retire()
             dialed.wire.close()
 
     def test_the_request_bears_the_headers_and_subprotocols_that_were_asked_for(self) -> None:
