@@ -10,6 +10,7 @@ import argparse
 import faulthandler
 import importlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -167,6 +168,7 @@ class Report(unittest.TestResult):
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
     report = Report(options.verbose, options.counts)
     report.failfast = options.failfast
     report.watchdog.start()
