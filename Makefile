@@ -60,26 +60,20 @@ node_modules/installed: package.json
 	@npm install --no-package-lock --no-audit --no-fund --loglevel=error && touch $@ || echo "npm install has failed"
 
 # A step that fails does not keep the others from running, and counts as one failure; the suite, which is one of the
-# steps, counts as many as tests have failed. Its two halves run side by side: tests mostly wait.
+# steps, counts as many as tests have failed.
 test: $(TEST)/installed-$(VERSION) node
 	@failed=0; \
 	step() { echo "-- $$*"; "$(TEST)/bin/python" -m "$$@" || failed=$$((failed + 1)); }; \
-	rm -f .coverage .coverage.* $(TEST)/counts-* $(TEST)/status-*; \
+	rm -f .coverage .coverage.* $(TEST)/counts; \
 	step ruff check --quiet .; \
 	step ruff format --quiet --check .; \
 	step mypy; \
-	half() { "$(TEST)/bin/python" -m coverage run -m tests --share $$1/2 --counts $(TEST)/counts-$$1; echo $$? > $(TEST)/status-$$1; }; \
-	echo "-- coverage run -m tests"; \
-	half 1 & half 2; wait; \
+	step coverage run -m tests --counts $(TEST)/counts; \
 	step coverage combine --quiet; \
 	step coverage report --fail-under=$(COVERAGE_MIN); \
-	passed=0; \
-	for half in 1 2; do \
-		ran=0 broke=0; \
-		if [ -s $(TEST)/counts-$$half ]; then read ran broke < $(TEST)/counts-$$half; fi; \
-		if [ "$$broke" -eq 0 ] && [ "$$(cat $(TEST)/status-$$half)" != 0 ]; then broke=1; fi; \
-		passed=$$((passed + ran)) failed=$$((failed + broke)); \
-	done; \
+	passed=0 tests_failed=1; \
+	if [ -s $(TEST)/counts ]; then read passed tests_failed < $(TEST)/counts; fi; \
+	if [ "$$tests_failed" -gt 0 ]; then failed=$$((failed + tests_failed - 1)); fi; \
 	echo "$$passed passed, $$failed failed"; \
 	[ "$$failed" -eq 0 ]
 

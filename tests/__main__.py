@@ -1,4 +1,4 @@
-"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--turns] [--share K/N] [NAME ...]``.
+"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--turns] [NAME ...]``.
 
 A name is a module, a class or a method (``test_context``, ``tests.test_context.ContextTest.test_pop``) or a file
 (``tests/test_context.py``); without one everything under ``tests/`` runs. Against ``python -m unittest`` this adds:
@@ -16,7 +16,6 @@ import threading
 import time
 import unittest
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
@@ -179,7 +178,7 @@ def main() -> int:
         warnings.simplefilter("error")
         try:
             _relax_hypothesis()
-            _share(_load(options.names, options.patterns), *options.share).run(report)
+            _load(options.names, options.patterns).run(report)
         except KeyboardInterrupt:
             report.fail("the run", "It was interrupted.")
         except Exception as error:
@@ -198,18 +197,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-f", "--failfast", action="store_true", help="stop at the first failure")
     parser.add_argument("-k", dest="patterns", action="append", metavar="PATTERN", help="only tests so named")
     parser.add_argument("--turns", action="store_true", help="let readers take turns, as they do in a crowd")
-    parser.add_argument(
-        "--share", type=_fraction, default=(1, 1), metavar="K/N", help="only each Nth module, from the Kth"
-    )
     parser.add_argument("--counts", type=Path, help="a file for 'PASSED FAILED', in place of the last line")
     return parser.parse_args()
-
-
-def _fraction(text: str) -> tuple[int, int]:
-    part, _, whole = text.partition("/")
-    if not 1 <= int(part) <= int(whole):
-        raise ValueError(text)
-    return int(part), int(whole)
 
 
 def _time_limit(test: unittest.TestCase) -> float:
@@ -230,22 +219,6 @@ def _load(names: list[str], patterns: Optional[list[str]]) -> unittest.TestSuite
         if not (path.parent / "__init__.py").is_file():
             raise LookupError(f"{path.parent} needs an __init__.py, else its tests are not found")
     return loader.discover(str(TESTS), "test_*.py", str(support.REPO))
-
-
-def _share(tests: unittest.TestSuite, part: int, whole: int) -> unittest.TestSuite:
-    """Each ``whole``-th module, beginning with the ``part``-th; a module is not torn."""
-    modules: dict[str, unittest.TestSuite] = {}
-    for test in _flat(tests):
-        modules.setdefault(type(test).__module__, unittest.TestSuite()).addTest(test)
-    return unittest.TestSuite(list(modules.values())[part - 1 :: whole])
-
-
-def _flat(tests: unittest.TestSuite) -> Iterator[unittest.TestCase]:
-    for test in tests:
-        if isinstance(test, unittest.TestSuite):
-            yield from _flat(test)
-        else:
-            yield test
 
 
 def _dotted(name: str) -> str:

@@ -57,18 +57,6 @@ class RunnerTest(EZEZTestCase):
         self.assert_counts(done, 3, 0)
         self.assertEqual(done.stderr, "")
 
-    def test_the_shares_together_are_all_modules_and_each_once(self) -> None:
-        (self.folder / "other_tests.py").write_text(HEADER + "class Other(EZEZTestCase):\n    def test_a(self): pass\n")
-        body = """
-            class Sample(EZEZTestCase):
-                def test_a(self): pass
-                def test_b(self): pass
-        """
-        self.assert_counts(self.run_tests(body, "--share", "1/2", "other_tests"), 1, 0)
-        self.assert_counts(self.run_tests(body, "--share", "2/2", "other_tests"), 2, 0)
-        self.assert_counts(self.run_tests(body, "--share", "1/1", "other_tests"), 3, 0)
-        self.assertEqual(self.run_tests(body, "--share", "3/2").returncode, 2)
-
     def test_failures_errors_and_unexpected_successes_are_counted_and_shown(self) -> None:
         done = self.run_tests("""
             class Sample(EZEZTestCase):
