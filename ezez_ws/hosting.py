@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import queue
 import threading
 from typing import (
     TYPE_CHECKING,
@@ -32,6 +31,7 @@ from .transport.reception import Admission, Reception, VerifyRequest
 from .transport.stream import Stream
 from .transport.wire import SocketWire, Wire
 from .transport.wsgi import Environ, address_of, head_of, is_stopping, upgrade
+from .waker import Latch
 
 if TYPE_CHECKING:
     import ssl
@@ -82,8 +82,7 @@ class Hosting:
         self._lock = threading.Lock()
         self.closing = False
         self._cutting = False  # closing waits for nobody any more
-        self.closed = threading.Event()
-        self._over: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.closed = Latch()
         self._places = 0  # connections that are admitted
         self._wires: Set[Wire] = set()  # those that shake hands
         self._sessions: Dict[Session, None] = {}  # in the order of arrival
@@ -119,9 +118,7 @@ class Hosting:
 
     def wait_closed(self) -> None:
         """Block until closed; a signal's handler may close meanwhile, on this very thread."""
-        # an Event could not be set by a handler that interrupts its wait() at the wrong place
-        self._over.get()
-        self._over.put(None)
+        self.closed.wait(None)
 
     # -- a connection, on its thread --------------------------------------------------------------------------------
 
@@ -309,8 +306,7 @@ class Hosting:
         self._stop_admitting()
         self._cut_rest(grace)
         self._janitor.close()
-        self.closed.set()
-        self._over.put(None)
+        self.closed.open()
 
     def _cut_rest(self, grace: float) -> None:
         with self._lock:

@@ -181,7 +181,7 @@ class EZEZWebsocketServer:
             if hosting is not None:
                 if not hosting.closing:
                     return
-                hosting.closed.wait()
+                hosting.closed.wait(None)
             self._fork_guard.bind()
             hosting = Hosting(self._options)
             with self._lock:
@@ -405,7 +405,7 @@ class EZEZWebsocketServer:
     def _forget(self, hosting: Hosting) -> None:
         """Let ``start`` begin anew, when a run is closed."""
         with self._lock:
-            if self._hosting is hosting and hosting.closed.is_set():
+            if self._hosting is hosting and hosting.closed.is_open:
                 self._hosting = None
 
     def _listener(self) -> Optional[Listener]:

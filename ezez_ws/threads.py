@@ -1,24 +1,44 @@
 """Starting threads, and borrowing those of others."""
 
+import _thread
 import threading
-from typing import Optional
+from typing import List, Optional
+
+from .waker import Latch, Waker
 
 __all__ = ["Loan", "start_thread"]
 
 
 def start_thread(thread: threading.Thread) -> None:
-    """Start a thread; a signal handler's exception comes out as itself.
+    """Start a thread, in such a way that a signal handler's exception cannot spoil it.
 
-    ``Thread.start`` waits on an ``Event``, whose lock such an exception can leave in disorder: then it comes out as the
-    context of a ``RuntimeError``.
+    ``Thread.start`` waits on an ``Event``, whose lock such an exception, Ctrl-C's say, can leave held: the new thread
+    would wait for it for ever. Handlers run on the main thread only, so there another thread starts it.
     """
-    try:
+    if threading.current_thread() is not threading.main_thread():
         thread.start()
-    except RuntimeError as error:
-        cause = error.__context__
-        if cause is not None and not isinstance(cause, Exception):
-            raise cause from None
+        return
+    outcome: List[Optional[BaseException]] = []
+    done = Waker()
+
+    def start() -> None:
+        try:
+            thread.start()
+            outcome.append(None)
+        except BaseException as error:
+            outcome.append(error)
+        finally:
+            done.set()
+
+    _thread.start_new_thread(start, ())
+    try:
+        done.wait(None)
+    except BaseException:
+        if not outcome:
+            done.wait(None)  # a moment: whoever handles this shall see whether the thread runs
         raise
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 class Loan:
@@ -26,7 +46,7 @@ class Loan:
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
-        self._over = threading.Event()
+        self._over = Latch()
 
     @property
     def name(self) -> str:
@@ -35,7 +55,7 @@ class Loan:
 
     def give_back(self) -> None:
         """Say that the thread is its owner's again."""
-        self._over.set()
+        self._over.open()
 
     def join(self, timeout: Optional[float]) -> None:
         """Wait until it is given back."""

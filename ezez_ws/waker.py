@@ -1,9 +1,9 @@
-"""Waking one sleeping thread."""
+"""Waking threads that sleep: one of them each time, or all of them once and for all."""
 
 import threading
 from typing import Optional
 
-__all__ = ["Waker"]
+__all__ = ["Latch", "Waker"]
 
 
 class Waker:
@@ -31,3 +31,30 @@ class Waker:
         if timeout is None:
             return self._lock.acquire()
         return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+
+
+class Latch:
+    """Opens once, and stays open; any number of threads may wait for it. A bare lock, as ``Waker`` is."""
+
+    __slots__ = ("_lock", "is_open")
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def open(self) -> None:
+        """Let everybody through. Idempotent; callable from any thread, and from a signal's handler."""
+        self.is_open = True
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it is open already
+
+    def wait(self, timeout: Optional[float]) -> bool:
+        """Sleep until ``open``, at most ``timeout`` seconds (``None``: no limit); false where the time passed."""
+        if self.is_open:
+            return True
+        if self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
+            self.open()  # for the next
+        return self.is_open

@@ -5,9 +5,10 @@ thread knows which ones it holds. A violation is noted, with the stack, when
 
     a lock is taken inside another, but for the pairs in ``ALLOWED`` and below ``OUTERMOST``
     a lock is held while user code runs (what went through ``Checker.user_code``)
-    a lock is held while the thread may block: in a socket, in ``poll``, in ``Waker.wait``, in joining a thread
+    a lock is held while the thread may block: in a socket, ``poll``, ``Waker.wait``, ``Latch.wait``, joining a thread
 
-Locks inside the library's ``threading.Condition``s are ours, too; the one in a ``Waker`` is no mutex, and stays.
+Locks inside the library's ``threading.Condition``s are ours, too; those in a ``Waker`` and a ``Latch`` are no
+mutexes, and stay.
 """
 
 import contextlib
@@ -22,10 +23,11 @@ from collections import deque
 from types import FrameType
 from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple
 
+from ezez_ws.threads import start_thread
 from ezez_ws.transport.flusher import flusher
 from ezez_ws.transport.turnstile import turnstile
 from ezez_ws.transport.wire import SocketWire
-from ezez_ws.waker import Waker
+from ezez_ws.waker import Latch, Waker
 
 __all__ = ["CheckedLock", "Checker", "checking"]
 
@@ -39,7 +41,7 @@ ALLOWED = {
 OUTERMOST = {"EZEZWebsocketServer._starting"}
 """Held while a server starts, over all that this takes, and over waiting for the end of its last run."""
 
-NO_MUTEX = {"Waker._lock"}
+NO_MUTEX = {"Latch._lock", "Waker._lock"}
 
 _real_lock = threading.Lock
 _real_rlock = threading.RLock
@@ -217,6 +219,12 @@ def _check_blocking(checker: Checker, undo: contextlib.ExitStack) -> None:
     for name in ("sendall", "connect", "recv_into"):
         before(socket.socket, name, f"{name}() may block", by_mode)
     before(SocketWire, "poll", "poll() may block", lambda wire, read, write, timeout: timeout != 0)
-    before(Waker, "wait", "Waker.wait() may block", lambda waker, timeout: timeout != 0)
+
+    def for_long(_: Any, timeout: Optional[float]) -> bool:
+        starting = sys._getframe(2).f_code is start_thread.__code__  # a moment, as with Thread.start
+        return timeout != 0 and not starting
+
+    before(Waker, "wait", "Waker.wait() may block", for_long)
+    before(Latch, "wait", "Latch.wait() may block", for_long)
     before(threading.Event, "wait", "Event.wait() may block", from_library)
     before(threading.Thread, "join", "Thread.join() may block", from_library)

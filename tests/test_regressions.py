@@ -713,6 +713,43 @@ class SignalTest(EZEZTestCase):
         self.assertIn("bad {}", printed)
         self.assertIn("left []", printed)
 
+    def test_signals_while_a_thread_starts_do_not_spoil_it(self) -> None:
+        printed, _ = run_script(STARTS, "2")
+        self.assertIn("hanging 0", printed)
+        self.assertNotIn("interrupts 0", printed)
+
+
+STARTS = """
+    import random, signal, sys, threading, time
+    sys.unraisablehook = lambda args: None
+    from ezez_ws.threads import start_thread
+    armed, interrupts = False, 0
+    def handler(*args):
+        if armed:
+            raise KeyboardInterrupt
+    signal.signal(signal.SIGALRM, handler)
+    end = time.monotonic() + float(sys.argv[1])
+    while time.monotonic() < end:
+        thread = threading.Thread(target=int, name="new", daemon=True)
+        try:
+            armed = True
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 300e-6))
+            try:
+                start_thread(thread)
+            finally:
+                armed = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            interrupts += 1
+    def count():  # one without an ident was interrupted before it began
+        return sum(thread.name == "new" and thread.ident is not None for thread in threading.enumerate())
+    deadline = time.monotonic() + 5
+    while count() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    print("interrupts", interrupts, "hanging", count())
+"""
 
 STORM = """
     import faulthandler, gc, random, signal, sys, threading, time

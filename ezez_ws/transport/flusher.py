@@ -4,12 +4,16 @@ It starts when the first outbox has something left over, and ends when the last 
 that thread touches the selector; others tell it by ``_joining`` and ``_leaving`` and wake it through a socket.
 """
 
+import contextlib
 import logging
 import os
 import selectors
 import socket
 import threading
 from typing import TYPE_CHECKING, Dict, Optional, Set
+
+from ..threads import start_thread
+from ..waker import Waker
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -30,7 +34,7 @@ class Flusher:
         self._lock = threading.Lock()
         self._users: Set[Outbox] = set()
         self._joining: Set[Outbox] = set()
-        self._leaving: Dict[Outbox, threading.Event] = {}
+        self._leaving: Dict[Outbox, Waker] = {}
         self._wake: Optional[socket.socket] = None
         self._thread: Optional[threading.Thread] = None
         self._minds_forks = False
@@ -56,11 +60,11 @@ class Flusher:
                 return
             self._users.discard(outbox)
             self._joining.discard(outbox)
-            gone = self._leaving[outbox] = threading.Event()
+            gone = self._leaving[outbox] = Waker()
             thread = self._thread
             last = not self._users
             self._poke()
-        gone.wait()
+        gone.wait(None)
         if last and thread is not None:
             thread.join(1.0)  # it may have found a new user meanwhile, and go on
 
@@ -72,23 +76,24 @@ class Flusher:
 
     def _start(self) -> None:
         """Start the thread. Requires holding the lock."""
-        wake, other_end = socket.socketpair()
-        selector: Optional[selectors.BaseSelector] = None
-        try:
+        with contextlib.ExitStack() as opened:
+            wake, other_end = map(opened.enter_context, socket.socketpair())
             wake.setblocking(False)
             other_end.setblocking(False)
-            selector = selectors.DefaultSelector()
+            selector = opened.enter_context(selectors.DefaultSelector())
             thread = threading.Thread(
                 target=self._run, args=(selector, wake, other_end), name="ezez-flusher", daemon=True
             )
-            thread.start()
-        except BaseException:
-            wake.close()
-            other_end.close()
-            if selector is not None:
-                selector.close()
-            raise
-        self._wake, self._thread = other_end, thread
+            self._wake, self._thread = other_end, thread
+            try:
+                start_thread(thread)
+            except BaseException:
+                if thread.ident is None:
+                    self._wake = self._thread = None
+                else:  # Ctrl-C came when it ran already
+                    opened.pop_all()
+                raise
+            opened.pop_all()
 
     def _poke(self) -> None:
         if self._wake is not None:

@@ -14,6 +14,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Type
 
+from ..threads import start_thread
+
 if TYPE_CHECKING:
     from websocket_server import WebsocketServer
 
@@ -58,9 +60,9 @@ class Listener:
     def start(self) -> None:
         """Begin to accept."""
         try:
-            self._accepting.start()
+            start_thread(self._accepting)
         except BaseException:
-            self._release()
+            self.close()
             raise
 
     def close(self) -> None:
@@ -79,7 +81,7 @@ class Listener:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             return list(self._threads)
 
-    def start_thread(self, sock: socket.socket, address: Any) -> None:
+    def give_thread(self, sock: socket.socket, address: Any) -> None:
         """Give a connection its thread. The accept loop's."""
         with self._lock:
             self._started += 1
@@ -185,7 +187,7 @@ def _make_server_class() -> "Type[WebsocketServer]":
                 raise
 
         def process_request(self, request: Any, client_address: Any) -> None:
-            self.owner.start_thread(request, client_address)
+            self.owner.give_thread(request, client_address)
 
         def shutdown_request(self, request: Any) -> None:
             request.close()  # after shutdown, it would be half a goodbye: the stream has said it
