@@ -60,20 +60,33 @@ node_modules/installed: package.json
 	@npm install --no-package-lock --no-audit --no-fund --loglevel=error && touch $@ || echo "npm install has failed"
 
 # A step that fails does not keep the others from running, and counts as one failure; the suite, which is one of the
-# steps, counts as many as tests have failed.
+# steps, counts as many as tests have failed. What may run beside the rest of it does so at a low priority.
 test: $(TEST)/installed-$(VERSION) node
-	@failed=0; \
+	@failed=0 passed=0; \
 	step() { echo "-- $$*"; "$(TEST)/bin/python" -m "$$@" || failed=$$((failed + 1)); }; \
-	rm -f .coverage .coverage.* $(TEST)/counts; \
+	suite() { \
+		part=$$1; shift; \
+		"$$@" "$(TEST)/bin/python" -m coverage run -m tests $$part --counts $(TEST)/counts$$part; \
+	}; \
+	count() { \
+		ran=0 broke=0; \
+		if [ -s $(TEST)/counts$$1 ]; then read ran broke < $(TEST)/counts$$1; fi; \
+		if [ "$$broke" -eq 0 ] && [ "$$2" -ne 0 ]; then broke=1; fi; \
+		passed=$$((passed + ran)) failed=$$((failed + broke)); \
+	}; \
+	rm -f .coverage .coverage.* $(TEST)/counts*; \
 	step ruff check --quiet .; \
 	step ruff format --quiet --check .; \
 	step mypy; \
-	step coverage run -m tests --counts $(TEST)/counts; \
+	echo "-- coverage run -m tests"; \
+	suite --beside nice -n 19 > $(TEST)/beside 2>&1 & beside=$$!; \
+	suite --not-beside; rest=$$?; \
+	wait $$beside; status=$$?; \
+	cat $(TEST)/beside; \
+	count --not-beside $$rest; \
+	count --beside $$status; \
 	step coverage combine --quiet; \
 	step coverage report --fail-under=$(COVERAGE_MIN); \
-	passed=0 tests_failed=1; \
-	if [ -s $(TEST)/counts ]; then read passed tests_failed < $(TEST)/counts; fi; \
-	if [ "$$tests_failed" -gt 0 ]; then failed=$$((failed + tests_failed - 1)); fi; \
 	echo "$$passed passed, $$failed failed"; \
 	[ "$$failed" -eq 0 ]
 

@@ -1,9 +1,12 @@
-"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--turns] [NAME ...]``.
+"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--turns] [--beside | --not-beside] [NAME ...]``.
 
 A name is a module, a class or a method (``test_context``, ``tests.test_context.ContextTest.test_pop``) or a file
 (``tests/test_context.py``); without one everything under ``tests/`` runs. Against ``python -m unittest`` this adds:
 warnings are errors; each test has a time limit, after which all threads' stacks are printed and the process ends; what
 is left behind by all tests together fails the run; and the last line is always a plain ``N passed, M failed``.
+
+A module that says ``MAY_RUN_BESIDE = True`` has no test that a busy machine could make fail: ``make test`` runs these
+at a low priority, beside the others.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import threading
 import time
 import unittest
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
@@ -178,7 +182,10 @@ def main() -> int:
         warnings.simplefilter("error")
         try:
             _relax_hypothesis()
-            _load(options.names, options.patterns).run(report)
+            tests = _load(options.names, options.patterns)
+            if options.beside is not None:
+                tests = unittest.TestSuite(test for test in _flat(tests) if _may_run_beside(test) == options.beside)
+            tests.run(report)
         except KeyboardInterrupt:
             report.fail("the run", "It was interrupted.")
         except Exception as error:
@@ -197,6 +204,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-f", "--failfast", action="store_true", help="stop at the first failure")
     parser.add_argument("-k", dest="patterns", action="append", metavar="PATTERN", help="only tests so named")
     parser.add_argument("--turns", action="store_true", help="let readers take turns, as they do in a crowd")
+    beside = parser.add_mutually_exclusive_group()
+    beside.add_argument("--beside", action="store_true", default=None, help="only modules that may run beside others")
+    beside.add_argument("--not-beside", dest="beside", action="store_false", help="only the others")
     parser.add_argument("--counts", type=Path, help="a file for 'PASSED FAILED', in place of the last line")
     return parser.parse_args()
 
@@ -219,6 +229,19 @@ def _load(names: list[str], patterns: Optional[list[str]]) -> unittest.TestSuite
         if not (path.parent / "__init__.py").is_file():
             raise LookupError(f"{path.parent} needs an __init__.py, else its tests are not found")
     return loader.discover(str(TESTS), "test_*.py", str(support.REPO))
+
+
+def _flat(tests: unittest.TestSuite) -> Iterator[unittest.TestCase]:
+    for test in tests:
+        if isinstance(test, unittest.TestSuite):
+            yield from _flat(test)
+        else:
+            yield test
+
+
+def _may_run_beside(test: unittest.TestCase) -> bool:
+    may: bool = getattr(sys.modules[type(test).__module__], "MAY_RUN_BESIDE", False)
+    return may
 
 
 def _dotted(name: str) -> str:

@@ -21,9 +21,11 @@ from ezez_ws.codec import UNDEFINED, BigInt, Codec, UndefinedType, format_number
 from ezez_ws.errors import MalformedMessage, SerializationError
 from tests.neutral import build, same
 
+MAY_RUN_BESIDE = True
+
 VECTORS = json.loads((pathlib.Path(__file__).parent / "data" / "golden_vectors.json").read_text("utf-8"))["vectors"]
 MEBIBYTE = 1 << 20
-SAMPLE = MEBIBYTE // 4  # enough to measure memory by
+SAMPLE = MEBIBYTE // 8  # enough to measure memory by
 
 
 def field(payload: bytes, mark: bytes = b"j") -> bytes:
@@ -602,7 +604,7 @@ def iter_frames() -> Any:
 
 
 class Cost(unittest.TestCase):
-    """Hostile messages: in linear time, so that 10 MiB of each come to an end here, and in 32 times their size."""
+    """Hostile messages: in linear time, so that 4 MiB of each come to an end here, and in 32 times their size."""
 
     def attempt(self, data: bytes) -> str:
         try:
@@ -612,8 +614,8 @@ class Cost(unittest.TestCase):
             return str(error)
         return ""
 
-    def test_ten_mebibytes_of_anything_come_to_an_end(self) -> None:
-        size = 10 * MEBIBYTE
+    def test_four_mebibytes_of_anything_come_to_an_end(self) -> None:
+        size = 4 * MEBIBYTE
         for payload in [
             b"[" * size, b'"' * size, b"\\" * size, b'"s:' + b"\\" * size + b'"', b'"n:' + b"1" * size + b'"',
             b'"n:' + b"0" * size + b'"',

@@ -20,6 +20,8 @@ from typing import Any, Callable, Iterator, NamedTuple
 import ezez_ws
 from tests.support import REPO, EZEZTestCase, run_sample
 
+MAY_RUN_BESIDE = True
+
 DOCUMENTS = sorted(str(path.relative_to(REPO)) for path in [REPO / "README.md", *REPO.glob("docs/**/*.md")])
 
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -15,6 +15,8 @@ from typing import Optional
 from ezez_ws import AuthRejected, EZEZWebSocketClient
 from tests.support import REPO, EZEZTestCase, free_port, run_sample
 
+MAY_RUN_BESIDE = True
+
 
 class Running:
     """A sample that goes on running, to talk to by its pipes. To be used in ``with``, which kills what is left."""

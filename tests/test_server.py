@@ -167,7 +167,7 @@ class LifeTest(ServingTestCase):
             self.assertIsNone(server.listener)
 
     def test_with_starts_and_closes(self) -> None:
-        with self.make() as server:
+        with self.make(close_timeout=0.2) as server:
             peer = self.peer(server)
             url = server.url
         self.assertIn(peer.read_end().code, (1001, None))
@@ -293,7 +293,7 @@ class LifeTest(ServingTestCase):
             pass
 
     def test_serve_forever_ends_with_close(self) -> None:
-        server = self.make()
+        server = self.make(close_timeout=0.2)
         serving = self.in_thread(server.serve_forever)
         eventually(lambda: server.listener)
         self.peer(server)
@@ -566,7 +566,7 @@ class ClientsTest(ServingTestCase):
         self.assertEqual([0], seen)
 
     def test_connection_ids_rise_over_the_life_of_the_process(self) -> None:
-        server = self.make()
+        server = self.make(close_timeout=0.2)
         ids = []
         for _ in range(3):
             server.start()

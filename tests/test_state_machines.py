@@ -34,6 +34,8 @@ from tests.rawpeer import RawPeer, RawServer
 from tests.serving import Result
 from tests.support import EZEZTestCase, allow_seconds, eventually
 
+MAY_RUN_BESIDE = True
+
 ENDING = Ending(1001, "over")
 
 

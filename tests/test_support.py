@@ -126,6 +126,19 @@ class RunnerTest(EZEZTestCase):
         self.assert_counts(done, 1, 0)
         self.assertIn("part", done.stdout)
 
+    def test_what_may_run_beside_and_the_rest_are_all_tests_and_each_once(self) -> None:
+        (self.folder / "beside_tests.py").write_text(
+            HEADER + "MAY_RUN_BESIDE = True\nclass Beside(EZEZTestCase):\n    def test_a(self): pass\n"
+        )
+        body = """
+            class Sample(EZEZTestCase):
+                def test_a(self): pass
+                def test_b(self): pass
+        """
+        for option, passed in (("--beside", 1), ("--not-beside", 2), ("--verbose", 3)):
+            self.assert_counts(self.run_tests(body, option, "beside_tests"), passed, 0)
+        self.assert_counts(self.run_tests(body, "--beside"), 0, 1)
+
     def test_counts_can_go_into_a_file(self) -> None:
         counts = self.folder / "counts"
         done = self.run_tests(

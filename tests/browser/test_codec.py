@@ -14,6 +14,8 @@ from tests.interop.test_codec_differential import describe, messages, texts
 from tests.neutral import build, same
 from tests.support import REPO, EZEZTestCase, allow_seconds, needs_node
 
+MAY_RUN_BESIDE = True
+
 VECTORS = json.loads((REPO / "tests/data/golden_vectors.json").read_text("utf-8"))["vectors"]
 CORPUS = sorted((REPO / "tests/fuzz/corpus/codec").iterdir())
 UNMETERED = 16_384  # bytes: smaller messages are refused by no codec for their memory

@@ -20,6 +20,8 @@ from tests.wsgi.webserver import WebServer
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
+MAY_RUN_BESIDE = True
+
 PHONE: Dict[str, Any] = {"viewport": {"width": 375, "height": 667}, "is_mobile": True, "has_touch": True}
 
 

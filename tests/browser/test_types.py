@@ -9,6 +9,8 @@ from ezez_ws import browser
 from tests.browser.page import Page
 from tests.support import NODE_MODULES, REPO, EZEZTestCase, needs_node
 
+MAY_RUN_BESIDE = True
+
 TYPES = browser.PATH / "ezez-ws.d.ts"
 COMPILER = NODE_MODULES / "typescript" / "bin" / "tsc"
 

@@ -21,6 +21,8 @@ from tests.cli.running import PROGRAM, TIMEOUT, Program, Terminal, environment, 
 from tests.support import REPO, EZEZTestCase
 from tests.test_docs import DOCUMENTS, shell_lines
 
+MAY_RUN_BESIDE = True
+
 TEXT = (REPO / "docs/cli.md").read_text(encoding="utf-8")
 ADDRESS = "127.0.0.1:8765"  # which the examples name
 COMMANDS = ("connect", "call", "send", "listen", "serve", "decode")

@@ -12,6 +12,8 @@ from ezez_ws import UNDEFINED, BigInt, Codec
 from ezez_ws.cli.outcome import UsageError
 from ezez_ws.cli.values import read_argument, read_words, write_arguments, write_json
 
+MAY_RUN_BESIDE = True
+
 NUMBERS = st.floats() | st.integers(-(2**53) + 1, 2**53 - 1)
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text() | st.integers().map(BigInt) | st.just(UNDEFINED)
 NESTED = st.recursive(

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from ezez_ws.codec import UNDEFINED, BigInt, Codec
 from tests.neutral import build, same
 
+MAY_RUN_BESIDE = True
+
 HERE = pathlib.Path(__file__).parent
 NODE = shutil.which("node")
 INSTALLED = (HERE.parent.parent / "node_modules" / "@ezez" / "utils").is_dir()

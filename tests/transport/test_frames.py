@@ -25,6 +25,8 @@ from ezez_ws.transport.frames import (
 )
 from tests.support import EZEZTestCase
 
+MAY_RUN_BESIDE = True
+
 LIMIT = 1 << 20
 MASK = b"\x11\x22\x33\x44"
 ROLES = (("server", True), ("client", False))  # who reads, and whether the peer must mask then
