@@ -14,6 +14,7 @@ from unittest import mock
 import trustme
 
 from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws.server_client import Session
 from ezez_ws.transport.handshake import ClientHandshake, parse_url
 from ezez_ws.transport.stream import Stream
 from ezez_ws.transport.turnstile import turnstile
@@ -171,10 +172,15 @@ class ServeConnectionTest(ServingTestCase):
         server = self.mount(on_disconnect=gone.named("gone", 1))
         ours, theirs = self.pair_of_sockets()
 
+        def waits(session: Session) -> bool:
+            """Tell whether no callback runs any more, and nothing is being set up."""
+            seat = session.stream._wire._seat  # type: ignore[attr-defined]
+            return not session.reader._busy and seat is not None and (seat.watched or not turnstile.crowded)
+
         def interrupt() -> None:
             peer = shake_hands(theirs)
             (side,) = server.clients
-            eventually(lambda: not side._session.reader._busy)  # no callback runs any more
+            eventually(lambda: waits(side._session))
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             with contextlib.suppress(OSError):  # CPython does not notice a signal right before it begins to block
                 peer.send_ping()
