@@ -1,6 +1,7 @@
 """What a server owns from one ``start`` to the next ``close``: the listener, the janitor, and the sessions."""
 
 import contextlib
+import importlib
 import logging
 import threading
 from typing import (
@@ -29,7 +30,7 @@ from .transport.borrowed import borrow
 from .transport.listener import Listener
 from .transport.reception import Admission, Reception, VerifyRequest
 from .transport.stream import Stream
-from .transport.wire import SocketWire, Wire
+from .transport.wire import SocketWire, Wire, find_quick_send
 from .transport.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 from .waker import Latch
 
@@ -103,7 +104,9 @@ class Hosting:
         self._janitor = Janitor(f"ezez-janitor-{self.listener.server.port if self.listener else 'server'}")
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Begin to accept, with all imported that the first client would have to wait for."""
+        importlib.import_module("h11")
+        find_quick_send()
         if self.listener is not None:
             self.listener.start()
 

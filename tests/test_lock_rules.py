@@ -298,7 +298,7 @@ class CheckerTest(EZEZTestCase):
 
     def enter_no_crowd(self) -> None:
         """Have readers wait inside ``recv``."""
-        patch = mock.patch.object(turnstile, "crowd", 1000)
+        patch = mock.patch.multiple(turnstile, crowd=1000, crowded=False)
         patch.start()
         self.addCleanup(patch.stop)
 

@@ -1,4 +1,4 @@
-"""h11, imported when the first handshake needs it, so that ``import ezez_ws`` does not take its time.
+"""h11, imported when a server starts or a handshake needs it, so that ``import ezez_ws`` does not take its time.
 
 Its names are looked up here, and found in h11.
 """

@@ -8,7 +8,7 @@ from typing import Callable, Optional, Tuple
 
 from .turnstile import Seat, turnstile
 
-__all__ = ["SocketWire", "Wire", "WireError"]
+__all__ = ["SocketWire", "Wire", "WireError", "find_quick_send"]
 
 _DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
 _SEND_FLAGS = _DONTWAIT | int(getattr(socket, "MSG_NOSIGNAL", 0))
@@ -21,7 +21,7 @@ _QUICK = 16384  # bytes that the kernel copies in microseconds
 
 
 @functools.cache
-def _find_quick_send() -> Optional[Callable[..., int]]:
+def find_quick_send() -> Optional[Callable[..., int]]:
     """Return the C library's ``send``, to be called without letting go of the interpreter's lock.
 
     ``socket.send`` gives it to another thread for the few microseconds that a send takes which does not block, and then
@@ -114,19 +114,23 @@ class SocketWire(Wire):
         except OSError:
             pass  # no TCP, e.g. a socketpair
         self._sock = sock
-        self._send_quickly = _find_quick_send()
+        self._send_quickly = find_quick_send()
         self._seat: Optional[Seat] = None
         self._drained = False  # there was nothing left, when it was read last
         # elsewhere a recv() may return less than there is
         self._short_is_all = getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6)
 
     def read(self, size: int) -> bytes:
-        if self._seat is None:
-            self._seat = turnstile.enter(self._sock.fileno())
-        if turnstile.crowded or self._seat.watched:
-            data = self._read_in_turn(self._seat, size)
+        seat = self._seat
+        if seat is None:
+            seat = self._seat = turnstile.enter(self._sock.fileno())
+        if turnstile.is_crowded(seat):
+            data = self._read_in_turn(seat, size)
             if data is not None:
                 return data
+        elif seat.watched:
+            self._seat = turnstile.enter(self._sock.fileno())  # one that is not watched
+            turnstile.leave(seat)
         try:
             if not _DONTWAIT:
                 self.poll(True, False, None)

@@ -390,7 +390,7 @@ class LifeTest(TurnstileTestCase):
         self.assertIsNone(self.thread())
 
     def test_few_readers_take_no_turns_until_there_is_a_crowd(self) -> None:
-        with mock.patch.object(self.turnstile, "crowd", 2):
+        with mock.patch.object(self.turnstile, "crowd", 2), mock.patch.object(turnstile_module, "_WINDOW", 60.0):
             wires = [self.make() for _ in range(3)]
             threads = [self.read_in_thread(wire) for wire, _ in wires[:2]]
             eventually(lambda: len(self.turnstile._seats) == 2)
@@ -402,6 +402,45 @@ class LifeTest(TurnstileTestCase):
                 theirs.send(b"x")
                 thread.join(10)
                 self.assertEqual(got, [b"x"])
+
+    def test_when_the_crowd_has_become_quiet_who_goes_on_waits_by_itself(self) -> None:
+        with mock.patch.object(self.turnstile, "crowd", 2), mock.patch.object(turnstile_module, "_WINDOW", 60.0):
+            pairs = [self.make() for _ in range(3)]
+            for wire, theirs in pairs * 2:
+                theirs.send(b"x")
+                self.assertEqual(wire.read(100), b"x")
+            active, theirs = pairs[0]
+            thread, got = self.read_in_thread(active)
+            self.asleep(active)
+            theirs.send(b"y")
+            thread.join(5)
+            self.assertEqual(got, [b"y"])
+            for passed in (False, True):  # the first window that ends is the crowd's
+                self.assertTrue(self.turnstile.crowded)
+                self.turnstile._window_end = 0.0
+                theirs.send(b"z")
+                self.assertEqual(active.read(100), b"z")
+                self.assertEqual(not passed, bool(active._seat and active._seat.watched))
+            self.assertFalse(self.turnstile.crowded)
+            for wire, _ in pairs[1:]:
+                wire.retire()
+            self.assertIsNone(self.thread())
+
+    def test_who_waits_in_turn_when_the_crowd_becomes_quiet_still_gets_its_bytes(self) -> None:
+        sleeper, theirs = self.make()
+        thread, got = self.read_in_thread(sleeper)
+        self.asleep(sleeper)
+        self.turnstile.crowd, self.turnstile._window_end = 9, 0.0
+        active, others = self.make()
+        others.send(b"x")
+        self.assertEqual(active.read(100), b"x")
+        self.turnstile._window_end = 0.0
+        others.send(b"x")
+        self.assertEqual(active.read(100), b"x")
+        self.assertFalse(self.turnstile.crowded)
+        theirs.send(b"y")
+        thread.join(5)
+        self.assertEqual(got, [b"y"])
 
 
 @unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
@@ -444,6 +483,23 @@ class ForkTest(EZEZTestCase):
 
 class StressTest(TurnstileTestCase):
     def test_every_byte_arrives_in_order_whatever_comes_between(self) -> None:
+        self.check_every_byte()
+
+    def test_every_byte_arrives_in_order_while_the_crowd_comes_and_goes(self) -> None:
+        over = threading.Event()
+
+        def come_and_go() -> None:
+            while not over.wait(0.003):
+                self.turnstile.crowd = 1000 - self.turnstile.crowd
+
+        with mock.patch.object(turnstile_module, "_WINDOW", 0.001):
+            thread = threading.Thread(target=come_and_go, daemon=True)
+            thread.start()
+            self.check_every_byte()
+            over.set()
+            thread.join(10)
+
+    def check_every_byte(self) -> None:
         seed = random.randrange(1 << 32)
         pairs = [self.make(tcp=bool(n % 2)) for n in range(24)]
         received = [bytearray() for _ in pairs]
@@ -484,6 +540,9 @@ class CrowdTest(ServingTestCase):
             blocked.release()
             gate()
 
+        patch = mock.patch.object(turnstile_module.turnstile, "crowd", 40)
+        patch.start()
+        self.addCleanup(patch.stop)
         server = self.serve()
         server.on("block", block)
         server.on("ping", lambda client, args, reply, ids: reply("pong", args))
