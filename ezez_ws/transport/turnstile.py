@@ -29,7 +29,7 @@ __all__ = ["Seat", "Turnstile", "turnstile"]
 _logger = logging.getLogger("ezez_ws.turnstile")
 
 _CROWD = 150
-"""So many readers that have something to read within ``_WINDOW`` get along without turns."""
+"""So many readers whose peers say something within ``_WINDOW`` get along without turns."""
 
 _WINDOW = 0.5  # seconds
 
@@ -92,8 +92,8 @@ class Turnstile:
             self._seats.add(seat)
         return seat
 
-    def is_crowded(self, seat: Seat) -> bool:
-        """Count a reader that is about to read, and tell whether it should do so in turn."""
+    def count(self, seat: Seat) -> None:
+        """Count a reader whose peer has said something: with many in a window they take turns from then on."""
         now = time.monotonic()
         if now >= self._window_end:
             self.crowded = self._active > self.crowd and hasattr(select, "epoll")
@@ -103,7 +103,6 @@ class Turnstile:
             self._active += 1
             if self._active > self.crowd and hasattr(select, "epoll"):
                 self.crowded = True
-        return self.crowded
 
     def leave(self, seat: Seat) -> None:
         """Let a reader go, before its socket is closed. With the last that was watched, the thread ends. Idempotent."""

@@ -91,6 +91,9 @@ class Wire:
         """End both directions at once."""
         raise NotImplementedError
 
+    def note_activity(self) -> None:
+        """Note that messages have come, not only what keeps the connection alive. The reader's."""
+
     def retire(self) -> None:
         """Note that nobody will read any more; to be called before ``close``. Idempotent."""
 
@@ -124,7 +127,7 @@ class SocketWire(Wire):
         seat = self._seat
         if seat is None:
             seat = self._seat = turnstile.enter(self._sock.fileno())
-        if turnstile.is_crowded(seat):
+        if turnstile.crowded:
             data = self._read_in_turn(seat, size)
             if data is not None:
                 return data
@@ -220,6 +223,10 @@ class SocketWire(Wire):
             self._sock.shutdown(how)
         except OSError:
             pass  # it is gone already
+
+    def note_activity(self) -> None:
+        if self._seat is not None:
+            turnstile.count(self._seat)
 
     def retire(self) -> None:
         if self._seat is not None:
