@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Ending", "Stream"]
 
 _LAST_WAIT = 1.0  # seconds that a client waits for the server's end when both have said goodbye
-_SMALLEST_READ, _LARGEST_READ = 4096, 262144
+_SMALLEST_READ, _LARGEST_READ = 256, 262144  # bytes; each idle connection holds a buffer of the smallest
 
 
 class Ending(NamedTuple):
