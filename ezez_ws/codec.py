@@ -14,16 +14,16 @@ How it works:
    than 32 times the bytes of the message.
 """
 
-import json
 import re
 from json.encoder import encode_basestring as quote
 from operator import itemgetter
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
 from .errors import MalformedMessage, SerializationError
+from .json_text import parse_json
 from .refusals import Bad, Unsendable, describe, shorten, type_name
 from .scalars import MAX_SAFE, MIN_SAFE, UNDEFINED, BigInt, UndefinedType, bigint, digits_of, format_number, number
-from .surrogates import has_surrogate, place_of_surrogate, replace_escapes
+from .surrogates import has_surrogate, place_of_surrogate
 from .weighing import UNMETERED, Meter, weigh
 
 __all__ = ["UNDEFINED", "BigInt", "Codec", "UndefinedType", "format_number", "peek_reply_to"]
@@ -147,25 +147,24 @@ class Codec:
             payload = _raw_bytes(value)
             return b"%dt\0%b\0" % (len(payload), payload)
         if isinstance(value, dict) and self._sort_props:
-            text = self._object(value, _sorted_items(value), self._max_depth, {})
+            text = self._object(value, _sorted_items(value), self._max_depth)
         else:
-            text = self._json(value, self._max_depth, {})
+            text = self._json(value, self._max_depth)
         payload = text.encode()
         return b"%dj\0%b\0" % (len(payload), payload)
 
-    def _json(self, value: Any, room: int, names: Dict[str, str]) -> str:
+    def _json(self, value: Any, room: int) -> str:
         """Return the JSON text of a value.
 
         Args:
             value: Any value.
             room: How many containers may still be nested here.
-            names: The quoted keys seen so far in this argument.
         """
         kind = type(value)
         if kind is dict:
-            return self._object(value, value.items(), room, names)
+            return self._object(value, value.items(), room)
         if kind is list or kind is tuple:
-            return self._array(value, room, names)
+            return self._array(value, room)
         if value is None:
             return '"l:"'
         if value is True:
@@ -183,9 +182,9 @@ class Codec:
         if isinstance(value, float):
             return f'"n:{format_number(value)}"'
         if isinstance(value, dict):
-            return self._object(value, value.items(), room, names)
+            return self._object(value, value.items(), room)
         if isinstance(value, (list, tuple)):
-            return self._array(value, room, names)
+            return self._array(value, room)
         if isinstance(value, (bytes, bytearray, memoryview)):
             raise Unsendable(f"{type_name(value)} cannot be nested; bytes travel only as whole arguments")
         return self._json_custom(value)
@@ -208,7 +207,7 @@ class Codec:
             return quote(text)
         raise Unsendable(f"{type_name(value)} cannot be sent; give the codec a serializer for it")
 
-    def _array(self, value: Sequence[Any], room: int, names: Dict[str, str]) -> str:
+    def _array(self, value: Sequence[Any], room: int) -> str:
         if not room:
             raise Unsendable(f"nested deeper than max_depth={self._max_depth}")
         pieces: List[str] = []
@@ -221,9 +220,9 @@ class Codec:
                 elif kind is int and MIN_SAFE <= item <= MAX_SAFE:
                     append(f'"n:{item}"')
                 elif kind is dict:
-                    append(self._object(item, item.items(), room - 1, names))
+                    append(self._object(item, item.items(), room - 1))
                 else:
-                    append(self._json(item, room - 1, names))
+                    append(self._json(item, room - 1))
         except Unsendable as refusal:
             refusal.add_step(f"[{len(pieces)}]", value)
             raise
@@ -231,7 +230,7 @@ class Codec:
             raise Unsendable(f"{type_name(value)} cannot be read: {describe(error)}", error) from error
         return f"[{','.join(pieces)}]"
 
-    def _object(self, value: Dict[Any, Any], pairs: Iterable[Tuple[Any, Any]], room: int, names: Dict[str, str]) -> str:
+    def _object(self, value: Dict[Any, Any], pairs: Iterable[Tuple[Any, Any]], room: int) -> str:
         if not room:
             raise Unsendable(f"nested deeper than max_depth={self._max_depth}")
         pieces: List[str] = []
@@ -242,7 +241,7 @@ class Codec:
                 if type(key) is not str:
                     name = ""  # a refused key is the dict's own fault, not that of the value before it
                     key = _base_key(key)
-                name = names.get(key) or names.setdefault(key, quote(key) + ":")
+                name = _NAMES.get(key) or _name(key)
                 kind = type(item)
                 if kind is str:
                     append(name + quote("s:" + item))
@@ -255,7 +254,7 @@ class Codec:
                 elif kind is float:
                     append(f'{name}"n:{format_number(item)}"')
                 else:
-                    append(name + self._json(item, room - 1, names))
+                    append(name + self._json(item, room - 1))
         except Unsendable as refusal:
             refusal.add_step(f"[{name[:-1]}]" if name else "", value)
             raise
@@ -279,22 +278,18 @@ class Codec:
             raise MalformedMessage("an empty message")
         values: List[Any] = []
         append = values.append
-        find = data.find
-        meter = Meter(size) if size > UNMETERED else None
         position = 0
+        meter: Optional[Meter] = None
         try:
-            while position < size:
-                nul = find(0, position, position + 12)
-                head = _HEADS.get(data[position:nul]) if nul >= 0 else None
-                mark, length = head or _read_head(data, position, nul)
-                start = nul + 1
-                end = start + length
-                if end >= size:
-                    if end > size:  # a last field without its closing 0x00 is fine
-                        raise Bad(f"a length of {length} bytes where {size - start} are left")
-                elif data[end]:
-                    raise Bad("no 0x00 after the payload")
-                payload = data[start:end]
+            # The first fields in one go, as far as they are short and have no 0x00 in them.
+            pieces = data[:_SHORT].split(b"\0", _SHORT_FIELDS * 2)
+            if size > _SHORT:
+                pieces.pop()  # which may be cut off
+            halves = iter(pieces)
+            for head, payload in zip(halves, halves):
+                mark, length = _HEADS.get(head, _NO_HEAD)
+                if length != len(payload):
+                    break
                 if mark == "f":
                     append(payload.decode())
                 elif mark == "t":
@@ -304,8 +299,19 @@ class Codec:
                 elif length < 20 and payload[:3] == b'"n:' and payload[-1:] == b'"' and payload[3:-1].isdigit():
                     append(int(payload[3:-1]))
                 else:
+                    append(self._decode_json(payload, None))
+                position += len(head) + length + 2
+            while position < size:
+                mark, payload, end = _cut(data, position)
+                if mark == "f":
+                    append(payload.decode())
+                elif mark == "t":
+                    append(payload)
+                else:
+                    if meter is None and size > UNMETERED:
+                        meter = Meter(size)
                     append(self._decode_json(payload, meter))
-                position = end + 1
+                position = end
         except Bad as bad:
             raise MalformedMessage(f"field {len(values) + 1} at byte {position}: {bad}") from bad.cause
         except UnicodeDecodeError as error:
@@ -315,8 +321,10 @@ class Codec:
         return values
 
     def _decode_json(self, payload: bytes, meter: Optional[Meter]) -> Any:
+        if payload in _CONSTANTS:
+            return _CONSTANTS[payload]
         weigh(payload, self._max_depth, meter)
-        value = _parse_json(payload)
+        value = parse_json(payload)
         if type(value) is str:
             return self._untag(value)
         if type(value) is dict or type(value) is list:
@@ -374,21 +382,12 @@ def peek_reply_to(data: bytes) -> Optional[int]:
     Reads the third field only and calls nobody's code. Never raises: bytes that are no message give None, and so
     does a third field of more than 64 bytes.
     """
-    position = 0
+    end = 0
     try:
-        for field in (1, 2, 3):
-            nul = data.find(0, position, position + 12)
-            head = _HEADS.get(data[position:nul]) if nul >= 0 else None
-            mark, length = head or _read_head(data, position, nul)
-            start = nul + 1
-            position = start + length + 1
-            if field < 3 and data[position - 1 : position] != b"\0":
-                return None
-        payload = data[start : start + length]
-        if mark != "j" or len(payload) != length or length > 64 or data[start + length : position] not in (b"\0", b""):
+        for _ in range(3):
+            mark, payload, end = _cut(data, end)
+        if mark != "j" or len(payload) > 64:
             return None
-        if payload[:3] == b'"n:' and length < 20 and payload[-1:] == b'"' and payload[3:-1].isdigit():
-            return int(payload[3:-1]) or None
         value = _PLAIN._decode_json(payload, None)
     except (Bad, UnicodeDecodeError):
         return None
@@ -412,6 +411,11 @@ def _checked_tags(option: str, functions: Optional[Mapping[str, Any]]) -> Dict[s
 
 # -- encoding: the pieces ----------------------------------------------------------------------------------------
 
+_NAMES: Dict[str, str] = {}  # quoted keys with their colons; any thread may put one in, and none is ever taken out
+_MOST_NAMES = 1000
+_LONGEST_NAME = 32
+_ONLY_STR = {str}
+
 
 def _base_key(key: Any) -> str:
     if not isinstance(key, str):
@@ -419,12 +423,26 @@ def _base_key(key: Any) -> str:
     return str.__str__(key)
 
 
+def _name(key: str) -> str:
+    """Return a key's JSON text and its colon, and remember those of the first short keys."""
+    name = quote(key) + ":"
+    if len(_NAMES) < _MOST_NAMES and len(key) <= _LONGEST_NAME:
+        _NAMES[key] = name
+    return name
+
+
 def _sorted_items(value: Dict[Any, Any]) -> List[Tuple[str, Any]]:
     """Return the items in JavaScript's order: UTF-16 puts U+E000 to U+FFFF after the characters beyond them."""
-    pairs = [(key if type(key) is str else _base_key(key), item) for key, item in value.items()]
-    if "".join(map(itemgetter(0), pairs)).isascii():
-        return sorted(pairs, key=itemgetter(0))
-    return sorted(pairs, key=lambda pair: pair[0].encode("utf-16-be", "surrogatepass"))
+    pairs = list(value.items())
+    keys = [key for key, _ in pairs]
+    if set(map(type, keys)) != _ONLY_STR:
+        pairs = [(_base_key(key), item) for key, item in pairs]
+        keys = [key for key, _ in pairs]
+    if "".join(keys).isascii():
+        pairs.sort(key=itemgetter(0))
+    else:
+        pairs.sort(key=lambda pair: pair[0].encode("utf-16-be", "surrogatepass"))
+    return pairs
 
 
 def _raw_bytes(value: Union[bytes, bytearray, memoryview]) -> bytes:
@@ -437,44 +455,36 @@ def _raw_bytes(value: Union[bytes, bytearray, memoryview]) -> bytes:
 # -- decoding: the pieces ----------------------------------------------------------------------------------------
 
 _HEADS = {b"%d%b" % (size, mark.encode()): (mark, size) for mark in "ftj" for size in range(256)}
+_NO_HEAD = ("", -1)
 _HEAD = re.compile(rb"([0-9]{1,10})([ftj])")
+_SHORT = 512  # bytes at a message's start, and so many fields, that are cut in one go
+_SHORT_FIELDS = 8
 _KNOWN: Dict[str, Any] = {"l:": None, "u:": UNDEFINED, "b:1": True, "b:": False}
 _CONSTANTS = {f'"{text}"'.encode(): value for text, value in _KNOWN.items()}
 _KNOWN.update({f"n:{value}": value for value in range(1000)})
 
 
-def _read_head(data: bytes, position: int, nul: int) -> Tuple[str, int]:
-    """Return the mark and the length of the field at ``position``, whose first 0x00 is at ``nul``."""
+def _cut(data: bytes, position: int) -> Tuple[str, bytes, int]:
+    """Return the mark and the payload of the field at ``position``, and where the next one begins."""
+    size = len(data)
+    nul = data.find(0, position, position + 12)
     if nul < 0:
         raise Bad("no 0x00 after a length and a mark")
-    head = _HEAD.fullmatch(data, position, nul)
-    if head is None:
-        raise Bad(f"no length (1 to 10 digits) and mark (f, t or j): {data[position:nul]!r}")
-    return head[2].decode(), int(head[1])
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise Bad(f"invalid JSON: a bare {text}")
-
-
-_JSON = json.JSONDecoder(parse_int=number, parse_constant=_refuse_constant)
-_BLANKS = " \t\n\r"
-
-
-def _parse_json(payload: bytes) -> Any:
-    text = payload.decode()
-    if b"\\ud" in payload or b"\\uD" in payload:
-        text = replace_escapes(text)
-    text = text.strip(_BLANKS)
-    try:
-        value, end = _JSON.raw_decode(text)
-    except json.JSONDecodeError as error:
-        raise Bad(f"invalid JSON: {error.msg} at character {error.pos}") from None
-    except RecursionError:  # the caller's own stack is nearly full
-        raise Bad("nested too deep for the rest of the stack") from None
-    if end != len(text):
-        raise Bad(f"invalid JSON: more after its end at character {end}")
-    return value
+    known = _HEADS.get(data[position:nul])
+    if known is None:
+        head = _HEAD.fullmatch(data, position, nul)
+        if head is None:
+            raise Bad(f"no length (1 to 10 digits) and mark (f, t or j): {data[position:nul]!r}")
+        known = head[2].decode(), int(head[1])
+    mark, length = known
+    start = nul + 1
+    end = start + length
+    if end >= size:
+        if end > size:  # a last field without its closing 0x00 is fine
+            raise Bad(f"a length of {length} bytes where {size - start} are left")
+    elif data[end]:
+        raise Bad("no 0x00 after the payload")
+    return mark, data[start:end], end + 1
 
 
 _PLAIN = Codec()

@@ -114,9 +114,12 @@ def number(text: str) -> Union[int, float]:
     if len(text) < 16 and text.isascii():  # the usual ones, four times as fast as by the grammar
         if text.isdecimal():
             return int(text)
-        whole, _, fraction = text.partition(".")
-        if whole.isdecimal() and fraction.isdecimal():
-            return float(text)
+        whole, point, fraction = text.partition(".")
+        if (whole[1:] if whole[:1] == "-" else whole).isdecimal():
+            if fraction.isdecimal():
+                return float(text)
+            if not point:
+                return int(text)
     if _INTEGER.fullmatch(text):
         digits = text.lstrip("-").lstrip("0")
         if len(digits) < 17:
