@@ -25,7 +25,7 @@ class ForkGuard:
 
     def check(self) -> None:
         """Raise ``RuntimeError`` in another process."""
-        if self.foreign():
+        if self._pid is not None and os.getpid() != self._pid:
             raise RuntimeError(f"this {self._what} belongs to the parent process; make a new one after os.fork()")
 
     def foreign(self) -> bool:

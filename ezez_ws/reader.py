@@ -269,7 +269,7 @@ class Reader:
         try:
             while True:
                 with self.lock:
-                    late = deadline.passed()
+                    late = deadline.at is not None and deadline.passed()
                     result = take()
                     if result is not None or late:
                         self._leave(me, waker, sent)

@@ -24,6 +24,7 @@ from .protocol import (
     Event,
     as_javascript_text,
     check_close,
+    parse_event,
     parse_from_client,
 )
 from .reader import Arrived, Mark
@@ -307,9 +308,11 @@ class Session(Peer):
         assert isinstance(arrived.payload, bytes)
         try:
             values = self._codec.decode(arrived.payload)
-            if self._attempted and type(values[0]) is str and values[0] == AUTH:
+            if not self._attempted:
+                return parse_from_client(values)
+            if type(values[0]) is str and values[0] == AUTH:
                 return None  # one attempt for each connection; later ones are dropped, whatever they hold
-            return parse_from_client(values)
+            return parse_event(values)
         except MalformedMessage as error:
             self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")
             return None

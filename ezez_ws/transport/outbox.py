@@ -83,7 +83,8 @@ class Outbox:
         if self._closing or self._broken:
             return Put.REFUSED
         if self._deflater is None:
-            return self._put_frame(self._frame(opcode, payload))
+            mask = None if self._masks is None else self._masks.next()
+            return self._put_frame(encode_frame(opcode, payload, mask))
         try:
             compressed = self._deflater.compress(payload)
         except BaseException:
