@@ -10,9 +10,10 @@ from typing import Any, Dict, NamedTuple, Tuple
 
 from .agent import REPO, Agent
 
-__all__ = ["CEILING", "GENERATOR", "NODE", "OURS", "PEERS", "SIMPLE", "SOCKETIO", "WEBSOCKETS", "Peer"]
+__all__ = ["CEILING", "GENERATOR", "NODE", "OURS", "PEERS", "SIMPLE", "SOCKETIO", "SPED_UP", "WEBSOCKETS", "Peer"]
 
 OURS = "ezez_ws"
+SPED_UP = "ezez_ws[speedups]"
 CEILING = "ceiling"
 WEBSOCKETS = "websockets"
 SIMPLE = "simple-websocket"
@@ -47,6 +48,7 @@ class Peer(NamedTuple):
 
 PEERS: Dict[str, Peer] = {
     OURS: Peer("ours", "ezez"),
+    SPED_UP: Peer("ours_sped_up", "ezez", ("websockets",)),
     CEILING: Peer("ceiling", "echo"),
     WEBSOCKETS: Peer("websockets_sync", "echo", ("websockets",), threads=3),
     SIMPLE: Peer("simple_websockets", "echo", ("simple_websocket", "werkzeug"), threads=2),

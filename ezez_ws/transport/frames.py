@@ -6,8 +6,9 @@ piece by piece, so that its size is refused from its header on, and its text as 
 """
 
 import codecs
-import os
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple, Union
+
+from .masking import apply_mask
 
 if TYPE_CHECKING:
     from .deflate import Inflater
@@ -22,7 +23,6 @@ __all__ = [
     "TEXT",
     "ClosePayload",
     "FrameDecoder",
-    "Masks",
     "Message",
     "Violation",
     "encode_close",
@@ -36,7 +36,6 @@ RSV1 = 0x40
 """The bit of a compressed message (RFC 7692, section 6)."""
 
 _FIN, _RSV, _MASKED = 0x80, 0x70, 0x80
-_MASKED_AT_ONCE = 8192  # bytes: integers beyond the processor's first cache are slower
 
 
 class Message(NamedTuple):
@@ -60,41 +59,6 @@ class ClosePayload(NamedTuple):
 
     code: int
     reason: str
-
-
-class Masks:
-    """Masking keys from the system's random source (RFC 6455, section 10.3), fetched many at a time.
-
-    Not locked: its owner's lock guards it.
-    """
-
-    def __init__(self) -> None:
-        self._pool = b""
-        self._used = 0
-
-    def next(self) -> bytes:
-        """Return a key of four bytes that nobody could foresee."""
-        if self._used >= len(self._pool):
-            self._pool, self._used = os.urandom(1024), 0
-        self._used += 4
-        return self._pool[self._used - 4 : self._used]
-
-
-def apply_mask(payload: bytes, mask: bytes, offset: int = 0) -> bytes:
-    """Mask or unmask (RFC 6455, section 5.3) a piece that starts ``offset`` bytes into its frame."""
-    if offset % 4:
-        mask = mask[offset % 4 :] + mask[: offset % 4]
-    size = len(payload)
-    if size <= _MASKED_AT_ONCE:
-        key = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
-        return (int.from_bytes(payload, "little") ^ key).to_bytes(size, "little")
-    key = int.from_bytes(mask * (_MASKED_AT_ONCE // 4), "little")
-    pieces = []
-    for start in range(0, size - size % _MASKED_AT_ONCE, _MASKED_AT_ONCE):
-        piece = int.from_bytes(payload[start : start + _MASKED_AT_ONCE], "little")
-        pieces.append((piece ^ key).to_bytes(_MASKED_AT_ONCE, "little"))
-    rest = payload[size - size % _MASKED_AT_ONCE :]
-    return b"".join([*pieces, apply_mask(rest, mask)])
 
 
 def encode_frame(opcode: int, payload: bytes, mask: Optional[bytes] = None, fin: bool = True, rsv: int = 0) -> bytes:
@@ -176,11 +140,12 @@ class FrameDecoder:
 
     def feed(self, data: bytes) -> List[Message]:
         """Take bytes and return what they complete, in order; on a violation what came before it."""
-        if self._idle and len(data) > 6 and data[0] == _FIN | BINARY:
-            payload = self._only_message(data)
-            if payload is not None:
-                return [Message(BINARY, payload)]
         messages: List[Message] = []
+        if self._idle:
+            taken = self._take_usual(data, messages)
+            if taken == len(data):
+                return messages
+            data = data[taken:]
         if self.failure is not None or self._closed:
             return messages
         if self._head:
@@ -194,20 +159,25 @@ class FrameDecoder:
         self._idle = self.idle and self.failure is None and not self._closed
         return messages
 
-    def _only_message(self, data: bytes) -> Optional[bytes]:
-        """Return the payload where the data is one whole binary message of less than 64 KiB: the usual case."""
-        size, start = data[1] ^ self._masked, 2
-        if size == 126:
-            size, start = data[2] << 8 | data[3], 4
-            if size < 126:
-                return None
-        if (size > 126 and start == 2) or size > self.max_payload:
-            return None
-        if not self._masked:
-            return data[start:] if len(data) == start + size else None
-        if len(data) != start + 4 + size:
-            return None
-        return apply_mask(data[start + 4 :], data[start : start + 4])
+    def _take_usual(self, data: bytes, messages: List[Message]) -> int:
+        """Take whole binary messages of less than 64 KiB, as far as there are such; return how many bytes that was."""
+        position, end = 0, len(data)
+        while end - position > 6 and data[position] == _FIN | BINARY:
+            size, start = data[position + 1] ^ self._masked, position + 2
+            if size >= 126:
+                size = data[start] << 8 | data[start + 1] if size == 126 else 0
+                start += 2
+                if size < 126:
+                    break
+            mask = data[start : start + 4]
+            if self._masked:
+                start += 4
+            if size > self.max_payload or start + size > end:
+                break
+            position = start + size
+            payload = data[start:position]
+            messages.append(Message(BINARY, apply_mask(payload, mask) if self._masked else payload))
+        return position
 
     def _parse(self, data: bytes, messages: List[Message]) -> None:
         position, end = 0, len(data)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, List, Optional, Union
 
 from ..waker import Waker
 from .flusher import flusher
-from .frames import BINARY, CLOSE, PING, PONG, RSV1, Masks, encode_close, encode_frame
+from .frames import BINARY, CLOSE, PING, PONG, RSV1, encode_close, encode_frame
+from .masking import Masks
 from .wire import Wire, WireError
 
 if TYPE_CHECKING:

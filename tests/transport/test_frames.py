@@ -15,10 +15,8 @@ from ezez_ws.transport.frames import (
     PONG,
     TEXT,
     FrameDecoder,
-    Masks,
     Message,
     Violation,
-    apply_mask,
     encode_close,
     encode_frame,
     parse_close,
@@ -388,26 +386,6 @@ class EncodingTest(FramesTestCase):
     def test_a_masked_frame_shows_its_key_and_hides_its_payload(self) -> None:
         data = encode_frame(TEXT, b"Hello", bytes.fromhex("37 fa 21 3d"))
         self.assertEqual(data, bytes.fromhex("81 85 37 fa 21 3d 7f 9f 4d 51 58"))
-
-    def test_masking_by_pieces_is_masking_whole(self) -> None:
-        payload = bytes(range(256)) * 3
-        whole = bytes(byte ^ MASK[i % 4] for i, byte in enumerate(payload))
-        self.assertEqual(apply_mask(payload, MASK), whole)
-        for i in range(len(payload)):
-            self.assertEqual(apply_mask(payload[i:], MASK, i), whole[i:])
-
-    def test_masking_is_the_same_at_every_size(self) -> None:
-        for size in (0, 1, 8191, 8192, 8193, 16384, 30001):
-            payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
-            whole = bytes(byte ^ MASK[at % 4] for at, byte in enumerate(payload))
-            self.assertEqual(apply_mask(payload, MASK), whole)
-            self.assertEqual(apply_mask(payload[3:], MASK, 3), whole[3:])
-
-    def test_masks_are_four_bytes_and_do_not_repeat(self) -> None:
-        masks = Masks()
-        keys = [masks.next() for _ in range(2000)]
-        self.assertEqual({len(key) for key in keys}, {4})
-        self.assertGreater(len(set(keys)), 1990)  # by chance two of 2,000 may be the same, ten hardly
 
 
 payloads = st.one_of(st.binary(max_size=12), st.sampled_from([b"x" * 125, b"x" * 126, b"x" * 65535, b"x" * 65536]))

@@ -1,0 +1,5 @@
+"""This library with its extra ``speedups``."""
+
+from .ours import start_installed as start
+
+__all__ = ["start"]
