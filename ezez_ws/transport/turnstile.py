@@ -35,6 +35,8 @@ _WINDOW = 0.5  # seconds
 
 _NAP_AFTER = 8  # arrivals at a time: then the turnstile's thread sleeps until all of them have had their turn
 
+_CAN_WATCH = hasattr(select, "epoll")
+
 _AWAKE, _ASLEEP, _QUEUED, _ITS_TURN = range(4)
 
 
@@ -96,12 +98,12 @@ class Turnstile:
         """Count a reader whose peer has said something: with many in a window they take turns from then on."""
         now = time.monotonic()
         if now >= self._window_end:
-            self.crowded = self._active > self.crowd and hasattr(select, "epoll")
+            self.crowded = self._active > self.crowd and _CAN_WATCH
             self._window, self._window_end, self._active = self._window + 1, now + _WINDOW, 0
         if seat.window != self._window:
             seat.window = self._window
             self._active += 1
-            if self._active > self.crowd and hasattr(select, "epoll"):
+            if self._active > self.crowd and _CAN_WATCH:
                 self.crowded = True
 
     def leave(self, seat: Seat) -> None:
