@@ -10,10 +10,23 @@ from typing import Any, Dict, NamedTuple, Tuple
 
 from .agent import REPO, Agent
 
-__all__ = ["CEILING", "GENERATOR", "NODE", "OURS", "PEERS", "SIMPLE", "SOCKETIO", "SPED_UP", "WEBSOCKETS", "Peer"]
+__all__ = [
+    "CEILING",
+    "GENERATOR",
+    "NODE",
+    "ONE_CORE",
+    "OURS",
+    "PEERS",
+    "SIMPLE",
+    "SOCKETIO",
+    "SPED_UP",
+    "WEBSOCKETS",
+    "Peer",
+]
 
 OURS = "ezez_ws"
 SPED_UP = "ezez_ws[speedups]"
+ONE_CORE = "ezez_ws on one core"
 CEILING = "ceiling"
 WEBSOCKETS = "websockets"
 SIMPLE = "simple-websocket"
@@ -49,6 +62,7 @@ class Peer(NamedTuple):
 PEERS: Dict[str, Peer] = {
     OURS: Peer("ours", "ezez"),
     SPED_UP: Peer("ours_sped_up", "ezez", ("websockets",)),
+    ONE_CORE: Peer("ours_on_one_core", "ezez"),
     CEILING: Peer("ceiling", "echo"),
     WEBSOCKETS: Peer("websockets_sync", "echo", ("websockets",), threads=3),
     SIMPLE: Peer("simple_websockets", "echo", ("simple_websocket", "werkzeug"), threads=2),

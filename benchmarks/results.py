@@ -54,6 +54,12 @@ class Line:
             return None
         return ratio <= goal.limit if self.less_is_better else ratio >= goal.limit
 
+    def variant(self, who: str, how: str) -> "Line":
+        """Take somebody's figures out into a line of their own, as ours, with the same others beside them."""
+        samples = {OURS: self.samples.pop(who, [])}
+        samples.update((name, figures) for name, figures in self.samples.items() if name != OURS)
+        return Line(self.row, f"{self.work}; {how}", self.unit, samples, self.goals, self.less_is_better)
+
 
 @dataclass
 class Results:

@@ -138,6 +138,14 @@ class RunTest(EZEZTestCase):
         peer = Peer("script", "echo", ("sys", "no_such_package"))
         self.assertEqual("no_such_package", peer.missing())
 
+    def test_a_variant_of_ours_gets_a_line_of_its_own_with_the_same_others(self) -> None:
+        plain = line({OURS: [2], "sped up": [3], "peer": [1]}, goals=(Goal("peer", 3),))
+        sped_up = plain.variant("sped up", "with more")
+        self.assertEqual({OURS: [2], "peer": [1]}, plain.samples)
+        self.assertEqual({OURS: [3], "peer": [1]}, sped_up.samples)
+        self.assertEqual("work; with more", sped_up.work)
+        self.assertTrue(sped_up.reached(sped_up.goals[0]))
+
     def test_a_tiny_run_of_the_codec_measures_all_who_are_installed(self) -> None:
         run = Run(1, 0.08, True)
         with contextlib.redirect_stderr(io.StringIO()):

@@ -2,7 +2,7 @@
 
 from typing import List, Sequence
 
-from ..peers import CEILING, GENERATOR, NODE, OURS, SIMPLE, SOCKETIO, WEBSOCKETS
+from ..peers import CEILING, GENERATOR, NODE, ONE_CORE, OURS, SIMPLE, SOCKETIO, WEBSOCKETS
 from ..results import Goal, Line
 from ..run import Run
 
@@ -15,21 +15,22 @@ AT_50 = f"{OURS}, 50 connections"
 
 
 def roundtrip(run: Run) -> List[Line]:
-    return _echoes(run, "roundtrip", ALL, 50, 1, [Goal(CEILING, 0.5), Goal(WEBSOCKETS, 2), Goal(SOCKETIO, 7)])
+    goals = [Goal(CEILING, 0.5), Goal(WEBSOCKETS, 2), Goal(SOCKETIO, 7)]
+    return _on_one_core_too(_echoes(run, "roundtrip", (*ALL, ONE_CORE), 50, 1, goals))
 
 
 def latency(run: Run) -> List[Line]:
-    return _echoes(run, "latency", ALL, 1, 1, [Goal(CEILING, 0.75)])
+    return [_echoes(run, "latency", ALL, 1, 1, [Goal(CEILING, 0.75)])]
 
 
 def pipelined(run: Run) -> List[Line]:
-    return _echoes(run, "pipelined", ALL, 50, 8, [Goal(NODE, 0.6)])
+    return _on_one_core_too(_echoes(run, "pipelined", (*ALL, ONE_CORE), 50, 8, [Goal(NODE, 0.6)]))
 
 
 def many(run: Run) -> List[Line]:
     """Ours at 50 connections is measured right before ours at 2,000."""
     line = Line("many", "2,000 connections, all active", UNIT, goals=[Goal(AT_50, 0.5)])
-    for who in run.alternate(run.present(OURS, CEILING, NODE)):
+    for who in run.alternate(run.present(OURS, ONE_CORE, CEILING, NODE)):
         if not run.fits(who, 2000):
             continue
         with run.tolerate(who):
@@ -39,15 +40,17 @@ def many(run: Run) -> List[Line]:
     return [line]
 
 
-def _echoes(
-    run: Run, row: str, names: Sequence[str], connections: int, in_flight: int, goals: Sequence[Goal]
-) -> List[Line]:
+def _echoes(run: Run, row: str, names: Sequence[str], connections: int, in_flight: int, goals: Sequence[Goal]) -> Line:
     plural = "connection" if connections == 1 else "connections"
     line = Line(row, f"{connections} {plural}, {in_flight} in flight each", UNIT, goals=list(goals))
     for who in run.alternate(run.present(*names)):
         with run.tolerate(who):
             line.add(who, _rate(run, who, connections, in_flight))
-    return [line]
+    return line
+
+
+def _on_one_core_too(line: Line) -> List[Line]:
+    return [line, line.variant(ONE_CORE, "the process on one core")]
 
 
 def _rate(run: Run, who: str, connections: int, in_flight: int) -> float:
