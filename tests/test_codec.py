@@ -17,6 +17,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ezez_ws import codec as codec_module
 from ezez_ws.codec import UNDEFINED, BigInt, Codec, UndefinedType, format_number, peek_reply_to
 from ezez_ws.errors import MalformedMessage, SerializationError
 from tests.neutral import build, same
@@ -174,6 +175,12 @@ class Encoding(unittest.TestCase):
         with lower_digit_limit():
             self.check(-largest, expected)
             self.check(10**700, b'"i:1' + b"0" * 700 + b'"')
+
+    def test_only_so_many_short_keys_are_remembered(self) -> None:
+        Codec().encode([{f"key {number}": number for number in range(3000)}, {"k" * 33: 1}])
+        self.assertLessEqual(len(codec_module._NAMES), 1000)
+        self.assertNotIn("k" * 33, codec_module._NAMES)
+        self.assertEqual(Codec().encode([{"key 2999": 1}]), field(b'{"key 2999":"n:1"}'))
 
 
 class lower_digit_limit:  # noqa: N801 - reads as a statement
@@ -507,6 +514,29 @@ class Decoding(unittest.TestCase):
             Codec().decode(data)
         except MalformedMessage:
             pass
+
+    @settings(deadline=None)
+    @given(st.data())
+    def test_fields_that_are_cut_in_one_go_are_those_that_are_cut_one_by_one(self, data: st.DataObject) -> None:
+        marked = st.tuples(
+            st.sampled_from([b"f", b"t", b"j"]), st.sampled_from([b'"n:12"', b"[]", b"a\0b", b"\xff", b""])
+        )
+        fields = data.draw(st.lists(marked, min_size=1, max_size=12))
+        filler = field(b"x" * data.draw(st.integers(0, 520)), b"t")  # so that the rest lies about the 512th byte
+        message = filler + b"".join(field(payload, mark) for mark, payload in fields)
+        at = data.draw(st.integers(0, len(message)))
+        for changed in (message, message[:at], message[:at] + b"\0" + message[at:], message[:at] + message[at + 1 :]):
+            with mock.patch.object(codec_module, "_SHORT", 0):
+                one_by_one = decode_or_refuse(changed)
+            self.assertEqual(decode_or_refuse(changed), one_by_one)
+
+
+def decode_or_refuse(data: bytes) -> Any:
+    """The values, or the text of the refusal."""
+    try:
+        return Codec().decode(data)
+    except MalformedMessage as error:
+        return str(error)
 
 
 class MalformedInput(unittest.TestCase):
