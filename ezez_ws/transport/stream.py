@@ -218,8 +218,6 @@ class Stream:
             if message.opcode >= CLOSE:
                 messages = self._answer_control(messages)
                 break
-        if messages:
-            self._wire.note_activity()
         if self._decoder.failure is not None and self._last_word is None:
             self._last_word = self._decoder.failure
         if self._last_word is not None and not messages:

@@ -152,9 +152,6 @@ class TLSWire(Wire):
     def cut(self) -> None:
         self._wire.cut()
 
-    def note_activity(self) -> None:
-        self._wire.note_activity()
-
     def retire(self) -> None:
         self._wire.retire()
 

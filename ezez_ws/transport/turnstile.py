@@ -1,11 +1,11 @@
 """Lets the readers of many connections through one by one.
 
 A thread that waits for CPython's global lock wakes every few milliseconds to ask for it. With thousands of threads
-whose bytes have come, that alone keeps a machine busy. So when many connections are active, their threads do not wait
+whose bytes have come, that alone keeps a machine busy. So when there are many connections, their threads do not wait
 inside ``recv``: each sleeps on a waker of its own, one thread (``ezez-turnstile``) asks the kernel which sockets have
 something, and wakes the first. Who is woken has *the turn*: it reads, without blocking, passes the turn on to the next,
 and only then goes on with what it has read. So the others' bytes wait in the kernel, and user code, which may block,
-holds nobody up. Linux only (``epoll``); elsewhere, and with few active connections, threads wait inside ``recv``.
+holds nobody up. Linux only (``epoll``); elsewhere, and with few connections, threads wait inside ``recv``.
 
 The kernel reports each arrival once (``EPOLLET``). What comes while a reader is awake is kept in ``Seat.news``, and a
 reader must have found nothing left before it waits again; see epoll(7).
@@ -17,21 +17,19 @@ import os
 import select
 import socket
 import threading
-import time
 from collections import deque
 from typing import Deque, Dict, Iterable, Optional, Sequence, Set, Tuple
 
 from ..threads import start_thread
 from ..waker import Waker
+from .futexes import spread_sleepers
 
 __all__ = ["Seat", "Turnstile", "turnstile"]
 
 _logger = logging.getLogger("ezez_ws.turnstile")
 
 _CROWD = 150
-"""So many readers whose peers say something within ``_WINDOW`` get along without turns."""
-
-_WINDOW = 0.5  # seconds
+"""So many readers get along without turns."""
 
 _NAP_AFTER = 8  # arrivals at a time: then the turnstile's thread sleeps until all of them have had their turn
 
@@ -41,13 +39,13 @@ _AWAKE, _ASLEEP, _QUEUED, _ITS_TURN = range(4)
 
 
 class Seat:
-    """A reader's place. Everything but ``waker``, and ``window``, its reader's, is guarded by the turnstile's lock.
+    """A reader's place. Everything but ``waker`` is guarded by the turnstile's lock.
 
     ``watched``: the kernel reports its arrivals. ``alone``: it waits by itself, as its peer has ended and reading does
     not block any more, or has sent urgent data, or as its socket cannot be watched.
     """
 
-    __slots__ = ("alone", "fd", "news", "state", "waker", "watched", "window")
+    __slots__ = ("alone", "fd", "news", "state", "waker", "watched")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -56,25 +54,21 @@ class Seat:
         self.alone = False
         self.watched = False
         self.waker = Waker()
-        self.window = 0  # in which it was last counted as active
 
 
 class Turnstile:
     """Who waits for bytes, and whose turn it is.
 
-    ``_lock`` guards every field but those named here; nothing else is locked under it. Any thread may call any method;
-    a seat is used by one thread at a time. With more than ``crowd`` active readers they take turns. They are counted
-    without the lock (``crowded``, ``_active``, ``_window``, ``_window_end``), as a wrong count costs time only; so is
-    ``_minds_forks`` set: to do so twice does no harm.
+    ``_lock`` guards every field; nothing else is locked under it. Any thread may call any method; a seat is used by one
+    thread at a time. With more than ``crowd`` readers they take turns, until half of those are left. ``crowded`` is
+    read without the lock, too: a late view of it costs time only. ``_minds_forks`` is set without it: to do so twice
+    does no harm.
     """
 
     def __init__(self, crowd: int = _CROWD) -> None:
         self.crowded = False
         self.crowd = crowd
         self._lock = threading.Lock()
-        self._active = 0  # readers in this window
-        self._window = 0
-        self._window_end = 0.0
         self._seats: Set[Seat] = set()
         self._watched: Dict[int, Seat] = {}
         self._queue: Deque[Seat] = deque()
@@ -92,19 +86,9 @@ class Turnstile:
         self._mind_forks()
         with self._lock:
             self._seats.add(seat)
-        return seat
-
-    def count(self, seat: Seat) -> None:
-        """Count a reader whose peer has said something: with many in a window they take turns from then on."""
-        now = time.monotonic()
-        if now >= self._window_end:
-            self.crowded = self._active > self.crowd and _CAN_WATCH
-            self._window, self._window_end, self._active = self._window + 1, now + _WINDOW, 0
-        if seat.window != self._window:
-            seat.window = self._window
-            self._active += 1
-            if self._active > self.crowd and _CAN_WATCH:
+            if len(self._seats) > self.crowd and _CAN_WATCH:
                 self.crowded = True
+        return seat
 
     def leave(self, seat: Seat) -> None:
         """Let a reader go, before its socket is closed. With the last that was watched, the thread ends. Idempotent."""
@@ -112,6 +96,8 @@ class Turnstile:
             if seat not in self._seats:
                 return
             self._seats.discard(seat)
+            if len(self._seats) <= self.crowd // 2:
+                self.crowded = False
             thread = self._unwatch(seat) if seat.watched else None
         if thread is not None:
             thread.join(1.0)
@@ -219,6 +205,7 @@ class Turnstile:
     def _run(self, epoll: "select.epoll", wake: socket.socket, other_end: socket.socket, nap_over: Waker) -> None:
         with epoll, wake, other_end:
             try:
+                spread_sleepers()
                 with self._lock:
                     goes_on = self._epoll is epoll  # else an exception came out of ``_start``
                 while goes_on:

@@ -91,9 +91,6 @@ class Wire:
         """End both directions at once."""
         raise NotImplementedError
 
-    def note_activity(self) -> None:
-        """Note that messages have come, not only what keeps the connection alive. The reader's."""
-
     def retire(self) -> None:
         """Note that nobody will read any more; to be called before ``close``. Idempotent."""
 
@@ -223,10 +220,6 @@ class SocketWire(Wire):
             self._sock.shutdown(how)
         except OSError:
             pass  # it is gone already
-
-    def note_activity(self) -> None:
-        if self._seat is not None:
-            turnstile.count(self._seat)
 
     def retire(self) -> None:
         if self._seat is not None:

@@ -26,7 +26,6 @@ from tests.test_regressions import interrupt, run_script
 class TurnstileTestCase(EZEZTestCase):
     def setUp(self) -> None:
         self.turnstile = Turnstile(crowd=0)
-        self.turnstile.crowded = True
         patch = mock.patch.object(wire_module, "turnstile", self.turnstile)
         patch.start()
         self.addCleanup(patch.stop)
@@ -391,70 +390,44 @@ class LifeTest(TurnstileTestCase):
         self.assertIsNone(self.thread())
 
     def test_few_readers_take_no_turns_until_there_is_a_crowd(self) -> None:
-        pairs = self.make_quiet(crowd=2)
-        for number, pair in enumerate(pairs * 2):
-            self.assertEqual(number > 2, self.turnstile.crowded)
-            self.talk(*pair)
-        wire, theirs = pairs[0]
-        thread, got = self.read_in_thread(wire)
-        self.asleep(wire)
+        self.turnstile.crowd = 2
+        wires = [self.make() for _ in range(3)]
+        threads = [self.read_in_thread(wire) for wire, _ in wires[:2]]
+        eventually(lambda: len(self.turnstile._seats) == 2)
+        self.assertIsNone(self.thread())
+        threads.append(self.read_in_thread(wires[2][0]))
+        self.asleep(wires[2][0])
         self.assertIsNotNone(self.thread())
-        theirs.send(b"x")
-        thread.join(10)
-        self.assertEqual(got, [b"x"])
+        for (_, theirs), (thread, got) in zip(wires, threads):
+            theirs.send(b"x")
+            thread.join(10)
+            self.assertEqual(got, [b"x"])
 
-    def test_who_says_nothing_is_not_counted(self) -> None:
-        for wire, theirs in self.make_quiet(crowd=2):
+    def test_when_half_of_a_crowd_is_left_they_wait_by_themselves_again(self) -> None:
+        self.turnstile.crowd = 4
+        wires = [self.make() for _ in range(5)]
+        threads = []
+        for wire, theirs in wires:
             theirs.send(b"x")
             self.assertEqual(wire.read(100), b"x")
-        self.assertFalse(self.turnstile.crowded)
-
-    def test_when_the_crowd_has_become_quiet_who_goes_on_waits_by_itself(self) -> None:
-        pairs = self.make_quiet(crowd=2)
-        for pair in pairs * 2:
-            self.talk(*pair)
-        active, theirs = pairs[0]
-        thread, got = self.read_in_thread(active)
-        self.asleep(active)
-        theirs.send(b"y")
-        thread.join(5)
-        self.assertEqual(got, [b"y"])
-        for _ in range(2):  # the first window that ends is the crowd's
+        for wire, _ in wires[:2]:
+            threads.append(self.read_in_thread(wire))
+            self.asleep(wire)
+        for count, (wire, _) in enumerate(wires[2:]):
+            self.assertEqual(len(self.turnstile._seats), 5 - count)
             self.assertTrue(self.turnstile.crowded)
-            self.turnstile._window_end = 0.0
-            self.talk(active, theirs)
-            self.assertTrue(active._seat and active._seat.watched)
-        self.assertFalse(self.turnstile.crowded)
-        self.talk(active, theirs)
-        self.assertFalse(active._seat and active._seat.watched)
-        for wire, _ in pairs[1:]:
             wire.retire()
-        self.assertIsNone(self.thread())
-
-    def test_who_waits_in_turn_when_the_crowd_becomes_quiet_still_gets_its_bytes(self) -> None:
-        sleeper, theirs = self.make()
-        thread, got = self.read_in_thread(sleeper)
-        self.asleep(sleeper)
-        self.turnstile.crowd = 9
-        self.talk(*self.make())
         self.assertFalse(self.turnstile.crowded)
-        theirs.send(b"y")
-        thread.join(5)
-        self.assertEqual(got, [b"y"])
-
-    def make_quiet(self, crowd: int) -> "List[Tuple[SocketWire, socket.socket]]":
-        """Make three wires, where so few are no crowd yet, in a window that does not end by itself."""
-        self.turnstile.crowd, self.turnstile.crowded = crowd, False
-        patch = mock.patch.object(turnstile_module, "_WINDOW", 60.0)
-        patch.start()
-        self.addCleanup(patch.stop)
-        return [self.make() for _ in range(3)]
-
-    def talk(self, wire: SocketWire, theirs: socket.socket) -> None:
-        """Let the peer say something."""
-        theirs.send(b"x")
-        self.assertEqual(wire.read(100), b"x")
-        wire.note_activity()
+        for (wire, theirs), (thread, got) in zip(wires[:2], threads):
+            theirs.send(b"y")
+            thread.join(10)
+            self.assertEqual(got, [b"y"])
+            self.assertTrue(wire._seat and wire._seat.watched)
+            theirs.send(b"z")
+            self.assertEqual(wire.read(100), b"z")
+            self.assertFalse(wire._seat and wire._seat.watched)
+        self.assertEqual(len(self.turnstile._seats), 2)
+        self.assertIsNone(self.thread())
 
 
 @unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
@@ -504,14 +477,14 @@ class StressTest(TurnstileTestCase):
 
         def come_and_go() -> None:
             while not over.wait(0.003):
-                self.turnstile.crowd = 1000 - self.turnstile.crowd
+                self.turnstile.crowded = not self.turnstile.crowded
 
-        with mock.patch.object(turnstile_module, "_WINDOW", 0.001):
-            thread = threading.Thread(target=come_and_go, daemon=True)
-            thread.start()
-            self.check_every_byte()
-            over.set()
-            thread.join(10)
+        self.turnstile.crowd = 1000
+        thread = threading.Thread(target=come_and_go, daemon=True)
+        thread.start()
+        self.check_every_byte()
+        over.set()
+        thread.join(10)
 
     def check_every_byte(self) -> None:
         seed = random.randrange(1 << 32)
@@ -523,7 +496,6 @@ class StressTest(TurnstileTestCase):
             choose = random.Random(seed - number)
             while data := pairs[number][0].read(choose.choice((1, 7, 64, 4096))):
                 received[number] += data
-                pairs[number][0].note_activity()
                 if choose.random() < 0.1:
                     received[number] += pairs[number][0].read_now(100) or b""
 
