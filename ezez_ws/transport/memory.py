@@ -1,5 +1,6 @@
 """What becomes of memory that is free again."""
 
+import contextlib
 import functools
 
 __all__ = ["keep_freed_memory"]
@@ -17,4 +18,5 @@ def keep_freed_memory() -> None:
     ``M_MMAP_THRESHOLD``). So this makes and frees such a block, once, and touches none of its pages. With other C
     libraries it does nothing. Any thread may call it.
     """
-    bytes(_BLOCK)
+    with contextlib.suppress(MemoryError):  # then there is none to be kept
+        bytes(_BLOCK)
