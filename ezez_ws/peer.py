@@ -348,6 +348,7 @@ class Peer:
                     self.read_deadline_passed()
                 else:
                     self._handle_next(arrived)
+                del arrived  # it may be large, and it may be long until there is another
         except BaseException as error:  # whatever it is, on_disconnect must still run
             logger.exception("an error in the connection's thread")
             self.cut()

@@ -54,6 +54,22 @@ class BroadcastTest(ServingTestCase):
         self.assertEqual(len(peer.read_event().args[0]), 3 << 20)
 
 
+class QuietPeerTest(ServingTestCase):
+    def test_nothing_of_a_large_message_is_held_until_the_next_one_comes(self) -> None:
+        count, size = 8, 900 * KIB
+        server = self.serve(ping_interval=None)
+        server.on("data", lambda client, args, reply, ids: reply("seen", [len(args[0])]))
+        peers = [self.peer(server) for _ in range(count)]
+        tracemalloc.start()
+        try:
+            for peer in peers:
+                peer.send_event("data", [bytes(size)])
+                self.assertEqual(peer.read_event().args, [size])
+            eventually(lambda: tracemalloc.get_traced_memory()[0] < count * size // 2)  # buffers to read into
+        finally:
+            tracemalloc.stop()
+
+
 class SlowReaderTest(ServingTestCase):
     def test_a_peer_that_reads_byte_by_byte_gets_whole_messages(self) -> None:
         side, peer = self.pair(self.serve(), receive_buffer=4096)
