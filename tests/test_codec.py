@@ -176,6 +176,7 @@ class Encoding(unittest.TestCase):
             self.check(-largest, expected)
             self.check(10**700, b'"i:1' + b"0" * 700 + b'"')
 
+    @mock.patch.dict(codec_module._NAMES, clear=True)
     def test_only_so_many_short_keys_are_remembered(self) -> None:
         Codec().encode([{f"key {number}": number for number in range(3000)}, {"k" * 33: 1}])
         self.assertLessEqual(len(codec_module._NAMES), 1000)

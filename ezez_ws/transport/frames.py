@@ -9,6 +9,7 @@ import codecs
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple, Union
 
 from .masking import apply_mask
+from .memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from .deflate import Inflater
@@ -36,6 +37,8 @@ RSV1 = 0x40
 """The bit of a compressed message (RFC 7692, section 6)."""
 
 _FIN, _RSV, _MASKED = 0x80, 0x70, 0x80
+
+_LARGE = 65536  # bytes of a message that has arrived in pieces
 
 
 class Message(NamedTuple):
@@ -295,6 +298,8 @@ class FrameDecoder:
         elif self._fin:
             opcode, payload = self._message_opcode, bytes(self._message)
             self._message_opcode, self._message = 0, bytearray()
+            if len(payload) >= _LARGE:
+                keep_freed_memory()
             messages.append(Message(opcode, payload if opcode == BINARY else _text(payload)))
 
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple, Union
 
 from ..deadline import Deadline
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, ClosePayload, FrameDecoder, Message, Violation, parse_close
-from .memory import keep_freed_memory
 from .outbox import Outbox, Put
 from .wire import Wire
 
@@ -29,7 +28,6 @@ __all__ = ["Ending", "Stream"]
 
 _LAST_WAIT = 1.0  # seconds that a client waits for the server's end when both have said goodbye
 _SMALLEST_READ, _LARGEST_READ = 256, 262144  # bytes; each idle connection holds a buffer of the smallest
-_MUCH = 65536  # bytes in one read: there is a large message, or much else
 
 
 class Ending(NamedTuple):
@@ -204,8 +202,6 @@ class Stream:
         if data is not None:
             if len(data) == size:
                 self._read_size = min(size * 4, _LARGEST_READ)
-                if size >= _MUCH:
-                    keep_freed_memory()
             elif size > _SMALLEST_READ and len(data) * 4 < size:
                 self._read_size = size // 4
         return data

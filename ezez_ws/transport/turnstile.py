@@ -39,7 +39,8 @@ _AWAKE, _ASLEEP, _QUEUED, _ITS_TURN = range(4)
 
 
 class Seat:
-    """A reader's place. Everything but ``waker`` is guarded by the turnstile's lock.
+    """A reader's place. Everything but ``waker`` is guarded by the turnstile's lock; its reader looks at ``watched``
+    without it, too.
 
     ``watched``: the kernel reports its arrivals. ``alone``: it waits by itself, as its peer has ended and reading does
     not block any more, or has sent urgent data, or as its socket cannot be watched.
@@ -95,10 +96,17 @@ class Turnstile:
         with self._lock:
             if seat not in self._seats:
                 return
+            thread = self._unwatch(seat)
             self._seats.discard(seat)
             if len(self._seats) <= self.crowd // 2:
                 self.crowded = False
-            thread = self._unwatch(seat) if seat.watched else None
+        if thread is not None:
+            thread.join(1.0)
+
+    def unwatch(self, seat: Seat) -> None:
+        """Let a reader that is awake wait inside ``recv`` again, until it next waits for a turn."""
+        with self._lock:
+            thread = self._unwatch(seat)
         if thread is not None:
             thread.join(1.0)
 
@@ -169,20 +177,24 @@ class Turnstile:
         return True
 
     def _unwatch(self, seat: Seat) -> Optional[threading.Thread]:
-        """Forget a seat; return the thread where it ends with that. Requires holding the lock."""
-        seat.watched = False
-        if self._watched.get(seat.fd) is not seat:
-            return None  # a borrowed socket that its owner has closed; the descriptor is another's now, or was
-        assert self._epoll is not None and self._wake is not None
-        del self._watched[seat.fd]
-        with contextlib.suppress(OSError):  # the same, and nobody's
-            self._epoll.unregister(seat.fd)
-        if self._watched:
+        """Forget a seat, if it is watched; return the thread where it ends with that. Requires holding the lock.
+
+        An exception may come out between any two steps: when this is called again, the rest is done.
+        """
+        if not seat.watched:
             return None
-        self._nap_over.set()
-        wake, thread = self._wake, self._thread
-        self._epoll = self._wake = self._thread = None  # who comes now starts another
-        wake.send(b"\0")
+        if self._watched.get(seat.fd) is seat:  # else a borrowed socket that its owner has closed: it is another's now
+            assert self._epoll is not None
+            with contextlib.suppress(OSError):  # the same, and nobody's
+                self._epoll.unregister(seat.fd)
+            del self._watched[seat.fd]
+        thread = None
+        if not self._watched and self._wake is not None:
+            self._nap_over.set()
+            self._wake.send(b"\0")
+            thread = self._thread
+            self._epoll = self._wake = self._thread = None  # who comes now starts another
+        seat.watched = False
         return thread
 
     # -- the thread -------------------------------------------------------------------------------------------------

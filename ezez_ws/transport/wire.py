@@ -3,9 +3,9 @@
 import functools
 import select
 import socket
-import sys
-from typing import Callable, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple, cast
 
+from .libc import find_function
 from .turnstile import Seat, turnstile
 
 __all__ = ["SocketWire", "Wire", "WireError", "find_quick_send"]
@@ -27,17 +27,14 @@ def find_quick_send() -> Optional[Callable[..., int]]:
     ``socket.send`` gives it to another thread for the few microseconds that a send takes which does not block, and then
     has to wait for it: with 50 busy connections that costs a fifth to a third of the throughput (``benchmarks/NOTES``).
     """
-    if sys.platform != "linux":
+    send: Any = find_function("send", keeps_lock=True)
+    if send is None:
         return None
-    try:
-        import ctypes
+    import ctypes
 
-        send = ctypes.PyDLL(None).send
-    except (ImportError, OSError, AttributeError):
-        return None
     send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
     send.restype = ctypes.c_ssize_t
-    return send
+    return cast(Callable[..., int], send)
 
 
 class WireError(Exception):
@@ -129,8 +126,7 @@ class SocketWire(Wire):
             if data is not None:
                 return data
         elif seat.watched:
-            self._seat = turnstile.enter(self._sock.fileno())  # one that is not watched
-            turnstile.leave(seat)
+            turnstile.unwatch(seat)
         try:
             if not _DONTWAIT:
                 self.poll(True, False, None)

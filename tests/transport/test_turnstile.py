@@ -429,6 +429,41 @@ class LifeTest(TurnstileTestCase):
         self.assertEqual(len(self.turnstile._seats), 2)
         self.assertIsNone(self.thread())
 
+    def test_who_waits_by_itself_again_is_not_counted_twice(self) -> None:
+        self.turnstile.crowd = 4
+        wires = [self.make() for _ in range(4)]
+        for wire, theirs in wires:
+            theirs.send(b"x")
+            self.assertEqual(wire.read(100), b"x")
+        self.turnstile.crowded = True
+        wire, theirs = wires[0]
+        thread, _ = self.read_in_thread(wire)
+        self.asleep(wire)
+        self.turnstile.crowded = False
+        theirs.send(b"x")
+        thread.join(10)
+        theirs.send(b"x")
+        self.assertEqual(wire.read(100), b"x")
+        self.assertFalse(wire._seat and wire._seat.watched)
+        self.assertEqual((len(self.turnstile._seats), self.turnstile.crowded), (4, False))
+        self.assertIsNone(self.thread())
+
+    def test_an_interrupted_leave_is_made_good_by_the_next(self) -> None:
+        for number in range(1, 1000):
+            wire, theirs = self.make()
+            thread, _ = self.read_in_thread(wire)
+            self.asleep(wire)
+            theirs.send(b"x")
+            thread.join(10)
+            seat = wire._seat
+            assert seat is not None
+            if not interrupt(lambda seat=seat: self.turnstile.leave(seat), number, turnstile_module):  # type: ignore[misc]
+                break
+            self.turnstile.leave(seat)
+            self.assertFalse(self.turnstile._seats or self.turnstile._watched, f"place {number}")
+            eventually(lambda: self.thread() is None)
+        self.assertGreater(number, 10)
+
 
 @unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
 class ForkTest(EZEZTestCase):
