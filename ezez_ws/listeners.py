@@ -30,9 +30,9 @@ class _Listeners:
 class Listeners:
     """The listeners of one object, in the order of their registration.
 
-    One lock guards the table; any thread may call any method, and nothing else is locked under it. What the table
-    holds is never changed, only replaced: a dispatch works on what ``take`` returned, so that registering and removing
-    inside a listener takes effect from the next event.
+    One lock guards every change of the table; any thread may call any method, and nothing else is locked under it. What
+    the table holds is never changed, only replaced, so ``take`` looks an event up without: a dispatch works on what it
+    returned, and registering and removing inside a listener takes effect from the next event.
     """
 
     def __init__(self) -> None:
@@ -73,13 +73,15 @@ class Listeners:
 
     def take(self, event: str) -> Tuple[Listener, ...]:
         """Return the listeners of an event that comes in now; those of ``once`` are removed by that."""
-        with self._lock:
-            known = self._by_event.get(event)
-            if known is None:
-                return ()
-            if known.has_once:
-                self._replace(event, [entry for entry in known.entries if not entry.once])
+        known = self._by_event.get(event)
+        if known is None:
+            return ()
+        if not known.has_once:
             return known.functions
+        with self._lock:
+            entries = self._entries(event)
+            self._replace(event, [entry for entry in entries if not entry.once])
+            return tuple(entry.listener for entry in entries)
 
     def _entries(self, event: str) -> Sequence[_Entry]:
         """Requires holding the lock."""

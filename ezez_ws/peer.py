@@ -25,7 +25,7 @@ from .options import check_args, check_callback, check_count, check_seconds
 from .protocol import CloseCode, Event, check_event_name, parse_event
 from .reader import Arrived, Reader
 from .replies import OnReply, Outcome, Reply, SentMessage
-from .transport.frames import TEXT
+from .transport.frames import TEXT, Prepared
 from .transport.outbox import Put
 from .transport.stream import Ending, Stream
 
@@ -87,12 +87,13 @@ class Broadcast:
         self._event = check_event_name(event)
         self._body = codec.encode(check_args(args))
         self._id = 0
-        self._message = b""
+        self._message: Optional[Prepared] = None
 
-    def message(self, event_id: int) -> bytes:
+    def message(self, event_id: int) -> Prepared:
         """Return the message with this id. The broadcasting thread's."""
-        if event_id != self._id:
-            self._id, self._message = event_id, self._codec.encode_event(self._event, event_id, None, self._body)
+        if self._message is None or event_id != self._id:
+            self._message = Prepared(self._codec.encode_event(self._event, event_id, None, self._body))
+            self._id = event_id
         return self._message
 
 
@@ -194,15 +195,16 @@ class Peer:
         """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
         outbox = self._outbox
         with outbox.lock:
-            message = broadcast.message(outbox.last_id + 1)
-            has_room = outbox.has_room(len(message)) or not outbox.open
-            outbox.last_id += 1
-            outcome = outbox.put(message) if has_room else Put.REFUSED
-            if outcome is Put.REFUSED:
-                outbox.last_id -= 1
-        if not has_room:
+            event_id = outbox.last_id + 1
+            message = broadcast.message(event_id)
+            outbox.last_id = event_id  # as in ``_try_send``
+            outcome = outbox.put_prepared(message)
+            if outcome is None or outcome is Put.REFUSED:
+                outbox.last_id = event_id - 1
+        if outcome is None:
             self.cut(CloseCode.POLICY_VIOLATION, "too slow")
-        elif outcome is Put.WAITING:
+            return False
+        if outcome is Put.WAITING:
             outbox.watch()
         return outcome is not Put.REFUSED
 

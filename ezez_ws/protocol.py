@@ -102,7 +102,8 @@ def parse_event(values: List[Any]) -> Event:
     if reply_to is not None and (type(reply_to) is not int or reply_to < 0):
         raise MalformedMessage("the reply-to of an event must be null or an integer >= 0")
     del values[:3]
-    return Event(name, Ids(event_id, reply_to or None), values)
+    ids = tuple.__new__(Ids, (event_id, reply_to or None))  # a third of the time of ``Ids``, and so on
+    return tuple.__new__(Event, (name, ids, values))
 
 
 def parse_from_client(values: List[Any]) -> Union[Event, AuthRequest]:

@@ -426,7 +426,7 @@ class Reader:
             return
         if self.expected_prefix is not None and payload[: len(self.expected_prefix)] == self.expected_prefix:
             self._prefix_seen = True
-        self._put(Arrived(payload, on_reply), len(payload))
+        self._put(tuple.__new__(Arrived, (payload, on_reply)), len(payload))
 
     def _put(self, arrived: Arrived, size: int) -> None:
         """Requires holding the lock."""

@@ -8,7 +8,6 @@ that one which nobody keeps costs nothing, and strongly by its ``on_reply`` whil
 import threading
 import weakref
 from collections import OrderedDict
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Union
 
 from .deadline import Deadline
@@ -158,13 +157,13 @@ class ReplyTable:
     """The messages of one connection that a reply may still come for, in the order of their deadlines.
 
     Not locked: the lock of the connection's reader guards it, and every method requires holding that, but for what the
-    garbage collector calls: a weak reference's end is only noted in ``_gone`` (a ``SimpleQueue``, made for that),
-    and the next operation works it off.
+    garbage collector calls, on any thread: a weak reference's end is only noted in ``_gone`` (by ``list.append``, which
+    nothing can interrupt), and the next operation works it off.
     """
 
     def __init__(self) -> None:
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
-        self._gone: SimpleQueue[_Entry] = SimpleQueue()
+        self._gone: List[_Entry] = []
         self._awaited = 0
 
     def __len__(self) -> int:
@@ -173,7 +172,7 @@ class ReplyTable:
 
     def expects_any(self) -> bool:
         """Tell whether there is any entry."""
-        if not self._gone.empty():
+        if self._gone:
             self._drain()
         return bool(self._entries)
 
@@ -184,9 +183,9 @@ class ReplyTable:
 
     def expect(self, sent: SentMessage, event_id: int, on_reply: Optional[OnReply], deadline: float) -> None:
         """Enter a message; ``deadline`` in monotonic time, not before those entered earlier."""
-        if not self._gone.empty():
+        if self._gone:
             self._drain()
-        entry = _Entry(sent, self._gone.put)
+        entry = _Entry(sent, self._gone.append)
         entry.event_id, entry.on_reply, entry.deadline = event_id, on_reply, deadline
         self._entries[event_id] = entry
         if on_reply is not None or sent.waiting:
@@ -257,8 +256,8 @@ class ReplyTable:
             self._awaited -= 1
 
     def _drain(self) -> None:
-        while not self._gone.empty():
-            entry = self._gone.get_nowait()
+        while self._gone:
+            entry = self._gone.pop()
             if entry.on_reply is None and self._entries.get(entry.event_id) is entry:
                 del self._entries[entry.event_id]
 

@@ -217,8 +217,9 @@ class EZEZServerClient:
 class Session(Peer):
     """A server's side of one connection.
 
-    Everything from ``_attempted`` on belongs to the connection's thread, but for ``_authenticated``, which the
-    reader's lock guards.
+    Everything from ``_attempted`` on belongs to the connection's thread. ``authenticated`` says whether auth-ok has
+    been put out: it is set once, under the outbox's lock, and others read it without, as whoever then sends waits for
+    that lock.
     """
 
     def __init__(
@@ -239,7 +240,7 @@ class Session(Peer):
         self._shared_listeners = shared_listeners
         self._attempted = False
         self._auth_deadline = Deadline(options.auth_timeout)
-        self._authenticated = False
+        self.authenticated = False
         self._queue: List[Arrived] = []
         self._queue_bytes = 0
         self._mark: Optional[Mark] = None
@@ -252,12 +253,6 @@ class Session(Peer):
             # user code may keep this thread busy: somebody else must see what has come by then
             self.call_later(self._options.auth_timeout, self._look_for_auth)
         super().run()
-
-    @property
-    def authenticated(self) -> bool:
-        """Whether auth-ok has been put out."""
-        with self.reader.lock:
-            return self._authenticated
 
     def unsent(self, reply_to: Optional[int]) -> SentMessage:
         """Raise, with ``send_after_disconnect="raise"``."""
@@ -282,7 +277,7 @@ class Session(Peer):
         if isinstance(message, AuthRequest):
             self._authenticate(message)
         elif message is not None:
-            if self._authenticated:  # only this thread writes it
+            if self.authenticated:
                 self.deliver(message, arrived.on_reply)
             else:
                 self._handle_early(arrived, message)
@@ -374,8 +369,7 @@ class Session(Peer):
         answer = self._codec.encode([AUTH_OK])
         with self._outbox.lock:
             # whoever sees that the client is authenticated, and sends, comes behind this answer
-            with self.reader.lock:
-                self._authenticated = True
+            self.authenticated = True
             outcome = self._outbox.put(answer)
         if outcome is Put.WAITING:
             self._outbox.watch()

@@ -25,6 +25,7 @@ __all__ = [
     "ClosePayload",
     "FrameDecoder",
     "Message",
+    "Prepared",
     "Violation",
     "encode_close",
     "encode_frame",
@@ -78,6 +79,16 @@ def encode_frame(opcode: int, payload: bytes, mask: Optional[bytes] = None, fin:
     if mask is None:
         return head + payload
     return head + mask + apply_mask(payload, mask)
+
+
+class Prepared:
+    """A binary message for many connections, and the frame that those get which neither mask nor compress."""
+
+    __slots__ = ("frame", "payload")
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+        self.frame = encode_frame(BINARY, payload)
 
 
 def encode_close(code: int, reason: str) -> bytes:
@@ -178,8 +189,8 @@ class FrameDecoder:
             if size > self.max_payload or start + size > end:
                 break
             position = start + size
-            payload = data[start:position]
-            messages.append(Message(BINARY, apply_mask(payload, mask) if self._masked else payload))
+            payload = apply_mask(data[start:position], mask) if self._masked else data[start:position]
+            messages.append(tuple.__new__(Message, (BINARY, payload)))  # a third of the time of ``Message``
         return position
 
     def _parse(self, data: bytes, messages: List[Message]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, List, Optional, Union
 
 from ..waker import Waker
 from .flusher import flusher
-from .frames import BINARY, CLOSE, PING, PONG, RSV1, encode_close, encode_frame
+from .frames import BINARY, CLOSE, PING, PONG, RSV1, Prepared, encode_close, encode_frame
 from .masking import Masks
 from .wire import Wire, WireError
 
@@ -64,16 +64,11 @@ class Outbox:
         self._torn = False  # the first that waits is the rest of a frame: nothing may come before it
         self._pong: Optional[bytes] = None
         self._ping: Optional[bytes] = None
-        self._closing = False  # a close frame is out or waits: nothing may follow
+        self.open = True  # messages are taken; false when a close frame is out or waits, and when the wire is broken
         self._broken = False
         self._disposed = False  # the wire is closed
         self.retired = False  # the flusher's: guarded by its lock
         self._room_wakers: List[Waker] = []
-
-    @property
-    def open(self) -> bool:
-        """Whether messages are taken. Requires holding the lock."""
-        return not (self._closing or self._broken)
 
     def has_room(self, size: int) -> bool:
         """Tell whether a message of ``size`` bytes may be put now. Requires holding the lock."""
@@ -81,7 +76,7 @@ class Outbox:
 
     def put(self, payload: bytes, opcode: int = BINARY) -> Put:
         """Send a message. Requires holding the lock."""
-        if self._closing or self._broken:
+        if not self.open:
             return Put.REFUSED
         if self._deflater is None:
             mask = None if self._masks is None else self._masks.next()
@@ -94,6 +89,16 @@ class Outbox:
         if compressed is not None:
             return self._put_frame(self._frame(opcode, compressed, RSV1))
         return self._put_frame(self._frame(opcode, payload))
+
+    def put_prepared(self, message: Prepared) -> Optional[Put]:
+        """Send a message that others get, too; ``None`` where it has no room. Requires holding the lock."""
+        if not self.open:
+            return Put.REFUSED
+        if self._waiting and not self.has_room(len(message.payload)):
+            return None
+        if self._masks is None and self._deflater is None:
+            return self._put_frame(message.frame)
+        return self.put(message.payload)
 
     def send(self, payload: bytes, opcode: int = BINARY) -> Put:
         """Send a message that needs no id and no room: one of the protocol's own, or a raw one of the user's."""
@@ -129,7 +134,7 @@ class Outbox:
             if not self.open:
                 return False
             outcome = self._put_frame(self._frame(CLOSE, encode_close(code, reason)))
-            self._closing = True
+            self.open = False
         self._wake_for_room()
         if outcome is Put.WAITING:
             self.watch()
@@ -209,14 +214,15 @@ class Outbox:
         try:
             written = 0
             if not self._waiting and self._pong is None and self._ping is None:
-                written = self._write(frame)
+                written = self._wire.write_now(frame)
                 if written == len(frame):
                     return Put.WAITING if self._wire.unflushed else Put.WRITTEN
-                if self._broken:
-                    return Put.REFUSED
                 self._torn = written > 0
             self._append(frame, written)
             return Put.WAITING
+        except WireError:
+            self._abandon()  # who reads finds what has still arrived, and then the end
+            return Put.REFUSED
         except BaseException:
             self._abandon()
             raise
@@ -248,6 +254,7 @@ class Outbox:
             self._wire.cut()
 
     def _break(self) -> None:
+        self.open = False
         self._broken = True
         self._waiting.clear()
         self._waiting_bytes = 0

@@ -42,8 +42,8 @@ class Stream:
 
     ``receive``, ``readable``, ``wait_for_room`` and ``limit_payload`` belong to whoever has the reading role;
     ``finish`` and ``dispose`` to the last who has it; every other method may be called from any thread. ``ending``,
-    ``failure``, ``last_received`` and what our close frame said are guarded by the outbox's lock; ``over`` and the
-    decoder by the reading role.
+    ``failure`` and what our close frame said are guarded by the outbox's lock; ``over`` and the decoder by the reading
+    role, whose holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read.
 
     Args:
         wire: the bytes' way.
@@ -66,7 +66,7 @@ class Stream:
         inflater, deflater = _compression(deflate, client_side)
         self.outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit, deflater=deflater)
         self.over = False  # the reader has come to the end: there is an ending
-        self._last_received = time.monotonic()
+        self.last_received = time.monotonic()
         self._wire = wire
         self._client_side = client_side
         self._decoder = FrameDecoder(not client_side, max_payload, inflater)
@@ -95,12 +95,6 @@ class Stream:
         """Whether messages can be sent."""
         with self.outbox.lock:
             return self._ending is None and self.outbox.open
-
-    @property
-    def last_received(self) -> float:
-        """When bytes have come last, in monotonic time."""
-        with self.outbox.lock:
-            return self._last_received
 
     def limit_payload(self, max_payload: int) -> None:
         """Change the bytes that an incoming message may have, from the next frame on. Requires the reading role."""
@@ -211,8 +205,7 @@ class Stream:
             self._at_end = self.over = True
             self.cut()
             return []
-        with self.outbox.lock:
-            self._last_received = time.monotonic()
+        self.last_received = time.monotonic()
         messages = self._decoder.feed(data)
         for message in messages:
             if message.opcode >= CLOSE:
