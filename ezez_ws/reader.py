@@ -121,7 +121,8 @@ class Reader:
 
     def next(self, deadline: Deadline) -> Item:
         """Return the next message, the ending after the last, or ``None`` where the time passed. The owner's."""
-        return self.wait(self.take_next, deadline, patient=True)
+        item = self._next_alone() if deadline.at is None else None
+        return self.wait(self.take_next, deadline, patient=True) if item is None else item
 
     def take_next(self) -> Item:
         """Take a message out of the inbox, if there is one. The owner's; requires holding the lock."""
@@ -286,6 +287,37 @@ class Reader:
         except BaseException:
             with self.lock:
                 self._leave(me, waker, sent)
+            raise
+
+    def _next_alone(self) -> Item:
+        """Do what ``wait`` does for the owner, in short; ``None`` where there is more to it, and ``wait`` goes on."""
+        try:
+            with self.lock:
+                if self._inbox:
+                    return self.take_next()
+                if self._reading is not None or self.ending is not None:
+                    return None
+                self._busy = False
+                self._reading = self._owner
+            messages = self._stream.receive(None) or []
+            with self.lock:
+                direct = not (self.routes_replies and self.table.expects_any())
+                if direct:
+                    for message in messages:
+                        self._append(message, None)
+                    self._reading = None
+                    if self._sleepers:
+                        self._pass_on()
+                item = self.take_next() if direct else None
+            if not direct:
+                self._admit(messages)
+            if self._stream.over:
+                self.end()
+            return item
+        except BaseException:
+            self._stream.cut()  # what was read is lost
+            self.end()
+            self._give_role()
             raise
 
     def wait_for_room(self, has_room: Callable[[], bool], deadline: Deadline) -> bool:
