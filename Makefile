@@ -20,7 +20,7 @@ VERSION := $(shell "$(PYTHON)" -c 'import platform; print(platform.python_versio
 DEMO := .venv-demo
 TEST := .venv-test
 SOURCES := $(wildcard ezez_ws/*.py ezez_ws/*/*.py)
-METADATA := setup.cfg pyproject.toml
+METADATA := setup.cfg setup.py pyproject.toml ezez_ws/_speedups.c
 
 # setuptools installs packages without a setup.py in editable mode by way of this pip or a later one.
 PIP := pip>=21.3
@@ -60,17 +60,22 @@ node_modules/installed: package.json
 	@npm install --no-package-lock --no-audit --no-fund --loglevel=error && touch $@ || echo "npm install has failed"
 
 # A step that fails does not keep the others from running, and counts as one failure; the suite, which is one of the
-# steps, counts as many as tests have failed. What may run beside the rest of it does so at a low priority.
+# steps, counts as many as tests have failed. What may run beside the rest of it does so at a low priority; so does once
+# more, without the C extension, what is about the code that the extension stands for.
+IN_PYTHON := tests.test_codec tests.test_protocol tests.test_fuzz_corpus tests.interop.test_codec_differential \
+	tests.transport.test_deflate tests.transport.test_frames tests.transport.test_masking tests.transport.test_stream \
+	tests.transport.test_wire
+
 test: $(TEST)/installed-$(VERSION) node
 	@failed=0 passed=0; \
 	step() { echo "-- $$*"; "$(TEST)/bin/python" -m "$$@" || failed=$$((failed + 1)); }; \
 	suite() { \
-		part=$$1; shift; \
-		"$$@" "$(TEST)/bin/python" -m coverage run -m tests $$part --counts $(TEST)/counts$$part; \
+		name=$$1 part=$$2; shift 2; \
+		"$$@" "$(TEST)/bin/python" -m coverage run -m tests $$part --counts $(TEST)/counts-$$name; \
 	}; \
 	count() { \
 		ran=0 broke=0; \
-		if [ -s $(TEST)/counts$$1 ]; then read ran broke < $(TEST)/counts$$1; fi; \
+		if [ -s $(TEST)/counts-$$1 ]; then read ran broke < $(TEST)/counts-$$1; fi; \
 		if [ "$$broke" -eq 0 ] && [ "$$2" -ne 0 ]; then broke=1; fi; \
 		passed=$$((passed + ran)) failed=$$((failed + broke)); \
 	}; \
@@ -79,12 +84,16 @@ test: $(TEST)/installed-$(VERSION) node
 	step ruff format --quiet --check .; \
 	step mypy; \
 	echo "-- coverage run -m tests"; \
-	suite --beside nice -n 19 > $(TEST)/beside 2>&1 & beside=$$!; \
-	suite --not-beside; rest=$$?; \
+	( \
+		suite beside --beside nice -n 19; beside=$$?; \
+		echo "-- without the C extension"; \
+		suite python "$(IN_PYTHON)" env EZEZ_WS_PURE_PYTHON=1 nice -n 19 && exit $$beside; \
+	) > $(TEST)/beside 2>&1 & beside=$$!; \
+	suite rest --not-beside; count rest $$?; \
 	wait $$beside; status=$$?; \
 	cat $(TEST)/beside; \
-	count --not-beside $$rest; \
-	count --beside $$status; \
+	count beside $$status; \
+	count python $$status; \
 	step coverage combine --quiet; \
 	step coverage report --fail-under=$(COVERAGE_MIN); \
 	echo "$$passed passed, $$failed failed"; \
@@ -151,4 +160,5 @@ bench-check: $(BENCH)/installed-$(VERSION) node
 
 clean:
 	rm -rf .venv-* node_modules build dist site *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
+	rm -f ezez_ws/_speedups*.so
 	find ezez_ws tests samples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 __all__ = ["Agent", "AgentFailed"]
 
@@ -24,11 +25,18 @@ class Agent:
     ``hello`` is the first line that it printed. Use it by ``with``, which ends the process.
     """
 
-    def __init__(self, command: Sequence[str], patience: float = 30.0) -> None:
+    def __init__(
+        self, command: Sequence[str], patience: float = 30.0, environment: Optional[Mapping[str, str]] = None
+    ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by end())
         self._name = " ".join(command[1:])
         self._process = subprocess.Popen(
-            command, cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+            command,
+            cwd=REPO,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
         )
         self.pid = self._process.pid
         try:

@@ -6,26 +6,28 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Tuple
 
 from .agent import REPO, Agent
 
 __all__ = [
     "CEILING",
     "GENERATOR",
+    "IN_PYTHON",
     "NODE",
     "ONE_CORE",
     "OURS",
     "PEERS",
+    "PURE",
     "SIMPLE",
     "SOCKETIO",
-    "SPED_UP",
     "WEBSOCKETS",
     "Peer",
 ]
 
 OURS = "ezez_ws"
-SPED_UP = "ezez_ws[speedups]"
+PURE = "ezez_ws in Python"
+"""Ours without its C extension."""
 ONE_CORE = "ezez_ws on one core"
 CEILING = "ceiling"
 WEBSOCKETS = "websockets"
@@ -36,16 +38,22 @@ GENERATOR = "load generator"
 """What the load generator itself can do: picows' own server, which costs next to nothing."""
 
 
+IN_PYTHON = {"EZEZ_WS_PURE_PYTHON": "1"}
+"""The environment that leaves the C extension alone."""
+
+
 class Peer(NamedTuple):
     """A server and how it is spoken to.
 
-    ``script`` is a file in ``servers/``, ``dialect`` a name in ``dialects.py``, ``threads`` what one connection takes.
+    ``script`` is a file in ``servers/``, ``dialect`` a name in ``dialects.py``, ``threads`` what one connection takes,
+    ``environment`` what the process has beside ours.
     """
 
     script: str
     dialect: str
     needs: Tuple[str, ...] = ()
     threads: int = 1
+    environment: Mapping[str, str] = {}
 
     def missing(self) -> str:
         """Say what is not installed, in a few words; empty where nothing is missing."""
@@ -56,12 +64,13 @@ class Peer(NamedTuple):
         if self.script.endswith(".mjs"):
             path = Path(__file__).resolve().parent / "servers" / self.script
             return Agent(["node", str(path), json.dumps(options)])
-        return Agent([sys.executable, "-m", "benchmarks.servers", self.script, json.dumps(options)])
+        command = [sys.executable, "-m", "benchmarks.servers", self.script, json.dumps(options)]
+        return Agent(command, environment=self.environment)
 
 
 PEERS: Dict[str, Peer] = {
     OURS: Peer("ours", "ezez"),
-    SPED_UP: Peer("ours_sped_up", "ezez", ("websockets",)),
+    PURE: Peer("ours", "ezez", environment=IN_PYTHON),
     ONE_CORE: Peer("ours_on_one_core", "ezez"),
     CEILING: Peer("ceiling", "echo"),
     WEBSOCKETS: Peer("websockets_sync", "echo", ("websockets",), threads=3),

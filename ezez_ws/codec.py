@@ -12,17 +12,20 @@ How it works:
    list of containers still to do instead of recursion. Before the scanner sees a text it is weighed, in linear
    time and without recursion: it must nest no deeper than ``max_depth``, and its containers must not need more
    than 32 times the bytes of the message.
+3. Where the C extension is there, it does the usual cases of both (``_speedups.c``). It refuses nothing: what is not
+   usual to it is done here, from the start.
 """
 
-import re
 from json.encoder import encode_basestring as quote
 from operator import itemgetter
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
 from .errors import MalformedMessage, SerializationError
+from .fields import HEADS, NO_HEAD, cut
 from .json_text import parse_json
 from .refusals import Bad, Unsendable, describe, shorten, type_name
 from .scalars import MAX_SAFE, MIN_SAFE, UNDEFINED, BigInt, UndefinedType, bigint, digits_of, format_number, number
+from .speedups import compiled
 from .surrogates import has_surrogate, place_of_surrogate
 from .weighing import UNMETERED, Meter, weigh
 
@@ -95,6 +98,13 @@ class Codec:
         """
         if isinstance(values, (str, bytes)):
             raise TypeError(f"values must be a sequence of values, not {type(values).__name__}")
+        if compiled is not None:
+            message: bytes = compiled.encode(values, self._sort_props, self._max_depth)
+            if message is not NotImplemented:
+                return message
+        return self._encode(values)
+
+    def _encode(self, values: Sequence[Any]) -> bytes:
         fields: List[bytes] = []
         append = fields.append
         try:
@@ -128,6 +138,13 @@ class Codec:
 
     def encode_event(self, event: str, event_id: int, reply_to: Optional[int], args_bytes: bytes) -> bytes:
         """Return an event message: its head before arguments that ``encode`` has encoded already."""
+        if compiled is not None:
+            message: bytes = compiled.encode_event(event, event_id, reply_to, args_bytes)
+            if message is not NotImplemented:
+                return message
+        return self._encode_event(event, event_id, reply_to, args_bytes)
+
+    def _encode_event(self, event: str, event_id: int, reply_to: Optional[int], args_bytes: bytes) -> bytes:
         try:
             size = len(event) if event.isascii() else len(event.encode())
             number = f'"n:{event_id}"'
@@ -271,6 +288,13 @@ class Codec:
             MalformedMessage: The bytes are no message (protocol.md, section 2); the text says where and why. An
                 error of a deserializer is chained.
         """
+        if compiled is not None:
+            values: List[Any] = compiled.decode(data, self._max_depth, UNMETERED)
+            if values is not NotImplemented:
+                return values
+        return self._decode(data)
+
+    def _decode(self, data: bytes) -> List[Any]:
         if type(data) is not bytes:
             data = bytes(data)
         size = len(data)
@@ -287,7 +311,7 @@ class Codec:
                 pieces.pop()  # which may be cut off
             halves = iter(pieces)
             for head, payload in zip(halves, halves):
-                mark, length = _HEADS.get(head, _NO_HEAD)
+                mark, length = HEADS.get(head, NO_HEAD)
                 if length != len(payload):
                     break
                 if mark == "f":
@@ -302,7 +326,7 @@ class Codec:
                     append(self._decode_json(payload, None))
                 position += len(head) + length + 2
             while position < size:
-                mark, payload, end = _cut(data, position)
+                mark, payload, end = cut(data, position)
                 if mark == "f":
                     append(payload.decode())
                 elif mark == "t":
@@ -324,6 +348,11 @@ class Codec:
         if payload in _CONSTANTS:
             return _CONSTANTS[payload]
         weigh(payload, self._max_depth, meter)
+        value = NotImplemented
+        if compiled is not None and meter is not None:  # else it has been tried
+            value = compiled.scan_json(payload, self._max_depth)
+        if value is not NotImplemented:
+            return value
         value = parse_json(payload)
         if type(value) is str:
             return self._untag(value)
@@ -385,7 +414,7 @@ def peek_reply_to(data: bytes) -> Optional[int]:
     end = 0
     try:
         for _ in range(3):
-            mark, payload, end = _cut(data, end)
+            mark, payload, end = cut(data, end)
         if mark != "j" or len(payload) > 64:
             return None
         value = _PLAIN._decode_json(payload, None)
@@ -454,37 +483,11 @@ def _raw_bytes(value: Union[bytes, bytearray, memoryview]) -> bytes:
 
 # -- decoding: the pieces ----------------------------------------------------------------------------------------
 
-_HEADS = {b"%d%b" % (size, mark.encode()): (mark, size) for mark in "ftj" for size in range(256)}
-_NO_HEAD = ("", -1)
-_HEAD = re.compile(rb"([0-9]{1,10})([ftj])")
 _SHORT = 512  # bytes at a message's start, and so many fields, that are cut in one go
 _SHORT_FIELDS = 8
 _KNOWN: Dict[str, Any] = {"l:": None, "u:": UNDEFINED, "b:1": True, "b:": False}
 _CONSTANTS = {f'"{text}"'.encode(): value for text, value in _KNOWN.items()}
 _KNOWN.update({f"n:{value}": value for value in range(1000)})
-
-
-def _cut(data: bytes, position: int) -> Tuple[str, bytes, int]:
-    """Return the mark and the payload of the field at ``position``, and where the next one begins."""
-    size = len(data)
-    nul = data.find(0, position, position + 12)
-    if nul < 0:
-        raise Bad("no 0x00 after a length and a mark")
-    known = _HEADS.get(data[position:nul])
-    if known is None:
-        head = _HEAD.fullmatch(data, position, nul)
-        if head is None:
-            raise Bad(f"no length (1 to 10 digits) and mark (f, t or j): {data[position:nul]!r}")
-        known = head[2].decode(), int(head[1])
-    mark, length = known
-    start = nul + 1
-    end = start + length
-    if end >= size:
-        if end > size:  # a last field without its closing 0x00 is fine
-            raise Bad(f"a length of {length} bytes where {size - start} are left")
-    elif data[end]:
-        raise Bad("no 0x00 after the payload")
-    return mark, data[start:end], end + 1
 
 
 _PLAIN = Codec()

@@ -28,7 +28,6 @@ from .server_client import ServerCallbacks, Session, SessionOptions
 from .threads import Loan
 from .transport.borrowed import borrow
 from .transport.listener import Listener
-from .transport.masking import load_speedups
 from .transport.reception import Admission, Reception, VerifyRequest
 from .transport.stream import Stream
 from .transport.wire import SocketWire, Wire, find_quick_send
@@ -108,7 +107,6 @@ class Hosting:
         """Begin to accept, with all imported that the first client would have to wait for."""
         importlib.import_module("h11")
         find_quick_send()
-        load_speedups()
         if self.listener is not None:
             self.listener.start()
 

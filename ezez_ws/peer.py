@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, Union
 
+from .broadcast import Broadcast
 from .codec import Codec, peek_reply_to
 from .deadline import Deadline
 from .errors import EZEZError, MalformedMessage, SendTimeout
@@ -25,11 +26,11 @@ from .options import check_args, check_callback, check_count, check_seconds
 from .protocol import CloseCode, Event, check_event_name, parse_event
 from .reader import Arrived, Reader
 from .replies import OnReply, Outcome, Reply, SentMessage
-from .transport.frames import TEXT, Prepared
+from .transport.frames import TEXT
 from .transport.outbox import Put
 from .transport.stream import Ending, Stream
 
-__all__ = ["MAX_NESTING", "Answer", "Broadcast", "Peer", "PeerOptions"]
+__all__ = ["MAX_NESTING", "Answer", "Peer", "PeerOptions"]
 
 logger = logging.getLogger("ezez_ws")
 
@@ -75,26 +76,6 @@ class Answer:
     def __call__(self, event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
         self._peer.fork_guard.check()
         return self._peer.send(event, args, self._event_id, on_reply)
-
-
-class Broadcast:
-    """An event for many, encoded once. Of its messages only the id differs, and often not even that."""
-
-    __slots__ = ("_body", "_codec", "_event", "_id", "_message")
-
-    def __init__(self, codec: Codec, event: str, args: Any) -> None:
-        self._codec = codec
-        self._event = check_event_name(event)
-        self._body = codec.encode(check_args(args))
-        self._id = 0
-        self._message: Optional[Prepared] = None
-
-    def message(self, event_id: int) -> Prepared:
-        """Return the message with this id. The broadcasting thread's."""
-        if self._message is None or event_id != self._id:
-            self._message = Prepared(self._codec.encode_event(self._event, event_id, None, self._body))
-            self._id = event_id
-        return self._message
 
 
 class Peer:
@@ -191,7 +172,7 @@ class Peer:
             if not self.reader.wait_for_room(functools.partial(self._has_room, len(payload)), deadline):
                 self._cut_for_send_timeout()
 
-    def broadcast(self, broadcast: "Broadcast") -> bool:
+    def broadcast(self, broadcast: Broadcast) -> bool:
         """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
         outbox = self._outbox
         with outbox.lock:
@@ -224,7 +205,7 @@ class Peer:
                 return Put.REFUSED, 0
             event_id = outbox.last_id + 1
             message = self._codec.encode_event(event, event_id, sent.reply_to, body)
-            if not outbox.has_room(len(message)):
+            if outbox.waiting_bytes and not outbox.has_room(len(message)):
                 return None, len(message)
             now = time.monotonic()
             outbox.last_id = event_id  # before all else: an exception must not let the id be used again

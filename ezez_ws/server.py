@@ -25,6 +25,7 @@ from typing import (
     overload,
 )
 
+from .broadcast import Broadcast
 from .codec import Codec
 from .context import Context
 from .exits import close_at_exit
@@ -41,7 +42,7 @@ from .options import (
     check_seconds,
     check_ssl,
 )
-from .peer import Broadcast, PeerOptions
+from .peer import PeerOptions
 from .server_client import EZEZServerClient, ServerCallbacks, SessionOptions
 from .transport.handshake import HandshakeRequest, Refusal, validate_subprotocols
 from .transport.listener import Listener

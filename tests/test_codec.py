@@ -21,6 +21,7 @@ from ezez_ws import codec as codec_module
 from ezez_ws.codec import UNDEFINED, BigInt, Codec, UndefinedType, format_number, peek_reply_to
 from ezez_ws.errors import MalformedMessage, SerializationError
 from tests.neutral import build, same
+from tests.support import allow_seconds
 
 MAY_RUN_BESIDE = True
 
@@ -634,6 +635,7 @@ def iter_frames() -> Any:
         frame = frame.f_back  # type: ignore[assignment]
 
 
+@allow_seconds(300)  # at the lowest priority, beside other tests
 class Cost(unittest.TestCase):
     """Hostile messages: in linear time, so that 4 MiB of each come to an end here, and in 32 times their size."""
 
@@ -685,6 +687,7 @@ class Cost(unittest.TestCase):
         for item in [
             b"[]", b"{}", b"5", b"999", b"1e1", b'{"":5}', b'"l:"', b'"s:"', b'"s:ab"', b'"n:1.5"', b'"i:1"',
             b"[5]", b"[5,5]", b"[[]]", b"[[5]]", b"[{}]",
+            b'{"ab":{"Ab":' * 31 + b"5" + b"}}" * 31, '{"ā":{}}'.encode(),
             b'{"":[]}', b'{"":{}}', b'{"":"l:"}', b'["l:"]', b'[{"":5}]', b"[" * 62 + b"]" * 62,
             b'{"":' * 62 + b"5" + b"}" * 62, '"s:é"'.encode(), emoji, b'"ab',
         ]:  # fmt: skip

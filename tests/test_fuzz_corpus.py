@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Callable, Iterator, Tuple
 from unittest import mock
 
@@ -63,6 +64,11 @@ class OracleTest(EZEZTestCase):
 
     def test_a_codec_that_raises_something_else(self) -> None:
         with mock.patch("ezez_ws.codec.weigh", side_effect=ZeroDivisionError), self.assertRaises(ZeroDivisionError):
+            codec.one_input(b"\x00" + b"2j\0[]\0")
+
+    def test_an_extension_that_decodes_otherwise(self) -> None:
+        other = SimpleNamespace(decode=lambda data, max_depth, unmetered: ["x"])
+        with mock.patch("ezez_ws.codec.compiled", other), self.assertRaisesRegex(AssertionError, "otherwise"):
             codec.one_input(b"\x00" + b"2j\0[]\0")
 
     def test_a_server_that_lets_anybody_in(self) -> None:

@@ -440,18 +440,18 @@ class SendingTest(ServingTestCase):
         server = self.serve(ping_interval=None, send_buffer_limit=limit)
         side, _ = self.pair(server, receive_buffer=4096)
         outbox = side._session._outbox
-        while not outbox._waiting_bytes:
+        while not outbox.waiting_bytes:
             server.broadcast("a", ["x" * 1000])
         gc.collect()
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         before = tracemalloc.get_traced_memory()[0]
-        start = outbox._waiting_bytes
-        while outbox._waiting_bytes < limit - 200:
+        start = outbox.waiting_bytes
+        while outbox.waiting_bytes < limit - 200:
             server.broadcast("a")
             if not side.alive:
                 self.fail("cut too early")
-        waiting = outbox._waiting_bytes - start
+        waiting = outbox.waiting_bytes - start
         gc.collect()
         cost = tracemalloc.get_traced_memory()[0] - before
         self.assertGreater(waiting, limit // 2)
@@ -467,7 +467,7 @@ class SendingTest(ServingTestCase):
         )
         side, peer = self.pair(server, receive_buffer=4096)
         outbox = side._session._outbox
-        while outbox._waiting_bytes < (1 << 20) - 70_000:
+        while outbox.waiting_bytes < (1 << 20) - 70_000:
             side.send("a", ["x" * 65000])
         side.disconnect(4321, "enough")
         self.assertEqual(0, server.broadcast("b", ["y" * 200_000]))

@@ -708,7 +708,7 @@ class SendTest(ServingTestCase):
                     return sent
 
         filling = self.in_thread(fill)
-        eventually(lambda: side._session.stream.outbox._waiting_bytes > 10_000)
+        eventually(lambda: side._session.stream.outbox.waiting_bytes > 10_000)
         peer.close()
         self.assertFalse(filling.get(5))
 

@@ -360,7 +360,7 @@ class OutboxMachine(RuleBasedStateMachine):
             return self.outbox.open
 
     def waiting(self) -> int:
-        return self.outbox._waiting_bytes
+        return self.outbox.waiting_bytes
 
     def control_waits(self) -> bool:
         return self.outbox._ping is not None or self.outbox._pong is not None

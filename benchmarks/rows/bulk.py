@@ -2,7 +2,7 @@
 
 from typing import List
 
-from ..peers import GENERATOR, NODE, OURS, SPED_UP, WEBSOCKETS
+from ..peers import GENERATOR, NODE, OURS, PURE, WEBSOCKETS
 from ..results import Goal, Line
 from ..run import Run
 
@@ -13,14 +13,14 @@ CONNECTIONS = 4
 
 
 def bulk(run: Run) -> List[Line]:
-    """As it is installed by default, and with its extra ``speedups``, against the same figures of the others."""
+    """With the C extension and without, against the same figures of the others."""
     line = Line(
         "bulk", f"1 MiB there and back, {CONNECTIONS} connections", "MB/s each way", goals=[Goal(WEBSOCKETS, 1)]
     )
-    for who in run.alternate(run.present(OURS, SPED_UP, WEBSOCKETS, NODE, GENERATOR)):
+    for who in run.alternate(run.present(OURS, PURE, WEBSOCKETS, NODE, GENERATOR)):
         # the default is 1 MiB with all that is around it
-        options = {"max_payload": 2 * SIZE} if who in (OURS, SPED_UP) else {}
+        options = {"max_payload": 2 * SIZE} if who in (OURS, PURE) else {}
         with run.tolerate(who), run.stage(who, CONNECTIONS, **options) as stage:
             seen = stage.ask("echo", connections=CONNECTIONS, in_flight=1, seconds=run.seconds, size=SIZE)
             line.add(who, seen["rate"] * SIZE / 1e6)
-    return [line, line.variant(SPED_UP, "extra speedups")]
+    return [line, line.variant(PURE, "in Python")]

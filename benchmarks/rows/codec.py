@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Dict, List
 
 from ..agent import Agent
-from ..peers import NODE, OURS
+from ..peers import IN_PYTHON, NODE, OURS, PURE
 from ..results import Goal, Line
 from ..run import Run
 
@@ -20,13 +20,15 @@ def codec(run: Run) -> List[Line]:
     lines: Dict[str, Line] = {}
     commands = {
         OURS: [sys.executable, "-m", "benchmarks.codec_speed"],
+        PURE: [sys.executable, "-m", "benchmarks.codec_speed"],
         NODE: ["node", str(HERE / "codec_speed.mjs")],
     }
-    for who in run.alternate(run.present(OURS, NODE)):
-        with run.tolerate(who), Agent([*commands[who], str(run.seconds / 8)], patience=60 + 4 * run.seconds) as agent:
+    for who in run.alternate(run.present(OURS, PURE, NODE)):
+        command, environment = [*commands[who], str(run.seconds / 8)], IN_PYTHON if who == PURE else {}
+        with run.tolerate(who), Agent(command, 60 + 4 * run.seconds, environment) as agent:
             for message, speeds in agent.hello.items():
                 for operation in OPERATIONS:
                     work = f"{operation} {message}; {speeds['bytes']:,} bytes"
                     line = lines.setdefault(work, Line("codec", work, "operations/s", goals=[Goal(NODE, 1)]))
                     line.add(who, speeds[operation])
-    return list(lines.values())
+    return [each for line in lines.values() for each in (line, line.variant(PURE, "in Python"))]

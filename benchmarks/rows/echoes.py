@@ -2,7 +2,7 @@
 
 from typing import List, Sequence
 
-from ..peers import CEILING, GENERATOR, NODE, ONE_CORE, OURS, SIMPLE, SOCKETIO, WEBSOCKETS
+from ..peers import CEILING, GENERATOR, NODE, ONE_CORE, OURS, PURE, SIMPLE, SOCKETIO, WEBSOCKETS
 from ..results import Goal, Line
 from ..run import Run
 
@@ -11,20 +11,22 @@ __all__ = ["latency", "many", "pipelined", "roundtrip"]
 UNIT = "messages/s"
 MESSAGING = (OURS, WEBSOCKETS, SIMPLE, SOCKETIO, NODE, GENERATOR)
 ALL = (*MESSAGING, CEILING)
+VARIANTS = {PURE: "in Python", ONE_CORE: "the process on one core"}
 AT_50 = f"{OURS}, 50 connections"
 
 
 def roundtrip(run: Run) -> List[Line]:
     goals = [Goal(CEILING, 0.5), Goal(WEBSOCKETS, 2), Goal(SOCKETIO, 7)]
-    return _on_one_core_too(_echoes(run, "roundtrip", (*ALL, ONE_CORE), 50, 1, goals))
+    return _with_variants(_echoes(run, "roundtrip", (*ALL, *VARIANTS), 50, 1, goals))
 
 
 def latency(run: Run) -> List[Line]:
-    return [_echoes(run, "latency", ALL, 1, 1, [Goal(CEILING, 0.75)])]
+    line = _echoes(run, "latency", (*ALL, PURE), 1, 1, [Goal(CEILING, 0.75)])
+    return [line, line.variant(PURE, VARIANTS[PURE])]
 
 
 def pipelined(run: Run) -> List[Line]:
-    return _on_one_core_too(_echoes(run, "pipelined", (*ALL, ONE_CORE), 50, 8, [Goal(NODE, 0.6)]))
+    return _with_variants(_echoes(run, "pipelined", (*ALL, *VARIANTS), 50, 8, [Goal(NODE, 0.6)]))
 
 
 def many(run: Run) -> List[Line]:
@@ -49,8 +51,8 @@ def _echoes(run: Run, row: str, names: Sequence[str], connections: int, in_fligh
     return line
 
 
-def _on_one_core_too(line: Line) -> List[Line]:
-    return [line, line.variant(ONE_CORE, "the process on one core")]
+def _with_variants(line: Line) -> List[Line]:
+    return [line, *(line.variant(who, how) for who, how in VARIANTS.items())]
 
 
 def _rate(run: Run, who: str, connections: int, in_flight: int) -> float:

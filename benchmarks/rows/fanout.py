@@ -4,7 +4,7 @@ from typing import List
 
 from ezez_ws import EZEZWebSocketClient
 
-from ..peers import GENERATOR, NODE, OURS, SOCKETIO, WEBSOCKETS
+from ..peers import GENERATOR, NODE, OURS, PURE, SOCKETIO, WEBSOCKETS
 from ..results import Goal, Line
 from ..run import Run, Stage
 from ..servers.ours import KEY
@@ -25,11 +25,11 @@ def fanout(run: Run) -> List[Line]:
         size: Line("fanout", f"{text} to {CLIENTS:,} clients", "deliveries/s", goals=[Goal(NODE, 1.5)])
         for size, text in sizes.items()
     }
-    for who in run.alternate(run.present(OURS, NODE, SOCKETIO, WEBSOCKETS, GENERATOR)):
+    for who in run.alternate(run.present(OURS, PURE, NODE, SOCKETIO, WEBSOCKETS, GENERATOR)):
         with run.tolerate(who), run.stage(who, CLIENTS) as stage:
             for size, line in lines.items():
                 line.add(who, stage.ask("fanout", size=size, window=WINDOW, seconds=run.seconds)["rate"])
-    return list(lines.values())
+    return [line for size in lines.values() for line in (size, size.variant(PURE, "in Python"))]
 
 
 def fanout_stalled(run: Run) -> List[Line]:

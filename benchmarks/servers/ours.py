@@ -1,23 +1,16 @@
 """This library: an event answered by a reply, and all that the rows ask it for."""
 
-import sys
 import time
 from typing import Any
 
 from ezez_ws import EZEZServerClient, EZEZWebsocketServer
 
-__all__ = ["KEY", "start", "start_installed"]
+__all__ = ["KEY", "start"]
 
 KEY = "secret"
 
 
 def start(**options: Any) -> str:
-    """Start a server as it is by default, without the extra ``speedups``."""
-    sys.modules["websockets.speedups"] = None  # type: ignore[assignment]
-    return start_installed(**options)
-
-
-def start_installed(**options: Any) -> str:
     """Start a server with ``options``; its listeners are what a user would write."""
     server = EZEZWebsocketServer(**{"port": 0, **options}, on_auth_request=lambda client, key: key == KEY)
     longest = 0.0

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tup
 
 from ..deadline import Deadline
 from .handshake import ClientHandshake, HandshakeFailed, Target
-from .masking import load_speedups
 from .wire import SocketWire, Wire, WireError
 
 if TYPE_CHECKING:
@@ -85,7 +84,6 @@ class Dialer:
             DialRefused: the answer is no WebSocket.
             DialCancelled: ``cancel`` was called.
         """
-        load_speedups()
         wire: Wire = SocketWire(self._connect(deadline))
         try:
             if self._target.secure:

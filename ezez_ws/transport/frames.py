@@ -6,8 +6,9 @@ piece by piece, so that its size is refused from its header on, and its text as 
 """
 
 import codecs
-from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple, Type, Union
 
+from ..speedups import compiled
 from .masking import apply_mask
 from .memory import keep_freed_memory
 
@@ -18,6 +19,7 @@ __all__ = [
     "BINARY",
     "CLOSE",
     "CONTINUATION",
+    "FIN",
     "PING",
     "PONG",
     "RSV1",
@@ -27,6 +29,7 @@ __all__ = [
     "Message",
     "Prepared",
     "Violation",
+    "assemble",
     "encode_close",
     "encode_frame",
     "parse_close",
@@ -37,7 +40,10 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 RSV1 = 0x40
 """The bit of a compressed message (RFC 7692, section 6)."""
 
-_FIN, _RSV, _MASKED = 0x80, 0x70, 0x80
+FIN = 0x80
+"""The bit of a message's last frame."""
+
+_RSV, _MASKED = 0x70, 0x80
 
 _LARGE = 65536  # bytes of a message that has arrived in pieces
 
@@ -67,7 +73,11 @@ class ClosePayload(NamedTuple):
 
 def encode_frame(opcode: int, payload: bytes, mask: Optional[bytes] = None, fin: bool = True, rsv: int = 0) -> bytes:
     """Make a frame; ``mask`` is a client's key, ``None`` on a server."""
-    first = (_FIN if fin else 0) | rsv | opcode
+    return assemble((FIN if fin else 0) | rsv | opcode, payload, mask)
+
+
+def _assemble(first: int, payload: bytes, mask: Optional[bytes]) -> bytes:
+    """Make a frame that begins with the byte ``first``."""
     size = len(payload)
     masked = 0 if mask is None else _MASKED
     if size < 126:
@@ -79,6 +89,31 @@ def encode_frame(opcode: int, payload: bytes, mask: Optional[bytes] = None, fin:
     if mask is None:
         return head + payload
     return head + mask + apply_mask(payload, mask)
+
+
+def _take_frames(data: bytes, masked: int, max_payload: int, kind: Type[Message], messages: List[Message]) -> int:
+    """Take whole binary messages of less than 64 KiB, as far as there are such; return how many bytes that was."""
+    position, end = 0, len(data)
+    while end - position > 6 and data[position] == FIN | BINARY:
+        size, start = data[position + 1] ^ masked, position + 2
+        if size >= 126:
+            size = data[start] << 8 | data[start + 1] if size == 126 else 0
+            start += 2
+            if size < 126:
+                break
+        mask = data[start : start + 4]
+        if masked:
+            start += 4
+        if size > max_payload or start + size > end:
+            break
+        position = start + size
+        payload = apply_mask(data[start:position], mask) if masked else data[start:position]
+        messages.append(tuple.__new__(kind, (BINARY, payload)))  # a third of the time of a call of the class
+    return position
+
+
+assemble = _assemble if compiled is None else compiled.assemble
+take_frames = _take_frames if compiled is None else compiled.take_frames
 
 
 class Prepared:
@@ -132,6 +167,7 @@ class FrameDecoder:
         self._masked = _MASKED if masked else 0
         self._closed = False
         self._idle = True  # nothing is half received, and nothing has ended
+        self.usual = True  # the last data were whole binary messages and nothing else
         self._head = b""  # the start of a frame's head that is not complete, less than 14 bytes
         # the frame that is arriving; its payload goes to _control or _message as it comes
         self._in_frame = False
@@ -156,10 +192,12 @@ class FrameDecoder:
         """Take bytes and return what they complete, in order; on a violation what came before it."""
         messages: List[Message] = []
         if self._idle:
-            taken = self._take_usual(data, messages)
-            if taken == len(data):
+            taken = take_frames(data, self._masked, self.max_payload, Message, messages)
+            self.usual = taken == len(data)
+            if self.usual:
                 return messages
             data = data[taken:]
+        self.usual = False
         if self.failure is not None or self._closed:
             return messages
         if self._head:
@@ -172,26 +210,6 @@ class FrameDecoder:
             self._message = bytearray()
         self._idle = self.idle and self.failure is None and not self._closed
         return messages
-
-    def _take_usual(self, data: bytes, messages: List[Message]) -> int:
-        """Take whole binary messages of less than 64 KiB, as far as there are such; return how many bytes that was."""
-        position, end = 0, len(data)
-        while end - position > 6 and data[position] == _FIN | BINARY:
-            size, start = data[position + 1] ^ self._masked, position + 2
-            if size >= 126:
-                size = data[start] << 8 | data[start + 1] if size == 126 else 0
-                start += 2
-                if size < 126:
-                    break
-            mask = data[start : start + 4]
-            if self._masked:
-                start += 4
-            if size > self.max_payload or start + size > end:
-                break
-            position = start + size
-            payload = apply_mask(data[start:position], mask) if self._masked else data[start:position]
-            messages.append(tuple.__new__(Message, (BINARY, payload)))  # a third of the time of ``Message``
-        return position
 
     def _parse(self, data: bytes, messages: List[Message]) -> None:
         position, end = 0, len(data)
@@ -244,11 +262,11 @@ class FrameDecoder:
                 return position, False
             self._mask = data[start : start + 4]
             start += 4
-        self._in_frame, self._fin, self._opcode = True, first >= _FIN, opcode
+        self._in_frame, self._fin, self._opcode = True, first >= FIN, opcode
         self._size, self._received = size, 0
         if opcode < CLOSE:
             self._compressed = compressed
-        return start, first >= _FIN and 0 < opcode < CLOSE and end - start >= size and not compressed
+        return start, first >= FIN and 0 < opcode < CLOSE and end - start >= size and not compressed
 
     def _check_head(self, first: int, second: int, opcode: int) -> None:
         if first & _RSV and (first & _RSV != RSV1 or self._inflater is None or opcode not in (TEXT, BINARY)):
@@ -258,7 +276,7 @@ class FrameDecoder:
         if opcode >= CLOSE:
             if opcode > PONG:
                 raise Violation(1002, f"unknown opcode {opcode}")
-            if first < _FIN or second & 0x7F > 125:
+            if first < FIN or second & 0x7F > 125:
                 raise Violation(1002, "a control frame is fragmented or longer than 125 bytes")
         elif opcode > BINARY:
             raise Violation(1002, f"unknown opcode {opcode}")

@@ -1,35 +1,12 @@
-"""Masking (RFC 6455, section 5.3): in pure Python, or by the C extension of ``websockets`` where that is installed."""
+"""Masking (RFC 6455, section 5.3)."""
 
-import functools
 import os
-import sys
-from typing import Callable, Optional
 
-__all__ = ["Masks", "apply_mask", "load_speedups"]
+from ..speedups import compiled
+
+__all__ = ["Masks", "apply_mask"]
 
 _AT_ONCE = 8192  # bytes: integers beyond the processor's first cache are slower
-
-_quick: Optional[Callable[[bytes, bytes], bytes]] = None
-
-
-@functools.cache
-def load_speedups() -> bool:
-    """Have ``apply_mask`` use the C extension, if it is there; what ``pip install 'ezez-ws[speedups]'`` is for.
-
-    It takes 50 ms to import, so this is called when a server or a client starts. Any thread may call it, any number of
-    times. On a free-threaded CPython an extension may bring the global lock back: there it is left alone.
-    """
-    global _quick
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return False
-    try:
-        from websockets.speedups import apply_mask as quick
-    except ImportError:
-        return False
-    if quick(b"\0\1\2\3\4", b"\1\2\4\x08") != b"\1\3\6\x0b\5":  # it is none of their documented functions
-        return False
-    _quick = quick
-    return True
 
 
 class Masks:
@@ -50,12 +27,10 @@ class Masks:
         return self._pool[self._used - 4 : self._used]
 
 
-def apply_mask(payload: bytes, mask: bytes, offset: int = 0) -> bytes:
+def _apply_mask(payload: bytes, mask: bytes, offset: int = 0) -> bytes:
     """Mask or unmask a piece that starts ``offset`` bytes into its frame."""
     if offset % 4:
         mask = mask[offset % 4 :] + mask[: offset % 4]
-    if _quick is not None:
-        return _quick(payload, mask)
     size = len(payload)
     if size <= _AT_ONCE:
         key = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
@@ -66,4 +41,7 @@ def apply_mask(payload: bytes, mask: bytes, offset: int = 0) -> bytes:
         piece = int.from_bytes(payload[start : start + _AT_ONCE], "little")
         pieces.append((piece ^ key).to_bytes(_AT_ONCE, "little"))
     rest = payload[size - size % _AT_ONCE :]
-    return b"".join([*pieces, apply_mask(rest, mask)])
+    return b"".join([*pieces, _apply_mask(rest, mask)])
+
+
+apply_mask = _apply_mask if compiled is None else compiled.apply_mask

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, List, Optional, Union
 
 from ..waker import Waker
 from .flusher import flusher
-from .frames import BINARY, CLOSE, PING, PONG, RSV1, Prepared, encode_close, encode_frame
+from .frames import BINARY, CLOSE, FIN, PING, PONG, RSV1, Prepared, assemble, encode_close, encode_frame
 from .masking import Masks
 from .wire import Wire, WireError
 
@@ -60,7 +60,7 @@ class Outbox:
         self._limit = limit
         self._deflater = deflater
         self._waiting: List[Buffer] = []  # a bytearray at its end still grows; a deque would take ten times the memory
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0
         self._torn = False  # the first that waits is the rest of a frame: nothing may come before it
         self._pong: Optional[bytes] = None
         self._ping: Optional[bytes] = None
@@ -72,7 +72,7 @@ class Outbox:
 
     def has_room(self, size: int) -> bool:
         """Tell whether a message of ``size`` bytes may be put now. Requires holding the lock."""
-        return not self._waiting or self._waiting_bytes + size <= self._limit
+        return not self._waiting or self.waiting_bytes + size <= self._limit
 
     def put(self, payload: bytes, opcode: int = BINARY) -> Put:
         """Send a message. Requires holding the lock."""
@@ -80,7 +80,7 @@ class Outbox:
             return Put.REFUSED
         if self._deflater is None:
             mask = None if self._masks is None else self._masks.next()
-            return self._put_frame(encode_frame(opcode, payload, mask))
+            return self._put_frame(assemble(FIN | opcode, payload, mask))
         try:
             compressed = self._deflater.compress(payload)
         except BaseException:
@@ -216,7 +216,7 @@ class Outbox:
             if not self._waiting and self._pong is None and self._ping is None:
                 written = self._wire.write_now(frame)
                 if written == len(frame):
-                    return Put.WAITING if self._wire.unflushed else Put.WRITTEN
+                    return Put.WAITING if self._wire.buffered and self._wire.unflushed else Put.WRITTEN
                 self._torn = written > 0
             self._append(frame, written)
             return Put.WAITING
@@ -237,7 +237,7 @@ class Outbox:
             self._waiting.append(bytearray(memoryview(frame)[written:]))
         else:
             self._waiting.append(memoryview(frame)[written:])
-        self._waiting_bytes += size
+        self.waiting_bytes += size
 
     def _write(self, data: Buffer) -> int:
         """Hand bytes to the kernel. Requires holding the lock."""
@@ -257,7 +257,7 @@ class Outbox:
         self.open = False
         self._broken = True
         self._waiting.clear()
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0
         self._pong = self._ping = None
 
     def _write_control(self) -> bool:
@@ -313,9 +313,9 @@ class Outbox:
 
     def _take_first(self) -> Buffer:
         first = self._waiting.pop(0)
-        self._waiting_bytes -= len(first)
+        self.waiting_bytes -= len(first)
         return first
 
     def _keep(self, rest: memoryview) -> None:
         self._waiting.insert(0, rest)
-        self._waiting_bytes += len(rest)
+        self.waiting_bytes += len(rest)

@@ -207,10 +207,9 @@ class Stream:
             return []
         self.last_received = time.monotonic()
         messages = self._decoder.feed(data)
-        for message in messages:
-            if message.opcode >= CLOSE:
-                messages = self._answer_control(messages)
-                break
+        if self._decoder.usual:
+            return messages
+        messages = self._answer_control(messages)
         if self._decoder.failure is not None and self._last_word is None:
             self._last_word = self._decoder.failure
         if self._last_word is not None and not messages:

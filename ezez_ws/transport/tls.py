@@ -31,6 +31,8 @@ class TLSWire(Wire):
         server_name: on a client, the name that the certificate must have.
     """
 
+    buffered = True
+
     def __init__(self, wire: Wire, context: ssl.SSLContext, server_side: bool, server_name: Optional[str]) -> None:
         self._wire = wire
         self._lock = threading.Lock()

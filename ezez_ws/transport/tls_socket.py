@@ -24,6 +24,8 @@ class TLSSocketWire(PolledWire):
     inside the outbox's.
     """
 
+    buffered = True
+
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
         self._tls = sock

@@ -5,6 +5,7 @@ import select
 import socket
 from typing import Any, Callable, Optional, Tuple, cast
 
+from ..speedups import compiled
 from .libc import find_function
 from .turnstile import Seat, turnstile
 
@@ -19,14 +20,19 @@ _LONGEST = 1e6  # seconds; poll() takes milliseconds as a C int
 
 _QUICK = 16384  # bytes that the kernel copies in microseconds
 
+_quick_receive: Any = getattr(compiled, "receive", None)
+_QUICK_READ = 0 if _quick_receive is None else 4096  # bytes that may be read without letting go of the lock
+
 
 @functools.cache
 def find_quick_send() -> Optional[Callable[..., int]]:
-    """Return the C library's ``send``, to be called without letting go of the interpreter's lock.
+    """Return ``send(fd, data, size, flags)``, which does not let go of the interpreter's lock; -1 is an error.
 
     ``socket.send`` gives it to another thread for the few microseconds that a send takes which does not block, and then
     has to wait for it: with 50 busy connections that costs a fifth to a third of the throughput (``benchmarks/NOTES``).
     """
+    if hasattr(compiled, "send"):
+        return cast(Callable[..., int], compiled.send)
     send: Any = find_function("send", keeps_lock=True)
     if send is None:
         return None
@@ -50,6 +56,9 @@ class Wire:
 
     failure: Optional[Exception] = None
     """Why there will be no bytes any more, where it is not that the peer has ended or the connection was cut."""
+
+    buffered = False
+    """Whether the wire may keep something that was written."""
 
     @property
     def unflushed(self) -> bool:
@@ -157,6 +166,10 @@ class SocketWire(Wire):
                 return data
 
     def read_now(self, size: int) -> Optional[bytes]:
+        if size <= _QUICK_READ:
+            data: Optional[bytes] = _quick_receive(self._sock.fileno(), size)
+            self._drained = data is None or (self._short_is_all and len(data) < size)
+            return data
         try:
             data = self._sock.recv(size, _DONTWAIT)
             self._drained = self._short_is_all and len(data) < size

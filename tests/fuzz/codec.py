@@ -37,20 +37,44 @@ _CODECS = (
 
 
 def one_input(data: bytes) -> None:
-    """Whatever comes is decoded or refused; what is decoded can be encoded, and decodes to the same."""
+    """Whatever comes is decoded or refused; what is decoded can be encoded, and decodes to the same.
+
+    With the C extension it is decoded and encoded to what it would be without.
+    """
     if not data:
         return
     codec = _CODECS[data[0] & 3]
     message = data[1:] * (64 if data[0] >> 4 == 15 else 1)
     peeked = peek_reply_to(message)
     try:
-        values = codec.decode(message)
+        values = codec._decode(message)
     except MalformedMessage as error:
         assert len(str(error)) < 1000, "the error's text is as long as the message"
+        assert _refusal(codec, message) == str(error), "it is refused otherwise"
         return
     assert values
+    assert _alike_to_the_letter(codec.decode(message), values), "it is decoded otherwise"
+    assert codec.encode(values) == codec._encode(values), "it is encoded otherwise"
     _check_round_trip(codec, values)
     _check_shapes(codec, values, peeked)
+
+
+def _refusal(codec: Codec, message: bytes) -> str:
+    try:
+        return f"decoded to {codec.decode(message)!r}"
+    except MalformedMessage as error:
+        return str(error)
+
+
+def _alike_to_the_letter(one: Any, other: Any) -> bool:
+    """Whether two values are of the same types, too, and have their keys in the same order."""
+    if isinstance(one, _Date) and isinstance(other, _Date):
+        return one.text == other.text
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike_to_the_letter, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(_alike_to_the_letter(one[key], other[key]) for key in one)
+    return type(one) is type(other) and repr(one) == repr(other)
 
 
 def _check_round_trip(codec: Codec, values: List[Any]) -> None:

@@ -1,7 +1,7 @@
 """What is built and installed is what users need: ``python -m tests tests.packaging.built``.
 
-Needs ``build``, ``twine``, git and a package index, so it is no part of the suite; ``.ci/run`` runs it. The Pythons to
-install on are in the environment variable ``EZEZ_PYTHONS``, separated by colons; without it, it is this one.
+Needs ``build``, ``twine``, git, a C compiler and a package index, so it is no part of the suite; ``.ci/run`` runs it.
+The Pythons to install on, beside this one, are in the environment variable ``EZEZ_PYTHONS``, separated by colons.
 """
 
 import email
@@ -9,26 +9,30 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 import unittest
 import zipfile
 from pathlib import Path
-from typing import List
+from typing import List, Mapping, Optional
 
 from tests.support import REPO, EZEZTestCase, allow_seconds
 
-PYTHONS = os.environ.get("EZEZ_PYTHONS", sys.executable).split(os.pathsep)
+PYTHONS = [sys.executable, *filter(None, os.environ.get("EZEZ_PYTHONS", "").split(os.pathsep))]
 MADE_BY_BUILDING = ("PKG-INFO", "ezez_ws.egg-info/")
+EXTENSION = f"ezez_ws/_speedups{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 # What is run where the wheel is installed, away from the repository.
 WHERE = "import ezez_ws; print(ezez_ws.__file__)"
 EDITOR = "from ezez_ws.cli import terminal"
+COMPILED = "from ezez_ws.speedups import compiled; print(compiled is not None)"
 
 
-def run(*command: "str | Path", cwd: Path, code: int = 0) -> str:
+def run(*command: "str | Path", cwd: Path, code: int = 0, more: Optional[Mapping[str, str]] = None) -> str:
     """Run a command without anything that leads to the repository, and return what it prints on both outputs."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "EZEZ_WS_"))}
+    environment.update(more or {})
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -78,7 +82,8 @@ class BuiltTest(PackagingTestCase):
     def test_the_wheel_has_all_of_the_package_and_nothing_else(self) -> None:
         with zipfile.ZipFile(self.wheel) as wheel:
             found = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        self.assertEqual({name for name in repository_files() if name.startswith("ezez_ws/")}, found)
+        expected = {name for name in repository_files() if name.startswith("ezez_ws/") and not name.endswith(".c")}
+        self.assertEqual({*expected, EXTENSION}, found)
         self.assertIn("ezez_ws/py.typed", found)
 
     def test_the_source_distribution_has_all_of_the_repository_and_nothing_else(self) -> None:
@@ -101,17 +106,19 @@ class BuiltTest(PackagingTestCase):
 
 @allow_seconds(300)
 class InstalledTest(PackagingTestCase):
-    """The wheel in fresh environments, used from a folder outside the repository."""
+    """The wheel, and for other Pythons the source distribution, in fresh environments, used from another folder."""
 
-    def install(self, python: str, extra: str) -> Path:
+    def install(self, python: str, extra: str, environment: Optional[Mapping[str, str]] = None) -> Path:
         """Return the folder of the programs."""
+        built = self.wheel if python == sys.executable and not environment else self.sdist
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         run(python, "-m", "venv", folder, cwd=self.folder)
-        run(folder / "bin/python", "-m", "pip", "install", "--quiet", f"{self.wheel}{extra}", cwd=self.folder)
+        pip = (folder / "bin/python", "-m", "pip", "install", "--quiet", "--no-cache-dir")
+        run(*pip, f"{built}{extra}", cwd=self.folder, more=environment)
         run(folder / "bin/python", "-m", "pip", "check", cwd=self.folder)
         return folder / "bin"
 
-    def check(self, programs: Path, editor: bool) -> None:
+    def check(self, programs: Path, editor: bool, compiled: bool = True) -> None:
         python, quick_start = programs / "python", (REPO / "samples/quickstart.py").read_text(encoding="utf-8")
         self.assertIn(str(programs.parent), run(python, "-c", WHERE, cwd=self.folder))
         self.assertEqual("total [5]\nserved ['tea']\n", run(python, "-c", quick_start, cwd=self.folder))
@@ -119,11 +126,15 @@ class InstalledTest(PackagingTestCase):
             self.assertRegex(run(*command, "--version", cwd=self.folder), r"\Aezez-ws \d")
             self.assertIn("cannot connect", run(*command, "call", "ws://127.0.0.1:1", "e", cwd=self.folder, code=1))
         run(python, "-c", EDITOR, cwd=self.folder, code=0 if editor else 1)
+        self.assertEqual(f"{compiled}\n", run(python, "-c", COMPILED, cwd=self.folder))
 
     def test_the_library_alone_works_and_so_does_its_command(self) -> None:
         for python in PYTHONS:
             with self.subTest(python):
                 self.check(self.install(python, ""), editor=False)
+
+    def test_without_a_compiler_it_is_installed_in_python(self) -> None:
+        self.check(self.install(sys.executable, "", {"CC": "false"}), editor=False, compiled=False)
 
     def test_with_the_extra_the_line_editor_is_there(self) -> None:
         for python in PYTHONS:

@@ -1,5 +1,0 @@
-"""This library with its extra ``speedups``."""
-
-from .ours import start_installed as start
-
-__all__ = ["start"]

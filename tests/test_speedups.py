@@ -1,0 +1,229 @@
+"""The C extension does what Python does, for every value, message and frame; and the library goes without it."""
+
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import unittest
+from typing import Any, List, Optional, Tuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ezez_ws import UNDEFINED, BigInt, Codec, MalformedMessage, SerializationError
+from ezez_ws.speedups import compiled
+from ezez_ws.transport.frames import Message, _assemble, _take_frames, assemble, take_frames
+from ezez_ws.weighing import UNMETERED
+from tests.support import REPO, EZEZTestCase
+
+MAY_RUN_BESIDE = True
+
+HAS_LOCK = not sysconfig.get_config_var("Py_GIL_DISABLED")
+LOADED = "from ezez_ws.speedups import compiled; print(compiled is not None)"
+SECOND_COPY = """
+import sys
+from ezez_ws import UNDEFINED, Codec, speedups
+print(speedups.compiled is not None)
+mine = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "ezez_ws"}
+from ezez_ws import speedups as others
+print(others.compiled is not None)
+print(Codec().decode(Codec().encode([UNDEFINED]))[0] is UNDEFINED)
+"""
+MASK = b"\x11\x22\xf3\x44"
+
+floats = st.floats() | st.sampled_from([0.0, -0.0, 1e-6, 1e-7, 123e-9, 1e15, 1e16, 1.5e20, 1e21, 5e-324, 1.7e308])
+numbers = floats | st.integers(-(2**54), 2**54) | st.integers(-1000, 1000) | st.integers()
+texts = (
+    st.text(max_size=12) | st.text(st.characters(max_codepoint=0x7F), max_size=12) | st.sampled_from(["\ud800", '"\\/'])
+)
+scalars = (
+    texts | numbers | st.integers().map(BigInt) | st.sampled_from([True, False, None, UNDEFINED, object, math.inf])
+)
+nested = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(texts, inner, max_size=4),
+)
+messages = st.lists(nested | st.binary(max_size=12), max_size=5)
+codecs = st.sampled_from([Codec(), Codec(sort_props=False, max_depth=2)])
+json_pieces = st.sampled_from(
+    [
+        *'{}[]",: \n\t:x0',
+        *['"s:', '"n:', '"i:', '"b:', '"l:"', '"u:"', '"b:1"', '"n:-0"', '"n:007"', '"n:1.50"', '"n:1e5"', '"n:1E5"'],
+        *['"n:9007199254740991"', '"n:9007199254740992"', '"n:1e999"', '"n:NaN"', '"n:٣"', '"i:12"', '"s:a\\n\\u00e9"'],
+        *["\\u", "\\ud800", "\\/", "\\x", "null", "true", "12", '"k":', '"k":"n:1",', "é", "😀", "\x1f", "\x00"],
+    ]
+)
+
+
+def outcome(function: Any, *args: Any) -> Tuple[str, Any]:
+    try:
+        return "returned", function(*args)
+    except (SerializationError, MalformedMessage) as error:
+        return "refused", str(error)
+
+
+def exactly(value: Any) -> Any:
+    """What tells all values apart: 1 from 1.0 and True, 0.0 from -0.0, and one order of keys from another."""
+    if isinstance(value, (list, tuple)):
+        return [type(value), *map(exactly, value)]
+    if isinstance(value, dict):
+        return [type(value), *((key, exactly(item)) for key, item in value.items())]
+    return type(value), repr(value)
+
+
+class Loading(EZEZTestCase):
+    def loaded(self, **environment: str) -> str:
+        command = [sys.executable, "-c", LOADED]
+        inherited = {name: value for name, value in os.environ.items() if name != "EZEZ_WS_PURE_PYTHON"}
+        done = subprocess.run(command, env={**inherited, **environment}, cwd=REPO, check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    def test_the_environment_turns_it_off(self) -> None:
+        self.assertEqual(self.loaded(EZEZ_WS_PURE_PYTHON="1"), "False")
+
+    @unittest.skipUnless(os.environ.get("EZEZ_REQUIRE_SPEEDUPS"), "nothing says that it must have been built")
+    def test_it_has_been_built(self) -> None:
+        self.assertEqual(self.loaded(), str(HAS_LOCK))
+
+
+@unittest.skipIf(compiled is None, "the C extension has not been built")
+class Values(EZEZTestCase):
+    def same(self, one: Any, other: Any) -> None:
+        self.assertEqual(exactly(one), exactly(other))
+
+    @given(codecs, messages)
+    def test_a_message_is_encoded_and_decoded_to_the_same(self, codec: Codec, values: List[Any]) -> None:
+        expected = outcome(codec._encode, values)
+        self.assertEqual(outcome(codec.encode, values), expected)
+        if expected[0] == "returned":
+            self.same(outcome(codec.decode, expected[1]), outcome(codec._decode, expected[1]))
+
+    @given(codecs, messages, st.integers(0, 200), st.integers(0, 255), st.integers(0, 3))
+    def test_a_damaged_message_is_taken_for_the_same(
+        self, codec: Codec, values: List[Any], at: int, byte: int, cut: int
+    ) -> None:
+        kind, data = outcome(codec._encode, values)
+        if kind == "returned":
+            data = data[: at % (len(data) + 1)] + bytes([byte][:cut]) + data[at % (len(data) + 1) + max(cut - 1, 0) :]
+            self.same(outcome(codec.decode, data), outcome(codec._decode, data))
+
+    @given(codecs, st.lists(json_pieces, max_size=12).map("".join))
+    def test_any_json_is_taken_for_the_same(self, codec: Codec, text: str) -> None:
+        for large in (b"", b"%dt\0%b\0" % (UNMETERED, bytes(UNMETERED))):
+            payload = text.encode()
+            data = b"%b%dj\0%b\0" % (large, len(payload), payload)
+            self.same(outcome(codec.decode, data), outcome(codec._decode, data))
+
+    @given(st.lists(st.sampled_from([*"0123456789", *"-+.eE"]), max_size=24).map("".join))
+    def test_any_number_is_taken_for_the_same(self, text: str) -> None:
+        data = b'%dj\0"n:%b"\0' % (len(text) + 4, text.encode())
+        self.same(outcome(Codec().decode, data), outcome(Codec()._decode, data))
+
+    def test_the_usual_needs_no_python(self) -> None:
+        values = ["é", b"b", 1, -2.5, 1e21, None, True, UNDEFINED, {"b": [1, (2, "x\n")], "a": {}}, [[]]]
+        data = compiled.encode(values, True, 64)
+        self.assertEqual(data, Codec()._encode(values))
+        self.assertEqual(compiled.decode(data, 64, UNMETERED), Codec()._decode(data))
+        self.assertEqual(compiled.encode_event("é", 7, 3, data), Codec()._encode_event("é", 7, 3, data))
+
+    def test_what_is_refused_and_what_needs_user_code_is_left_to_python(self) -> None:
+        for value in (2**53, BigInt(1), object(), {1: 2}, "\ud800", [b""], [[[]]], bytearray(b"x"), {"😀": 1, "a": 2}):
+            with self.subTest(value):
+                self.assertIs(compiled.encode([value], True, 2), NotImplemented)
+        for payload in (b'"date:x"', b"5", b'"b:yes"', b'"x"', b"[[[]]]", b'"s:\\ud800"', b'"n:x"', b'"s:\xff"', b""):
+            with self.subTest(payload):
+                data = b"%dj\0%b\0" % (len(payload), payload)
+                self.assertIs(compiled.decode(data, 2, UNMETERED), NotImplemented)
+                self.assertIs(compiled.scan_json(payload, 2), NotImplemented)
+
+    def test_containers_of_a_large_message_are_weighed_first(self) -> None:
+        large = Codec()._encode(["x" * UNMETERED, [1]])
+        self.assertIs(compiled.decode(large, 64, UNMETERED), NotImplemented)
+        self.assertEqual(Codec().decode(large)[1], [1])
+
+    @unittest.skipUnless(hasattr(signal, "setitimer"), "there are no timers here")
+    def test_what_a_signal_handler_raises_comes_out(self) -> None:
+        data = Codec()._encode([[2.0**60] * 1000])  # numbers that it has Python read
+
+        class Alarm(BaseException):
+            pass
+
+        def ring(*_: object) -> None:
+            raise Alarm
+
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            for delay in range(1, 200):
+                with self.assertRaises(Alarm):
+                    signal.setitimer(signal.ITIMER_REAL, delay * 1e-5)
+                    while True:
+                        Codec().decode(data)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def test_a_second_copy_of_the_library_goes_without_it(self) -> None:
+        command = [sys.executable, "-c", SECOND_COPY]
+        done = subprocess.run(command, cwd=REPO, check=True, capture_output=True, text=True)
+        self.assertEqual(done.stdout.split(), ["True", "False", "True"])
+
+    def test_other_arguments_are_type_errors(self) -> None:
+        for function in (compiled.encode, compiled.decode, compiled.scan_json, compiled.encode_event):
+            with self.assertRaises(TypeError):
+                function()
+        for function in (compiled.apply_mask, compiled.assemble, compiled.take_frames):
+            with self.assertRaises(TypeError):
+                function(1, 2)
+
+
+@unittest.skipIf(compiled is None, "the C extension has not been built")
+class Frames(EZEZTestCase):
+    @given(st.integers(0, 255), st.integers(0, 70_000), st.sampled_from([None, MASK]))
+    def test_a_frame_is_the_same(self, first: int, size: int, mask: Optional[bytes]) -> None:
+        self.assertEqual(assemble(first, bytes(size), mask), _assemble(first, bytes(size), mask))
+
+    @given(
+        st.lists(st.sampled_from([0, 1, 7, 125, 126, 300, 66_000]), max_size=4),
+        st.sampled_from([None, MASK]),
+        st.integers(0, 700),
+        st.sampled_from([0, 100, 126, 1 << 20, 1 << 70]),
+        st.sampled_from([0x82, 0x02, 0x81, 0x89, 0xC2]),
+    )
+    def test_the_same_frames_are_taken(
+        self, sizes: List[int], mask: Optional[bytes], cut: int, limit: int, last: int
+    ) -> None:
+        frames = [_assemble(0x82, os.urandom(size), mask) for size in sizes] + [_assemble(last, b"last", mask)]
+        data = b"".join(frames)
+        data = data[: len(data) - cut]
+        for masked in (0, 0x80):
+            taken: List[Message] = []
+            expected: List[Message] = []
+            count = take_frames(data, masked, limit, Message, taken)
+            self.assertEqual(_take_frames(data, masked, limit, Message, expected), count)
+            self.assertEqual([tuple(message) for message in expected], [tuple(message) for message in taken])
+            self.assertTrue(all(type(message) is Message for message in taken))
+
+
+@unittest.skipUnless(hasattr(compiled, "receive"), "the C extension has not been built, or cannot do this here")
+class Sockets(EZEZTestCase):
+    def test_receiving_tells_nothing_yet_from_the_end(self) -> None:
+        one, other = socket.socketpair()
+        with other:
+            with one:
+                self.assertIsNone(compiled.receive(one.fileno(), 100))
+                self.assertEqual(compiled.receive(one.fileno(), 0), b"")
+                other.sendall(b"x" * 5000)
+                self.assertEqual(compiled.receive(one.fileno(), 3), b"xxx")
+                self.assertEqual(compiled.receive(one.fileno(), 100_000), b"x" * 4096)
+                self.assertEqual(compiled.send(one.fileno(), b"abc", 2, 0), 2)
+                self.assertEqual(other.recv(10), b"ab")
+            self.assertEqual(compiled.receive(other.fileno(), 100), b"")
+        self.assertEqual(compiled.receive(-1, 100), b"")
+        self.assertEqual(compiled.send(-1, b"abc", 3, 0), -1)
+
+
+if __name__ == "__main__":
+    unittest.main()
