@@ -79,21 +79,21 @@ test: $(TEST)/installed-$(VERSION) node
 		if [ "$$broke" -eq 0 ] && [ "$$2" -ne 0 ]; then broke=1; fi; \
 		passed=$$((passed + ran)) failed=$$((failed + broke)); \
 	}; \
-	rm -f .coverage .coverage.* $(TEST)/counts*; \
+	rm -f .coverage .coverage.* $(TEST)/counts* $(TEST)/status*; \
 	step ruff check --quiet .; \
 	step ruff format --quiet --check .; \
 	step mypy; \
 	echo "-- coverage run -m tests"; \
 	( \
-		suite beside --beside nice -n 19; beside=$$?; \
+		suite beside --beside nice -n 19; echo $$? > $(TEST)/status-beside; \
 		echo "-- without the C extension"; \
-		suite python "$(IN_PYTHON)" env EZEZ_WS_PURE_PYTHON=1 nice -n 19 && exit $$beside; \
+		suite python "$(IN_PYTHON)" env EZEZ_WS_PURE_PYTHON=1 nice -n 19; echo $$? > $(TEST)/status-python; \
 	) > $(TEST)/beside 2>&1 & beside=$$!; \
 	suite rest --not-beside; count rest $$?; \
-	wait $$beside; status=$$?; \
+	wait $$beside; \
 	cat $(TEST)/beside; \
-	count beside $$status; \
-	count python $$status; \
+	count beside $$(cat $(TEST)/status-beside); \
+	count python $$(cat $(TEST)/status-python); \
 	step coverage combine --quiet; \
 	step coverage report --fail-under=$(COVERAGE_MIN); \
 	echo "$$passed passed, $$failed failed"; \
