@@ -52,7 +52,11 @@ def _echoes(run: Run, row: str, names: Sequence[str], connections: int, in_fligh
 
 
 def _with_variants(line: Line) -> List[Line]:
-    return [line, *(line.variant(who, how) for who, how in VARIANTS.items())]
+    variants = [line.variant(who, how) for who, how in VARIANTS.items()]
+    for variant in variants:
+        for who in VARIANTS:
+            variant.samples.pop(who, None)  # each is beside the others, and not beside the rest of ours
+    return [line, *variants]
 
 
 def _rate(run: Run, who: str, connections: int, in_flight: int) -> float:
