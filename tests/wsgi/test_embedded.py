@@ -123,10 +123,13 @@ class EmbeddedTest(EmbeddedTestCase):
         gone = Calls()
         server = self.mount(on_disconnect=gone.named("gone", 1))
         self.raw().close()
+        gone.wait(1)  # each has a thread of its own
         peer = self.raw()
         peer.send_raw(b"\xff\xff")  # no frame
         self.assertEqual(peer.read_end().code, 1002)
+        gone.wait(2)
         self.visit().close()
+        gone.wait(3)
         self.visit()
         eventually(lambda: server.clients)[-1].disconnect(4001)
         self.assertEqual([code for _, code in gone.wait(4)], [1006, 1002, 1000, 4001])
