@@ -112,7 +112,7 @@ class Loading(EZEZTestCase):
         self.assertEqual(self.loaded(), str(HAS_LOCK))
 
 
-@unittest.skipIf(compiled is None, "the C extension has not been built")
+@unittest.skipIf(compiled is None, "the C extension is not there")
 class Values(EZEZTestCase):
     def same(self, one: Any, other: Any) -> None:
         self.assertEqual(exactly(one), exactly(other))
@@ -186,7 +186,7 @@ class Values(EZEZTestCase):
                 function(1, 2)
 
 
-@unittest.skipIf(compiled is None, "the C extension has not been built")
+@unittest.skipIf(compiled is None, "the C extension is not there")
 class Frames(EZEZTestCase):
     @given(st.integers(0, 255), st.integers(0, 70_000), st.sampled_from([None, MASK]))
     def test_a_frame_is_the_same(self, first: int, size: int, mask: Optional[bytes]) -> None:
@@ -214,7 +214,7 @@ class Frames(EZEZTestCase):
             self.assertTrue(all(type(message) is Message for message in taken))
 
 
-@unittest.skipUnless(hasattr(compiled, "receive"), "the C extension has not been built, or cannot do this here")
+@unittest.skipUnless(hasattr(compiled, "receive"), "the C extension is not there, or cannot do this here")
 class Sockets(EZEZTestCase):
     def test_receiving_tells_nothing_yet_from_the_end(self) -> None:
         one, other = socket.socketpair()

@@ -21,7 +21,7 @@ _LONGEST = 1e6  # seconds; poll() takes milliseconds as a C int
 _QUICK = 16384  # bytes that the kernel copies in microseconds
 
 _quick_receive: Any = getattr(compiled, "receive", None)
-_QUICK_READ = 0 if _quick_receive is None else 4096  # bytes that may be read without letting go of the lock
+_QUICK_READ = 4096  # bytes that it may read, without letting go of the lock
 
 
 @functools.cache
@@ -166,7 +166,7 @@ class SocketWire(Wire):
                 return data
 
     def read_now(self, size: int) -> Optional[bytes]:
-        if size <= _QUICK_READ:
+        if _quick_receive is not None and size <= _QUICK_READ:
             data: Optional[bytes] = _quick_receive(self._sock.fileno(), size)
             self._drained = data is None or (self._short_is_all and len(data) < size)
             return data

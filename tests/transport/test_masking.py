@@ -33,7 +33,7 @@ class InPython(EZEZTestCase):
             self.assertEqual(self.apply_mask(payload[3:], MASK, 3), whole[3:])
 
 
-@unittest.skipIf(compiled is None, "the C extension has not been built")
+@unittest.skipIf(compiled is None, "the C extension is not there")
 class ByTheExtension(InPython):
     apply_mask = staticmethod(apply_mask)
 
