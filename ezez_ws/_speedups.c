@@ -1,4 +1,5 @@
-/* What costs most for each message, in C: values and their bytes, frames, masks, and a send that keeps the lock.
+/* What costs most for each message, in C: values and their bytes, frames, masks, and a send and a receive that keep the
+   interpreter's lock.
 
    There is nothing here that is not in Python, too (codec.py, transport/frames.py, transport/masking.py), and that
    Python is what counts: encode, decode and scan_json do the usual cases only. For everything else, whatever is refused
