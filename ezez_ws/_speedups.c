@@ -1,7 +1,7 @@
 /* What costs most for each message, in C: values and their bytes, frames, masks, and a send and a receive that keep the
    interpreter's lock.
 
-   There is nothing here that is not in Python, too (codec.py, transport/frames.py, transport/masking.py), and that
+   There is nothing here that is not in Python, too (codec.py, protocol.py, transport/frames.py, transport/masking.py), and that
    Python is what counts: encode, decode and scan_json do the usual cases only. For everything else, whatever is refused
    and whatever needs the user's code, they return NotImplemented, and Python begins anew. So there is one place that
    says why something is refused, and C that is wrong about a case may at most take a message for a usual one.
@@ -893,6 +893,88 @@ decode(PyObject *self, PyObject *const *args, Py_ssize_t count)
     return leave_to_python();
 }
 
+/* -- events ---------------------------------------------------------------------------------------------------------- */
+
+#define RESERVED "ezez-ws::" /* protocol.py's */
+
+static int
+is_tuple_type(PyObject *object)
+{
+    return PyType_Check(object) && PyType_IsSubtype((PyTypeObject *)object, &PyTuple_Type);
+}
+
+/* To be called for a tuple that tp_alloc has made. */
+static void
+forget_hash(PyObject *tuple)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    ((PyTupleObject *)tuple)->ob_hash = -1; /* not known yet */
+#endif
+}
+
+static int
+is_event_name(PyObject *name)
+{
+    if (!PyUnicode_CheckExact(name) || !PyUnicode_IS_COMPACT_ASCII(name))
+        return 0; /* one that is not ASCII is left to Python */
+    size_t size = strlen(RESERVED);
+    return (size_t)PyUnicode_GET_LENGTH(name) < size || memcmp(PyUnicode_1BYTE_DATA(name), RESERVED, size) != 0;
+}
+
+/* Whether it is an int > 0. */
+static int
+is_id(PyObject *id)
+{
+    int beyond;
+    return PyLong_CheckExact(id) && PyLong_AsLongLongAndOverflow(id, &beyond) > 0;
+}
+
+/* Take the name and the ids off a list of values, and return the Event. NULL, perhaps without an error, where
+   protocol.parse_event would refuse it, or where it is unusual. */
+static PyObject *
+make_event(PyObject *values, PyTypeObject *event_type, PyTypeObject *ids_type)
+{
+    if (PyList_GET_SIZE(values) < 3)
+        return NULL;
+    PyObject *name = PyList_GET_ITEM(values, 0), *id = PyList_GET_ITEM(values, 1), *reply_to = PyList_GET_ITEM(values, 2);
+    if (!is_event_name(name) || !is_id(id) || !(reply_to == Py_None || is_id(reply_to)))
+        return NULL;
+    PyObject *ids = ids_type->tp_alloc(ids_type, 2), *event = ids == NULL ? NULL : event_type->tp_alloc(event_type, 3);
+    if (event == NULL) {
+        Py_XDECREF(ids);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(ids, 0, Py_NewRef(id));
+    PyTuple_SET_ITEM(ids, 1, Py_NewRef(reply_to));
+    PyTuple_SET_ITEM(event, 0, Py_NewRef(name));
+    PyTuple_SET_ITEM(event, 1, ids);
+    PyTuple_SET_ITEM(event, 2, Py_NewRef(values));
+    forget_hash(ids);
+    forget_hash(event);
+    if (PyList_SetSlice(values, 0, 3, NULL) < 0)
+        Py_CLEAR(event);
+    return event;
+}
+
+PyDoc_STRVAR(decode_event_doc, "decode_event(data, max_depth, unmetered, event_type, ids_type)\n--\n\nAs protocol.parse_event of Codec.decode, or None.");
+
+static PyObject *
+decode_event(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 5 || !is_tuple_type(args[3]) || !is_tuple_type(args[4])) {
+        PyErr_SetString(PyExc_TypeError, "decode_event takes data, max_depth, unmetered, event_type, ids_type");
+        return NULL;
+    }
+    PyObject *values = decode(self, args, 3);
+    if (values == NULL || values == Py_NotImplemented) {
+        Py_XDECREF(values);
+        return values == NULL ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *event = make_event(values, (PyTypeObject *)args[3], (PyTypeObject *)args[4]);
+    Py_DECREF(values);
+    return event == NULL && !PyErr_Occurred() ? Py_NewRef(Py_None) : event;
+}
+
 /* -- frames (RFC 6455, section 5) ------------------------------------------------------------------------------------ */
 
 #define FIN_BINARY 0x82
@@ -983,9 +1065,7 @@ make_message(PyTypeObject *type, PyObject *payload)
     }
     PyTuple_SET_ITEM(message, 0, opcode);
     PyTuple_SET_ITEM(message, 1, payload);
-#if PY_VERSION_HEX >= 0x030E0000
-    ((PyTupleObject *)message)->ob_hash = -1; /* not known yet */
-#endif
+    forget_hash(message);
     return message;
 }
 
@@ -994,8 +1074,7 @@ PyDoc_STRVAR(take_frames_doc, "take_frames(data, masked, max_payload, message_ty
 static PyObject *
 take_frames(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 5 || !PyBytes_CheckExact(args[0]) || !PyType_Check(args[3])
-        || !PyType_IsSubtype((PyTypeObject *)args[3], &PyTuple_Type) || !PyList_CheckExact(args[4])) {
+    if (count != 5 || !PyBytes_CheckExact(args[0]) || !is_tuple_type(args[3]) || !PyList_CheckExact(args[4])) {
         PyErr_SetString(PyExc_TypeError, "take_frames takes data: bytes, masked, max_payload, message_type, messages: list");
         return NULL;
     }
@@ -1087,6 +1166,7 @@ static PyMethodDef functions[] = {
     FUNCTION("encode", encode, encode_doc),
     FUNCTION("encode_event", encode_event, encode_event_doc),
     FUNCTION("decode", decode, decode_doc),
+    FUNCTION("decode_event", decode_event, decode_event_doc),
     FUNCTION("scan_json", scan_json, scan_json_doc),
     FUNCTION("apply_mask", apply_mask, apply_mask_doc),
     FUNCTION("assemble", assemble, assemble_doc),

@@ -23,6 +23,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NoReturn, Optio
 from .errors import MalformedMessage, SerializationError
 from .fields import HEADS, NO_HEAD, cut
 from .json_text import parse_json
+from .protocol import Event, Ids
 from .refusals import Bad, Unsendable, describe, shorten, type_name
 from .scalars import MAX_SAFE, MIN_SAFE, UNDEFINED, BigInt, UndefinedType, bigint, digits_of, format_number, number
 from .speedups import compiled
@@ -96,12 +97,12 @@ class Codec:
             SerializationError: A value cannot travel; the text names its place, as in ``args[1]["when"][0]``.
             TypeError: The values are a bare ``str`` or ``bytes``, which would be taken apart.
         """
-        if isinstance(values, (str, bytes)):
-            raise TypeError(f"values must be a sequence of values, not {type(values).__name__}")
         if compiled is not None:
             message: bytes = compiled.encode(values, self._sort_props, self._max_depth)
             if message is not NotImplemented:
                 return message
+        if isinstance(values, (str, bytes)):
+            raise TypeError(f"values must be a sequence of values, not {type(values).__name__}")
         return self._encode(values)
 
     def _encode(self, values: Sequence[Any]) -> bytes:
@@ -293,6 +294,13 @@ class Codec:
             if values is not NotImplemented:
                 return values
         return self._decode(data)
+
+    def decode_event(self, data: bytes) -> Optional[Event]:
+        """Return the event that a message is, at once; ``None`` where only ``decode`` and ``parse_event`` can tell."""
+        if compiled is None or type(self) is not Codec:
+            return None
+        event: Optional[Event] = compiled.decode_event(data, self._max_depth, UNMETERED, Event, Ids)
+        return event
 
     def _decode(self, data: bytes) -> List[Any]:
         if type(data) is not bytes:

@@ -94,7 +94,9 @@ class Link(Peer):
             return
         assert isinstance(arrived.payload, bytes)
         try:
-            message = parse_from_server(self._codec.decode(arrived.payload))
+            message = self._codec.decode_event(arrived.payload) or parse_from_server(
+                self._codec.decode(arrived.payload)
+            )
         except MalformedMessage as error:
             self._handle_malformed(arrived.payload, error)
             return

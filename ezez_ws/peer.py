@@ -27,7 +27,7 @@ from .protocol import CloseCode, Event, check_event_name, parse_event
 from .reader import Arrived, Reader
 from .replies import OnReply, Outcome, Reply, SentMessage
 from .transport.frames import TEXT
-from .transport.outbox import Put
+from .transport.outbox import REFUSED, WAITING, Put
 from .transport.stream import Ending, Stream
 
 __all__ = ["MAX_NESTING", "Answer", "Peer", "PeerOptions"]
@@ -137,7 +137,8 @@ class Peer:
         """Check what the caller gave, and encode the arguments."""
         if on_reply is not None:
             check_callback("on_reply", on_reply)
-        return check_event_name(event), self._codec.encode(check_args(args))
+        event = check_event_name(event)
+        return event, self._codec.encode(args if type(args) is list else check_args(args))
 
     def send_encoded(self, sent: SentMessage, event: str, body: bytes, on_reply: Optional[OnReply]) -> bool:
         """Send an event whose arguments are encoded; false where nothing of it was handed over.
@@ -153,9 +154,9 @@ class Peer:
             if not self.reader.wait_for_room(functools.partial(self._has_room, size), deadline):
                 self._cut_for_send_timeout()
             outcome, size = self._try_send(sent, event, body, on_reply)
-        if outcome is Put.WAITING:
+        if outcome is WAITING:
             self._outbox.watch()
-        return outcome is not Put.REFUSED
+        return outcome is not REFUSED
 
     def send_text(self, text: str) -> bool:
         """Send a text message, which is none of the protocol's; false where nothing of it was handed over."""
@@ -165,10 +166,10 @@ class Peer:
             with self._outbox.lock:
                 has_room = self._outbox.has_room(len(payload))
                 outcome = self._outbox.put(payload, TEXT) if has_room else None
-            if outcome is Put.WAITING:
+            if outcome is WAITING:
                 self._outbox.watch()
             if outcome is not None:
-                return outcome is not Put.REFUSED
+                return outcome is not REFUSED
             if not self.reader.wait_for_room(functools.partial(self._has_room, len(payload)), deadline):
                 self._cut_for_send_timeout()
 
@@ -180,14 +181,14 @@ class Peer:
             message = broadcast.message(event_id)
             outbox.last_id = event_id  # as in ``_try_send``
             outcome = outbox.put_prepared(message)
-            if outcome is None or outcome is Put.REFUSED:
+            if outcome is None or outcome is REFUSED:
                 outbox.last_id = event_id - 1
         if outcome is None:
             self.cut(CloseCode.POLICY_VIOLATION, "too slow")
             return False
-        if outcome is Put.WAITING:
+        if outcome is WAITING:
             outbox.watch()
-        return outcome is not Put.REFUSED
+        return outcome is not REFUSED
 
     def unsent(self, reply_to: Optional[int]) -> SentMessage:
         """Make what ``send`` returns where there is no connection any more."""
@@ -202,7 +203,7 @@ class Peer:
         outbox, reader, ttl = self._outbox, self.reader, self.options.clear_awaiting_replies_after
         with outbox.lock:
             if not outbox.open:
-                return Put.REFUSED, 0
+                return REFUSED, 0
             event_id = outbox.last_id + 1
             message = self._codec.encode_event(event, event_id, sent.reply_to, body)
             if outbox.waiting_bytes and not outbox.has_room(len(message)):
@@ -218,7 +219,7 @@ class Peer:
                 if expire:
                     self._expiry_at = now + ttl
             outcome = outbox.put(message)
-            if outcome is Put.REFUSED:
+            if outcome is REFUSED:
                 outbox.last_id = event_id - 1
                 with reader.lock:
                     entry = reader.table.take(event_id)
@@ -347,8 +348,9 @@ class Peer:
     def _handle_next(self, arrived: Arrived) -> None:
         if self.reader.wants_look_ins:
             self._begin_look_ins()
-        if isinstance(arrived.payload, Exception):
-            self.report_error(arrived.payload)
+        payload = arrived.payload
+        if type(payload) is not bytes and isinstance(payload, Exception):
+            self.report_error(payload)
         else:
             self.handle(arrived)
 
@@ -381,7 +383,7 @@ class Peer:
         return None if entry is None else entry.on_reply
 
     def _parse_reply(self, payload: bytes) -> Reply:
-        event = parse_event(self._codec.decode(payload))
+        event = self._codec.decode_event(payload) or parse_event(self._codec.decode(payload))
         return Reply(event.name, event.args, Answer(self, event.ids.event_id), event.ids)
 
     # -- looking after the connection, the janitor's ----------------------------------------------------------------

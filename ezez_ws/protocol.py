@@ -42,6 +42,7 @@ VERSION = 1
 
 RESERVED = "ezez-ws::"
 LOCAL = "ezez-ws:incoming:"
+_NOT_SENT = (RESERVED, LOCAL)
 AUTH = RESERVED + "auth"
 AUTH_OK = RESERVED + "auth-ok"
 AUTH_REJECTED = RESERVED + "auth-rejected"
@@ -127,11 +128,13 @@ def parse_from_server(values: List[Any]) -> Union[Event, Tuple[bool, str]]:
 
 def check_event_name(event: Any) -> str:
     """Check an event's name before it is sent."""
+    if type(event) is str and event.isascii() and not event.startswith(_NOT_SENT):
+        return event
     if not isinstance(event, str):
         raise TypeError(f"event must be a str, not {type(event).__name__}")
-    if event.startswith((RESERVED, LOCAL)):
+    if event.startswith(_NOT_SENT):
         raise ValueError(f"event {event!r}: names that start with {RESERVED!r} or {LOCAL!r} cannot be sent")
-    if not event.isascii() and has_surrogate(event):
+    if has_surrogate(event):
         raise SerializationError("event: a str with a lone surrogate cannot be sent")
     return event if type(event) is str else str.__str__(event)  # an enumeration's member formats itself otherwise
 

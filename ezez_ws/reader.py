@@ -135,6 +135,14 @@ class Reader:
         self.wants_look_ins = not self._looked_after
         return arrived
 
+    def _take_directly(self, message: Message) -> Item:
+        """Take a message that has just come and finds the inbox empty. The owner's; requires holding the lock."""
+        if message.opcode != BINARY and not self._keep_text:
+            return self.ending
+        self._busy = True
+        self.wants_look_ins = not self._looked_after
+        return tuple.__new__(Arrived, (message.payload, None))
+
     def begin_user_code(self) -> None:
         """Note that the owner, which had not taken a message for it, turns to user code."""
         with self.lock:
@@ -300,15 +308,19 @@ class Reader:
                 self._busy = False
                 self._reading = self._owner
             messages = self._stream.receive(None) or []
+            item: Item = None
             with self.lock:
                 direct = not (self.routes_replies and self.table.expects_any())
                 if direct:
-                    for message in messages:
-                        self._append(message, None)
+                    if len(messages) == 1 and not (self._inbox or self._dropping) and self.expected_prefix is None:
+                        item = self._take_directly(messages[0])
+                    else:
+                        for message in messages:
+                            self._append(message, None)
+                        item = self.take_next()
                     self._reading = None
                     if self._sleepers:
                         self._pass_on()
-                item = self.take_next() if direct else None
             if not direct:
                 self._admit(messages)
             if self._stream.over:

@@ -193,7 +193,8 @@ class ReplyTable:
 
     def take(self, event_id: int) -> Optional[_Entry]:
         """Remove and return the entry of a message."""
-        self._drain()
+        if self._gone:
+            self._drain()
         entry = self._entries.pop(event_id, None)
         if entry is not None:
             self._discount(entry)
@@ -201,7 +202,8 @@ class ReplyTable:
 
     def wants(self, event_id: int) -> bool:
         """Tell whether a reply to a message is awaited, or may still be asked for."""
-        self._drain()
+        if self._gone:
+            self._drain()
         return event_id in self._entries
 
     def enter_waiter(self, sent: SentMessage) -> None:
@@ -258,8 +260,8 @@ class ReplyTable:
     def _drain(self) -> None:
         while self._gone:
             entry = self._gone.pop()
-            if entry.on_reply is None and self._entries.get(entry.event_id) is entry:
-                del self._entries[entry.event_id]
+            if entry.on_reply is None:
+                self._entries.pop(entry.event_id, None)
 
 
 def _settle(entry: _Entry, outcome: Outcome) -> None:

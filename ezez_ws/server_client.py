@@ -30,7 +30,7 @@ from .protocol import (
 from .reader import Arrived, Mark
 from .replies import OnReply, SentMessage
 from .transport.handshake import HandshakeRequest
-from .transport.outbox import Put
+from .transport.outbox import WAITING
 from .transport.stream import Ending, Stream
 
 __all__ = ["EZEZServerClient", "ServerCallbacks", "Session", "SessionOptions"]
@@ -266,21 +266,23 @@ class Session(Peer):
 
     def handle(self, arrived: Arrived) -> None:
         """Deal with a message: authentication, or an event."""
-        if isinstance(arrived.payload, Mark):
+        payload = arrived.payload
+        if type(payload) is Mark:
             self._mark = None
             return
         if not self._attempted and self._is_too_late():
             self._attempted = True
             self._reject("Auth timeout")
             return
-        message = self._parse(arrived)
-        if isinstance(message, AuthRequest):
-            self._authenticate(message)
-        elif message is not None:
+        assert type(payload) is bytes
+        message = self._codec.decode_event(payload) or self._parse(payload)
+        if type(message) is Event:
             if self.authenticated:
                 self.deliver(message, arrived.on_reply)
             else:
                 self._handle_early(arrived, message)
+        elif type(message) is AuthRequest:
+            self._authenticate(message)
 
     def deliver(self, event: Event, on_reply: Optional[OnReply]) -> None:
         """Run the callbacks of an event."""
@@ -299,10 +301,9 @@ class Session(Peer):
         for listener in shared:
             self.call(listener, client, args, reply, ids)
 
-    def _parse(self, arrived: Arrived) -> Union[Event, AuthRequest, None]:
-        assert isinstance(arrived.payload, bytes)
+    def _parse(self, payload: bytes) -> Union[Event, AuthRequest, None]:
         try:
-            values = self._codec.decode(arrived.payload)
+            values = self._codec.decode(payload)
             if not self._attempted:
                 return parse_from_client(values)
             if type(values[0]) is str and values[0] == AUTH:
@@ -371,7 +372,7 @@ class Session(Peer):
             # whoever sees that the client is authenticated, and sends, comes behind this answer
             self.authenticated = True
             outcome = self._outbox.put(answer)
-        if outcome is Put.WAITING:
+        if outcome is WAITING:
             self._outbox.watch()
         self.reader.put_back(self._queue)
         self._queue = []

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import sysconfig
 import unittest
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ezez_ws import UNDEFINED, BigInt, Codec, MalformedMessage, SerializationError
+from ezez_ws.protocol import Event, Ids, parse_event
 from ezez_ws.speedups import compiled
 from ezez_ws.transport.frames import Message, _assemble, _take_frames, assemble, take_frames
 from ezez_ws.weighing import UNMETERED
@@ -70,6 +71,9 @@ nested = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(texts, inner, max_size=4),
 )
 messages = st.lists(nested | st.binary(max_size=12), max_size=5)
+names = texts | st.sampled_from(["ping", "", "ezez-ws:", "ezez-ws::", "ezez-ws::auth", "ezez-ws:incoming:x"]) | scalars
+ids = st.integers(1, 9) | st.sampled_from([None, 0, 1.0, 2**53 - 1, 2**53, True, BigInt(3)]) | scalars
+heads = st.tuples(names, ids, ids) | st.lists(names | ids, max_size=3)
 codecs = st.sampled_from([Codec(), Codec(sort_props=False, max_depth=2)])
 json_pieces = st.sampled_from(
     [
@@ -133,6 +137,47 @@ class Values(EZEZTestCase):
             data = data[: at % (len(data) + 1)] + bytes([byte][:cut]) + data[at % (len(data) + 1) + max(cut - 1, 0) :]
             self.same(outcome(codec.decode, data), outcome(codec._decode, data))
 
+    @given(codecs, heads, messages)
+    def test_an_event_is_the_same(self, codec: Codec, head: Sequence[Any], args: List[Any]) -> None:
+        kind, data = outcome(codec._encode, [*head, *args])
+        if kind == "returned":
+            event = codec.decode_event(data)
+            if event is not None:
+                self.same(("returned", event), outcome(lambda: parse_event(codec._decode(data))))
+                self.assertEqual((type(event), type(event.ids)), (Event, Ids))
+
+    def test_a_usual_event_needs_no_python(self) -> None:
+        for event in (
+            Event("ping", Ids(1, None), ["x"]),
+            Event("", Ids(2**53 - 1, 7), []),
+            Event("ezez-ws:", Ids(1, 1), [None]),
+        ):
+            with self.subTest(event):
+                data = Codec()._encode([event.name, *event.ids, *event.args])
+                self.assertEqual(compiled.decode_event(data, 64, UNMETERED, Event, Ids), event)
+                self.assertEqual(Codec().decode_event(data), event)
+
+    def test_what_is_no_event_is_left_to_python(self) -> None:
+        for head in (
+            ["a", 1],
+            [1, 1, None],
+            ["ezez-ws::x", 1, None],
+            ["a", 0, None],
+            ["a", 1, 0],
+            ["a", 1.5, None],
+            ["a", 1, "b"],
+        ):
+            with self.subTest(head):
+                self.assertIsNone(compiled.decode_event(Codec()._encode(head), 64, UNMETERED, Event, Ids))
+        self.assertIsNone(compiled.decode_event(b"nonsense", 64, UNMETERED, Event, Ids))
+
+    def test_a_codec_of_the_users_decodes_itself(self) -> None:
+        class Shouting(Codec):
+            def decode(self, data: bytes) -> List[Any]:
+                return [value.upper() if isinstance(value, str) else value for value in super().decode(data)]
+
+        self.assertIsNone(Shouting().decode_event(Codec()._encode(["ping", 1, None])))
+
     @given(codecs, st.lists(json_pieces, max_size=12).map("".join))
     def test_any_json_is_taken_for_the_same(self, codec: Codec, text: str) -> None:
         for large in (b"", b"%dt\0%b\0" % (UNMETERED, bytes(UNMETERED))):
@@ -178,9 +223,17 @@ class Values(EZEZTestCase):
         self.assertEqual(done.stdout.split(), ["True", "False", "True"])
 
     def test_other_arguments_are_type_errors(self) -> None:
-        for function in (compiled.encode, compiled.decode, compiled.scan_json, compiled.encode_event):
+        for function in (
+            compiled.encode,
+            compiled.decode,
+            compiled.scan_json,
+            compiled.encode_event,
+            compiled.decode_event,
+        ):
             with self.assertRaises(TypeError):
                 function()
+        with self.assertRaises(TypeError):
+            compiled.decode_event(b"x", 64, UNMETERED, int, Ids)
         for function in (compiled.apply_mask, compiled.assemble, compiled.take_frames):
             with self.assertRaises(TypeError):
                 function(1, 2)

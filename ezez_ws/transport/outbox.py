@@ -17,7 +17,7 @@ from .wire import Wire, WireError
 if TYPE_CHECKING:
     from .deflate import Deflater
 
-__all__ = ["Outbox", "Put"]
+__all__ = ["REFUSED", "WAITING", "WRITTEN", "Outbox", "Put"]
 
 _BATCH = 65536  # small frames that wait are written together up to this many bytes
 _SMALL = 4096
@@ -36,6 +36,9 @@ class Put(enum.Enum):
     """The kernel has it."""
     WAITING = 2
     """It waits, or a part of it does; ``watch`` must be called once the lock is released."""
+
+
+REFUSED, WRITTEN, WAITING = Put  # a look into the class takes several times as long
 
 
 class Outbox:
@@ -77,7 +80,7 @@ class Outbox:
     def put(self, payload: bytes, opcode: int = BINARY) -> Put:
         """Send a message. Requires holding the lock."""
         if not self.open:
-            return Put.REFUSED
+            return REFUSED
         if self._deflater is None:
             mask = None if self._masks is None else self._masks.next()
             return self._put_frame(assemble(FIN | opcode, payload, mask))
@@ -93,7 +96,7 @@ class Outbox:
     def put_prepared(self, message: Prepared) -> Optional[Put]:
         """Send a message that others get, too; ``None`` where it has no room. Requires holding the lock."""
         if not self.open:
-            return Put.REFUSED
+            return REFUSED
         if self._waiting and not self.has_room(len(message.payload)):
             return None
         if self._masks is None and self._deflater is None:
@@ -104,7 +107,7 @@ class Outbox:
         """Send a message that needs no id and no room: one of the protocol's own, or a raw one of the user's."""
         with self.lock:
             outcome = self.put(payload, opcode)
-        if outcome is Put.WAITING:
+        if outcome is WAITING:
             self.watch()
         return outcome
 
@@ -136,7 +139,7 @@ class Outbox:
             outcome = self._put_frame(self._frame(CLOSE, encode_close(code, reason)))
             self.open = False
         self._wake_for_room()
-        if outcome is Put.WAITING:
+        if outcome is WAITING:
             self.watch()
         return True
 
@@ -216,13 +219,13 @@ class Outbox:
             if not self._waiting and self._pong is None and self._ping is None:
                 written = self._wire.write_now(frame)
                 if written == len(frame):
-                    return Put.WAITING if self._wire.buffered and self._wire.unflushed else Put.WRITTEN
+                    return WAITING if self._wire.buffered and self._wire.unflushed else WRITTEN
                 self._torn = written > 0
             self._append(frame, written)
-            return Put.WAITING
+            return WAITING
         except WireError:
             self._abandon()  # who reads finds what has still arrived, and then the end
-            return Put.REFUSED
+            return REFUSED
         except BaseException:
             self._abandon()
             raise

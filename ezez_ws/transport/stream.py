@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple, Union
 
 from ..deadline import Deadline
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, ClosePayload, FrameDecoder, Message, Violation, parse_close
-from .outbox import Outbox, Put
+from .outbox import REFUSED, Outbox
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -122,7 +122,11 @@ class Stream:
                 self._hear_last_word(self._last_word)
                 return []
             data = self._read(timeout)
-            return None if data is None else self._decode(data)
+            if not data:
+                return None if data is None else self._hear_end()
+            self.last_received = time.monotonic()
+            messages = self._decoder.feed(data)
+            return messages if self._decoder.usual else self._hear_control(messages)
         except BaseException:
             # a signal handler's exception in the middle: nobody knows what is lost
             self.cut()
@@ -138,8 +142,8 @@ class Stream:
     def send(self, data: Union[bytes, str]) -> bool:
         """Send one raw message, text or binary, without waiting; false where the connection is closing or gone."""
         if isinstance(data, str):
-            return self.outbox.send(data.encode(), TEXT) is not Put.REFUSED
-        return self.outbox.send(bytes(data), BINARY) is not Put.REFUSED
+            return self.outbox.send(data.encode(), TEXT) is not REFUSED
+        return self.outbox.send(bytes(data), BINARY) is not REFUSED
 
     def close(self, code: int, reason: str) -> bool:
         """Begin the close handshake; false where it has begun or the connection is gone."""
@@ -193,22 +197,24 @@ class Stream:
             return early
         size = self._read_size
         data = self._wire.read(size) if timeout is None else self._wire.read_now(size)
-        if data is not None:
-            if len(data) == size:
-                self._read_size = min(size * 4, _LARGEST_READ)
-            elif size > _SMALLEST_READ and len(data) * 4 < size:
-                self._read_size = size // 4
+        if data is not None and (size > _SMALLEST_READ or len(data) == size):
+            self._adapt_read_size(len(data))
         return data
 
-    def _decode(self, data: bytes) -> List[Message]:
-        if not data:
-            self._at_end = self.over = True
-            self.cut()
-            return []
-        self.last_received = time.monotonic()
-        messages = self._decoder.feed(data)
-        if self._decoder.usual:
-            return messages
+    def _adapt_read_size(self, received: int) -> None:
+        """Read more at a time while there is more, and less again when there is not."""
+        if received == self._read_size:
+            self._read_size = min(self._read_size * 4, _LARGEST_READ)
+        elif received * 4 < self._read_size:
+            self._read_size //= 4
+
+    def _hear_end(self) -> List[Message]:
+        self._at_end = self.over = True
+        self.cut()
+        return []
+
+    def _hear_control(self, messages: List[Message]) -> List[Message]:
+        """Deal with what are no messages; return the rest."""
         messages = self._answer_control(messages)
         if self._decoder.failure is not None and self._last_word is None:
             self._last_word = self._decoder.failure
