@@ -1,8 +1,8 @@
 /* What costs most for each message, in C: values and their bytes, frames, masks, and a send and a receive that keep the
    interpreter's lock.
 
-   There is nothing here that is not in Python, too (codec.py, protocol.py, transport/frames.py, transport/masking.py), and that
-   Python is what counts: encode, decode and scan_json do the usual cases only. For everything else, whatever is refused
+   There is nothing here that is not in Python, too (codec.py, protocol.py, transport/frames.py, transport/masking.py),
+   and that Python is what counts: encode, decode and scan_json do the usual cases only. For everything else, whatever is refused
    and whatever needs the user's code, they return NotImplemented, and Python begins anew. So there is one place that
    says why something is refused, and C that is wrong about a case may at most take a message for a usual one.
 
@@ -915,10 +915,12 @@ forget_hash(PyObject *tuple)
 static int
 is_event_name(PyObject *name)
 {
-    if (!PyUnicode_CheckExact(name) || !PyUnicode_IS_COMPACT_ASCII(name))
-        return 0; /* one that is not ASCII is left to Python */
-    size_t size = strlen(RESERVED);
-    return (size_t)PyUnicode_GET_LENGTH(name) < size || memcmp(PyUnicode_1BYTE_DATA(name), RESERVED, size) != 0;
+    if (!PyUnicode_CheckExact(name))
+        return 0;
+    Py_ssize_t same = 0, size = PyUnicode_GET_LENGTH(name);
+    while (RESERVED[same] && same < size && PyUnicode_READ_CHAR(name, same) == (Py_UCS4)RESERVED[same])
+        same++;
+    return RESERVED[same] != 0;
 }
 
 /* Whether it is an int > 0. */
@@ -929,8 +931,8 @@ is_id(PyObject *id)
     return PyLong_CheckExact(id) && PyLong_AsLongLongAndOverflow(id, &beyond) > 0;
 }
 
-/* Take the name and the ids off a list of values, and return the Event. NULL, perhaps without an error, where
-   protocol.parse_event would refuse it, or where it is unusual. */
+/* Take the name and the ids off a list of values, and return the Event. NULL without an error where protocol.parse_event
+   would refuse it, or where it is unusual; then the values are as they were. */
 static PyObject *
 make_event(PyObject *values, PyTypeObject *event_type, PyTypeObject *ids_type)
 {
@@ -956,7 +958,7 @@ make_event(PyObject *values, PyTypeObject *event_type, PyTypeObject *ids_type)
     return event;
 }
 
-PyDoc_STRVAR(decode_event_doc, "decode_event(data, max_depth, unmetered, event_type, ids_type)\n--\n\nAs protocol.parse_event of Codec.decode, or None.");
+PyDoc_STRVAR(decode_event_doc, "decode_event(data, max_depth, unmetered, event_type, ids_type)\n--\n\nAs Codec.decode_event, or NotImplemented.");
 
 static PyObject *
 decode_event(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -966,13 +968,13 @@ decode_event(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     PyObject *values = decode(self, args, 3);
-    if (values == NULL || values == Py_NotImplemented) {
-        Py_XDECREF(values);
-        return values == NULL ? NULL : Py_NewRef(Py_None);
-    }
+    if (values == NULL || values == Py_NotImplemented)
+        return values;
     PyObject *event = make_event(values, (PyTypeObject *)args[3], (PyTypeObject *)args[4]);
+    if (event == NULL && !PyErr_Occurred())
+        return values;
     Py_DECREF(values);
-    return event == NULL && !PyErr_Occurred() ? Py_NewRef(Py_None) : event;
+    return event;
 }
 
 /* -- frames (RFC 6455, section 5) ------------------------------------------------------------------------------------ */

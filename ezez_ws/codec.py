@@ -295,12 +295,12 @@ class Codec:
                 return values
         return self._decode(data)
 
-    def decode_event(self, data: bytes) -> Optional[Event]:
-        """Return the event that a message is, at once; ``None`` where only ``decode`` and ``parse_event`` can tell."""
+    def decode_event(self, data: bytes) -> Union[Event, List[Any]]:
+        """Return the event that a message plainly is, or the values, as ``decode``, for ``parse_event`` to judge."""
         if compiled is None or type(self) is not Codec:
-            return None
-        event: Optional[Event] = compiled.decode_event(data, self._max_depth, UNMETERED, Event, Ids)
-        return event
+            return self.decode(data)
+        event: Union[Event, List[Any]] = compiled.decode_event(data, self._max_depth, UNMETERED, Event, Ids)
+        return self._decode(data) if event is NotImplemented else event
 
     def _decode(self, data: bytes) -> List[Any]:
         if type(data) is not bytes:

@@ -2,6 +2,8 @@
 
 A heap of timers guarded by one lock. Setting a timer costs O(log n), cancelling O(1): a cancelled timer forgets its
 action at once and leaves the heap when its time comes, or when more than half of the heap is cancelled.
+What is to happen in a second or later may be up to ``SLACK`` late: the keepalives of thousands of connections are due
+at thousands of times, and to wake for each of them would cost more than all that they do.
 The thread starts with the first timer and ends with ``close()``, for good: what starts anew makes a new janitor.
 """
 
@@ -14,7 +16,12 @@ from typing import Callable, List, Optional, Tuple
 
 from .threads import start_thread
 
-__all__ = ["Janitor", "Timer"]
+__all__ = ["SLACK", "Janitor", "Timer"]
+
+SLACK = 0.05
+"""Seconds by which an action may be late."""
+
+_SOON = 1.0  # seconds: what is to happen earlier is not late
 
 _logger = logging.getLogger("ezez_ws.janitor")
 
@@ -51,9 +58,11 @@ class Janitor:
         self._closed = False
 
     def call_later(self, delay: float, action: Callable[[], object]) -> Timer:
-        """Run ``action`` in ``delay`` seconds. After ``close()`` nothing is run any more."""
+        """Run ``action`` in ``delay`` seconds, or a little later. After ``close()`` nothing is run any more."""
         timer = Timer(self, action)
         at = time.monotonic() + delay
+        if delay >= _SOON:
+            at += -at % SLACK  # so that those of about the same time are run in one go
         with self._lock:
             if self._closed:
                 timer.action = None

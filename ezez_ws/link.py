@@ -4,6 +4,7 @@ import json
 import logging
 from typing import Any, Callable, NamedTuple, Optional
 
+from .arrivals import Arrived
 from .errors import MalformedMessage
 from .janitor import Janitor
 from .listeners import Listeners
@@ -19,7 +20,6 @@ from .protocol import (
     Ids,
     parse_from_server,
 )
-from .reader import Arrived
 from .replies import OnReply, SentMessage
 from .transport.stream import Ending, Stream
 
@@ -94,9 +94,8 @@ class Link(Peer):
             return
         assert isinstance(arrived.payload, bytes)
         try:
-            message = self._codec.decode_event(arrived.payload) or parse_from_server(
-                self._codec.decode(arrived.payload)
-            )
+            decoded = self._codec.decode_event(arrived.payload)
+            message = decoded if isinstance(decoded, Event) else parse_from_server(decoded)
         except MalformedMessage as error:
             self._handle_malformed(arrived.payload, error)
             return

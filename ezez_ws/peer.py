@@ -16,15 +16,16 @@ import threading
 import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, Union
 
+from .arrivals import Arrived
 from .broadcast import Broadcast
 from .codec import Codec, peek_reply_to
 from .deadline import Deadline
 from .errors import EZEZError, MalformedMessage, SendTimeout
 from .fork import ForkGuard
-from .janitor import Janitor, Timer
+from .janitor import SLACK, Janitor, Timer
 from .options import check_args, check_callback, check_count, check_seconds
 from .protocol import CloseCode, Event, check_event_name, parse_event
-from .reader import Arrived, Reader
+from .reader import Reader
 from .replies import OnReply, Outcome, Reply, SentMessage
 from .transport.frames import TEXT
 from .transport.outbox import REFUSED, WAITING, Put
@@ -383,7 +384,8 @@ class Peer:
         return None if entry is None else entry.on_reply
 
     def _parse_reply(self, payload: bytes) -> Reply:
-        event = self._codec.decode_event(payload) or parse_event(self._codec.decode(payload))
+        decoded = self._codec.decode_event(payload)
+        event = decoded if isinstance(decoded, Event) else parse_event(decoded)
         return Reply(event.name, event.args, Answer(self, event.ids.event_id), event.ids)
 
     # -- looking after the connection, the janitor's ----------------------------------------------------------------
@@ -431,9 +433,9 @@ class Peer:
         heard = self.stream.last_received
         if self._pinged_at is None or heard >= self._pinged_at:
             self._pinged_at = None
-            silent = time.monotonic() - heard
-            if silent < interval:
-                return interval - silent
+            rest = interval - (time.monotonic() - heard)
+            if rest > min(SLACK, interval / 8):
+                return rest
             now = time.monotonic()  # before the ping: its answer may be read before ping() returns
             self._outbox.ping()
             if timeout is None:

@@ -18,8 +18,9 @@ the end of its slice, because events handed from thread to thread cost more than
 
 import threading
 from collections import deque
-from typing import Callable, Deque, Dict, List, NamedTuple, Optional, TypeVar, Union
+from typing import Callable, Deque, Dict, List, Optional, TypeVar, Union
 
+from .arrivals import OVERHEAD, Arrived, Mark, weight
 from .deadline import Deadline
 from .errors import MalformedMessage
 from .replies import OnReply, Reply, ReplyTable, SentMessage
@@ -27,33 +28,16 @@ from .transport.frames import BINARY, Message
 from .transport.stream import Ending, Stream
 from .waker import Waker
 
-__all__ = ["Arrived", "Mark", "Reader"]
+__all__ = ["Reader"]
 
 T = TypeVar("T")
 
 SLICE = 0.25
 """Seconds after which a reader that is not in its own loop looks whether it is still wanted."""
 
-_OVERHEAD = 64
-"""What a waiting message counts beside its payload, so that millions of empty ones are bounded too."""
-
 _LOOK_IN_READS = 16
 
 _RETIRED = -1  # no thread's identifier: nobody will read any more
-
-
-class Mark:
-    """A place in the inbox: what was there before it has been handled when it comes out."""
-
-
-class Arrived(NamedTuple):
-    """A message in the inbox, as it came; with its ``on_reply`` where it answers a message that has one.
-
-    Or an error that another thread met, for ``on_error``, or a mark.
-    """
-
-    payload: Union[bytes, str, Exception, Mark]
-    on_reply: Optional[OnReply]
 
 
 Item = Union[Arrived, Ending, None]
@@ -129,19 +113,10 @@ class Reader:
         if not self._inbox:
             return self.ending
         arrived: Arrived = self._inbox.popleft()
-        payload = arrived.payload
-        self._inbox_bytes -= _OVERHEAD + len(payload) if isinstance(payload, (bytes, str)) else _OVERHEAD
+        self._inbox_bytes -= weight(arrived)
         self._busy = True
         self.wants_look_ins = not self._looked_after
         return arrived
-
-    def _take_directly(self, message: Message) -> Item:
-        """Take a message that has just come and finds the inbox empty. The owner's; requires holding the lock."""
-        if message.opcode != BINARY and not self._keep_text:
-            return self.ending
-        self._busy = True
-        self.wants_look_ins = not self._looked_after
-        return tuple.__new__(Arrived, (message.payload, None))
 
     def begin_user_code(self) -> None:
         """Note that the owner, which had not taken a message for it, turns to user code."""
@@ -177,7 +152,7 @@ class Reader:
         with self.lock:
             if not self._dropping:
                 self._inbox.extendleft(reversed(arrived))
-                self._inbox_bytes += sum(map(_weight, arrived))
+                self._inbox_bytes += sum(map(weight, arrived))
 
     def expected_in_time(self) -> bool:
         """Tell whether a message that starts with ``expected_prefix`` had arrived when this was first asked."""
@@ -300,37 +275,48 @@ class Reader:
     def _next_alone(self) -> Item:
         """Do what ``wait`` does for the owner, in short; ``None`` where there is more to it, and ``wait`` goes on."""
         try:
-            with self.lock:
-                if self._inbox:
-                    return self.take_next()
-                if self._reading is not None or self.ending is not None:
-                    return None
-                self._busy = False
-                self._reading = self._owner
-            messages = self._stream.receive(None) or []
-            item: Item = None
-            with self.lock:
-                direct = not (self.routes_replies and self.table.expects_any())
-                if direct:
-                    if len(messages) == 1 and not (self._inbox or self._dropping) and self.expected_prefix is None:
-                        item = self._take_directly(messages[0])
-                    else:
-                        for message in messages:
-                            self._append(message, None)
-                        item = self.take_next()
-                    self._reading = None
-                    if self._sleepers:
-                        self._pass_on()
-            if not direct:
-                self._admit(messages)
-            if self._stream.over:
-                self.end()
-            return item
+            while True:
+                with self.lock:
+                    if self._inbox:
+                        return self.take_next()
+                    if self._reading is not None or self.ending is not None:
+                        return None
+                    self._busy = False
+                    self._reading = self._owner
+                messages = self._stream.receive(None) or []
+                item: Item = None
+                with self.lock:
+                    alone = not (self.routes_replies and self.table.expects_any())
+                    if alone:
+                        item = self._take_alone(messages)
+                        self._reading = None
+                        if self._sleepers:
+                            self._pass_on()
+                if not alone:
+                    self._admit(messages)
+                del messages  # they may be large, and it may be long until there are others
+                if self._stream.over:
+                    self.end()
+                    return item
+                if item is not None or not alone:
+                    return item
         except BaseException:
             self._stream.cut()  # what was read is lost
             self.end()
             self._give_role()
             raise
+
+    def _take_alone(self, messages: List[Message]) -> Item:
+        """Take the first of what has just come; the others go into the inbox. Requires holding the lock."""
+        if len(messages) == 1 and not (self._inbox or self._dropping) and self.expected_prefix is None:
+            message = messages[0]
+            if message.opcode == BINARY or self._keep_text:  # the usual, without the detour by the inbox
+                self._busy = True
+                self.wants_look_ins = not self._looked_after
+                return tuple.__new__(Arrived, (message.payload, None))
+        for message in messages:
+            self._append(message, None)
+        return self.take_next()
 
     def wait_for_room(self, has_room: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait until ``has_room`` holds, which is called without locks, reading meanwhile; false: the time is over."""
@@ -475,7 +461,7 @@ class Reader:
     def _put(self, arrived: Arrived, size: int) -> None:
         """Requires holding the lock."""
         self._inbox.append(arrived)
-        self._inbox_bytes += _OVERHEAD + size
+        self._inbox_bytes += OVERHEAD + size
         if self._owner_asleep is not None:
             self._owner_asleep.set()
 
@@ -500,11 +486,6 @@ class Reader:
             if sent is not None:
                 sent.settle(reply)
         return None if entry is None else entry.on_reply
-
-
-def _weight(arrived: Arrived) -> int:
-    """What a message counts in the inbox."""
-    return _OVERHEAD + (len(arrived.payload) if isinstance(arrived.payload, (bytes, str)) else 0)
 
 
 def _slice(deadline: Deadline) -> float:

@@ -5,6 +5,7 @@ import logging
 import threading
 from typing import Any, Callable, List, NamedTuple, Optional, Union, overload
 
+from .arrivals import Arrived, Mark
 from .context import Context
 from .deadline import Deadline
 from .errors import ConnectionClosed, MalformedMessage
@@ -27,7 +28,6 @@ from .protocol import (
     parse_event,
     parse_from_client,
 )
-from .reader import Arrived, Mark
 from .replies import OnReply, SentMessage
 from .transport.handshake import HandshakeRequest
 from .transport.outbox import WAITING
@@ -275,7 +275,7 @@ class Session(Peer):
             self._reject("Auth timeout")
             return
         assert type(payload) is bytes
-        message = self._codec.decode_event(payload) or self._parse(payload)
+        message = self._parse(payload)
         if type(message) is Event:
             if self.authenticated:
                 self.deliver(message, arrived.on_reply)
@@ -303,12 +303,14 @@ class Session(Peer):
 
     def _parse(self, payload: bytes) -> Union[Event, AuthRequest, None]:
         try:
-            values = self._codec.decode(payload)
+            decoded = self._codec.decode_event(payload)
+            if isinstance(decoded, Event):
+                return decoded
             if not self._attempted:
-                return parse_from_client(values)
-            if type(values[0]) is str and values[0] == AUTH:
+                return parse_from_client(decoded)
+            if type(decoded[0]) is str and decoded[0] == AUTH:
                 return None  # one attempt for each connection; later ones are dropped, whatever they hold
-            return parse_event(values)
+            return parse_event(decoded)
         except MalformedMessage as error:
             self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")
             return None

@@ -176,7 +176,8 @@ def main() -> int:
     report.failfast = options.failfast
     report.watchdog.start()
     if options.turns:
-        importlib.import_module("ezez_ws.transport.turnstile").turnstile.crowd = 0
+        turnstile = importlib.import_module("ezez_ws.transport.turnstile").turnstile
+        turnstile.crowd = turnstile.most_let_by = 0
     threads, fds = set(threading.enumerate()), support.open_fds()
     with warnings.catch_warnings(), support.collect_swallowed() as swallowed:
         warnings.simplefilter("error")

@@ -7,7 +7,7 @@ import unittest
 import weakref
 from typing import Any, List
 
-from ezez_ws.janitor import Janitor
+from ezez_ws.janitor import SLACK, Janitor
 from tests.serving import Calls
 from tests.support import EZEZTestCase, eventually, switch_interval
 
@@ -123,6 +123,16 @@ class JanitorTest(EZEZTestCase):
         goes_on.set()
         closing.join(10)
         self.assertEqual([("done",)], self.calls.seen)
+
+    def test_what_has_time_is_put_off_until_others_are_due_and_never_hurried(self) -> None:
+        before = time.monotonic()
+        for number in range(40):
+            self.later(20 + number / 1000, "later")
+        self.later(0.7, "soon")
+        times = {at for at, *_ in self.janitor._heap}
+        self.assertLessEqual(len({round(at, 6) for at in times}), 3)
+        self.assertTrue(all(at >= before + 20 or at < before + 0.8 for at in times))
+        self.assertLess(max(times), time.monotonic() + 20.04 + SLACK)
 
     def test_a_delay_of_years_is_no_error(self) -> None:
         self.later(1e12, "never")

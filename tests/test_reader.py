@@ -6,10 +6,11 @@ import unittest
 from typing import Any, Callable, List, Optional
 
 from ezez_ws import Codec, MalformedMessage
+from ezez_ws.arrivals import Arrived
 from ezez_ws.codec import peek_reply_to
 from ezez_ws.deadline import Deadline
 from ezez_ws.protocol import parse_event
-from ezez_ws.reader import Arrived, Reader
+from ezez_ws.reader import Reader
 from ezez_ws.replies import Reply, SentMessage
 from ezez_ws.transport.stream import Ending, Stream
 from ezez_ws.transport.wire import SocketWire

@@ -1,11 +1,15 @@
-"""Lets the readers of many connections through one by one.
+"""Lets the readers of many connections through a few at a time.
 
 A thread that waits for CPython's global lock wakes every few milliseconds to ask for it. With thousands of threads
 whose bytes have come, that alone keeps a machine busy. So when there are many connections, their threads do not wait
 inside ``recv``: each sleeps on a waker of its own, one thread (``ezez-turnstile``) asks the kernel which sockets have
-something, and wakes the first. Who is woken has *the turn*: it reads, without blocking, passes the turn on to the next,
-and only then goes on with what it has read. So the others' bytes wait in the kernel, and user code, which may block,
-holds nobody up. Linux only (``epoll``); elsewhere, and with few connections, threads wait inside ``recv``.
+something, and wakes the first few. Who is woken has *a turn*: it reads, without blocking, passes the turn on to the
+next, and only then goes on with what it has read. So the others' bytes wait in the kernel, and user code, which may
+block, holds nobody up. Linux only (``epoll``); elsewhere, and with few connections, threads wait inside ``recv``.
+
+Some of the many do so, too: while nobody waits for a turn, a few are *let by* and wait inside ``recv`` for their next
+bytes, for a short while. So a few busy connections beside thousands of idle ones do not pay for those. When others
+begin to wait for turns, who is let by soon takes turns again, as it would get more than they do otherwise.
 
 The kernel reports each arrival once (``EPOLLET``). What comes while a reader is awake is kept in ``Seat.news``, and a
 reader must have found nothing left before it waits again; see epoll(7).
@@ -24,12 +28,24 @@ from ..threads import start_thread
 from ..waker import Waker
 from .futexes import spread_sleepers
 
-__all__ = ["Seat", "Turnstile", "turnstile"]
+__all__ = ["PATIENCE", "Seat", "Turnstile", "turnstile"]
 
 _logger = logging.getLogger("ezez_ws.turnstile")
 
 _CROWD = 150
-"""So many readers get along without turns."""
+"""So many readers get along without turns, and so many of more may be let by."""
+
+PATIENCE = 0.5
+"""Seconds for which a reader that is let by may wait for bytes."""
+
+_AT_ONCE = 8
+"""So many have a turn at a time: of those that compete with the busy ones who are let by, one would get too little."""
+
+_BACKLOG = 64
+"""While so many or fewer wait for a turn, those who are let by need not take turns at once."""
+
+_GRACE = 32
+"""So often they may still read."""
 
 _NAP_AFTER = 8  # arrivals at a time: then the turnstile's thread sleeps until all of them have had their turn
 
@@ -40,13 +56,14 @@ _AWAKE, _ASLEEP, _QUEUED, _ITS_TURN = range(4)
 
 class Seat:
     """A reader's place. Everything but ``waker`` is guarded by the turnstile's lock; its reader looks at ``watched``
-    without it, too.
+    and ``is_let_by`` without it, too, and ``grace`` and ``silent`` are the reader's alone.
 
     ``watched``: the kernel reports its arrivals. ``alone``: it waits by itself, as its peer has ended and reading does
-    not block any more, or has sent urgent data, or as its socket cannot be watched.
+    not block any more, or has sent urgent data, or as its socket cannot be watched. ``grace``: how often it may still
+    read while others wait. ``silent``: nothing came when it was let by. ``barred``: it cannot be let by.
     """
 
-    __slots__ = ("alone", "fd", "news", "state", "waker", "watched")
+    __slots__ = ("alone", "barred", "fd", "grace", "is_let_by", "news", "silent", "state", "waker", "watched")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -54,26 +71,33 @@ class Seat:
         self.news = False
         self.alone = False
         self.watched = False
+        self.is_let_by = False
+        self.barred = False
+        self.silent = False
+        self.grace = 0
         self.waker = Waker()
 
 
 class Turnstile:
-    """Who waits for bytes, and whose turn it is.
+    """Who waits for bytes, who has a turn, and who needs none.
 
     ``_lock`` guards every field; nothing else is locked under it. Any thread may call any method; a seat is used by one
-    thread at a time. With more than ``crowd`` readers they take turns, until half of those are left. ``crowded`` is
-    read without the lock, too: a late view of it costs time only. ``_minds_forks`` is set without it: to do so twice
-    does no harm.
+    thread at a time. With more than ``crowd`` readers they take turns, until half of those are left; ``at_once`` have a
+    turn at a time, and ``most_let_by`` need none. ``crowded`` is read without the lock, too, and so is how long
+    ``_queue`` is: a late view of them costs time only. ``_minds_forks`` is set without it: to do so twice does no harm.
     """
 
-    def __init__(self, crowd: int = _CROWD) -> None:
+    def __init__(self, crowd: int = _CROWD, at_once: int = _AT_ONCE, most_let_by: int = _CROWD) -> None:
         self.crowded = False
         self.crowd = crowd
+        self.at_once = at_once
+        self.most_let_by = most_let_by
         self._lock = threading.Lock()
         self._seats: Set[Seat] = set()
         self._watched: Dict[int, Seat] = {}
         self._queue: Deque[Seat] = deque()
-        self._turn: Optional[Seat] = None
+        self._turns: Set[Seat] = set()  # those that have one
+        self._let_by: Set[Seat] = set()
         self._napping = False  # the thread sleeps until nobody waits for a turn any more
         self._nap_over = Waker()
         self._epoll: Optional[select.epoll] = None
@@ -92,10 +116,11 @@ class Turnstile:
         return seat
 
     def leave(self, seat: Seat) -> None:
-        """Let a reader go, before its socket is closed. With the last that was watched, the thread ends. Idempotent."""
+        """Let a reader go, before its socket is closed. With the last that takes turns the thread ends. Idempotent."""
         with self._lock:
             if seat not in self._seats:
                 return
+            self._let_by.discard(seat)
             thread = self._unwatch(seat)
             self._seats.discard(seat)
             if len(self._seats) <= self.crowd // 2:
@@ -104,11 +129,48 @@ class Turnstile:
             thread.join(1.0)
 
     def unwatch(self, seat: Seat) -> None:
-        """Let a reader that is awake wait inside ``recv`` again, until it next waits for a turn."""
+        """Let a reader that is awake wait inside ``recv`` as long as it likes, until it next waits for a turn."""
         with self._lock:
+            seat.is_let_by = False
+            self._let_by.discard(seat)
             thread = self._unwatch(seat)
         if thread is not None:
             thread.join(1.0)
+
+    def lets_by(self, seat: Seat) -> bool:
+        """Tell whether a reader may wait inside ``recv``, for ``PATIENCE`` at most; else it waits for its turn."""
+        if seat.is_let_by:
+            if not self._queue:
+                return True
+            seat.grace -= 1
+            if seat.grace > 0 and len(self._queue) <= _BACKLOG:
+                return True
+        if seat.silent:
+            seat.silent = False
+            return False
+        with self._lock:
+            seat.is_let_by = False
+            self._let_by.discard(seat)
+            if not (self._queue or seat.alone or seat.barred) and len(self._let_by) < self.most_let_by:
+                self._let_by.add(seat)
+                self._unwatch(seat)
+                seat.is_let_by = True
+                seat.grace = _GRACE
+        return seat.is_let_by
+
+    def note_silence(self, seat: Seat) -> None:
+        """Note that nothing has come to a reader that was let by: next it waits for its turn."""
+        with self._lock:
+            seat.silent = seat.is_let_by
+            seat.is_let_by = False
+            self._let_by.discard(seat)
+
+    def bar(self, seat: Seat) -> None:
+        """Let a reader by no more, as it cannot wait for a short while only."""
+        with self._lock:
+            seat.barred = True
+            seat.is_let_by = False
+            self._let_by.discard(seat)
 
     def wait(self, seat: Seat) -> bool:
         """Sleep until it is the calling thread's turn, or something may be there; false where it cannot wait here.
@@ -126,14 +188,15 @@ class Turnstile:
         return True
 
     def pass_on(self, seat: Seat) -> None:
-        """Give the turn to the next, if the calling thread has it; again, where an exception came out of it."""
+        """Give the turn to the next, if the calling thread has one; again, where an exception came out of it."""
         with self._lock:
             if seat.state == _QUEUED:
                 seat.news = True  # an exception has woken it, or had: what came since it read was not noted
             seat.state = _AWAKE
-            if self._turn is seat:
+            self._turns.discard(seat)
+            if self._queue:
                 self._next()
-            if self._turn is None and self._napping:
+            if self._napping and not self._turns:
                 self._nap_over.set()
                 self._napping = False
 
@@ -144,20 +207,17 @@ class Turnstile:
             self._minds_forks = True
 
     def _next(self) -> None:
-        """Wake the next, who has the turn then. Requires holding the lock.
+        """Wake the next, as long as there are turns. Requires holding the lock.
 
-        Who is woken stays the first in the queue until it passes the turn on. So an exception may come out between any
-        two steps: when this is called again, nobody has been forgotten.
+        An exception may come out between any two steps: when this is called again, nobody has been forgotten.
         """
-        while self._queue:
+        while self._queue and len(self._turns) < self.at_once:
             seat = self._queue[0]
-            if seat.state == _QUEUED:  # else it has had its turn, or an exception has woken it
+            if seat.state == _QUEUED:  # else an exception came when it was woken, or has woken it
                 seat.waker.set()
                 seat.state = _ITS_TURN
-                self._turn = seat
-                return
+                self._turns.add(seat)
             self._queue.popleft()
-        self._turn = None
 
     def _watch(self, seat: Seat) -> bool:
         """Have the kernel report a socket's arrivals, what is there already too. Requires holding the lock."""
@@ -177,24 +237,24 @@ class Turnstile:
         return True
 
     def _unwatch(self, seat: Seat) -> Optional[threading.Thread]:
-        """Forget a seat, if it is watched; return the thread where it ends with that. Requires holding the lock.
+        """Forget a seat, if it is watched. Requires holding the lock.
 
-        An exception may come out between any two steps: when this is called again, the rest is done.
+        Where nobody takes turns any more, nor is let by, the thread ends, and is returned to be waited for. An
+        exception may come out between any two steps: when this is called again, the rest is done.
         """
-        if not seat.watched:
-            return None
-        if self._watched.get(seat.fd) is seat:  # else a borrowed socket that its owner has closed: it is another's now
-            assert self._epoll is not None
-            with contextlib.suppress(OSError):  # the same, and nobody's
-                self._epoll.unregister(seat.fd)
-            del self._watched[seat.fd]
+        if seat.watched:
+            if self._watched.get(seat.fd) is seat:  # else a borrowed socket that its owner has closed: another has it
+                assert self._epoll is not None
+                with contextlib.suppress(OSError):  # the same, and nobody's
+                    self._epoll.unregister(seat.fd)
+                del self._watched[seat.fd]
+            seat.watched = False
         thread = None
-        if not self._watched and self._wake is not None:
+        if not self._watched and not self._let_by and self._wake is not None:
             self._nap_over.set()
             self._wake.send(b"\0")
             thread = self._thread
             self._epoll = self._wake = self._thread = None  # who comes now starts another
-        seat.watched = False
         return thread
 
     # -- the thread -------------------------------------------------------------------------------------------------
@@ -234,16 +294,16 @@ class Turnstile:
     def _let_queue(self, arrivals: Sequence[Tuple[int, int]]) -> bool:
         """Deal with arrivals; tell whether to sleep until all have had their turn. Requires holding the lock."""
         self._note(arrivals)
-        if self._turn is None:
-            self._next()
-        self._napping = self._turn is not None and len(arrivals) > _NAP_AFTER
+        self._next()
+        self._napping = bool(self._turns) and len(arrivals) > _NAP_AFTER
         return self._napping
 
     def _let_all_go(self, epoll: "select.epoll") -> None:
         with self._lock:
             if self._epoll is not epoll:
                 return
-            self._epoll = self._wake = self._thread = self._turn = None
+            self._epoll = self._wake = self._thread = None
+            self._turns.clear()
             seats = list(self._watched.values())
             self._watched.clear()
             self._queue.clear()

@@ -1,13 +1,15 @@
 """The edge to a socket: what blocks, what does not, and which errors mean that the peer is gone."""
 
+import contextlib
 import functools
 import select
 import socket
+import struct
 from typing import Any, Callable, Optional, Tuple, cast
 
 from ..speedups import compiled
 from .libc import find_function
-from .turnstile import Seat, turnstile
+from .turnstile import PATIENCE, Seat, turnstile
 
 __all__ = ["SocketWire", "Wire", "WireError", "find_quick_send"]
 
@@ -108,7 +110,8 @@ class Wire:
 class SocketWire(Wire):
     """A plain TCP (or any stream) socket.
 
-    ``_seat`` and ``_drained`` belong to the reader: when many wires are read, each waits for its turn (``Turnstile``).
+    ``_seat``, ``_drained`` and ``_impatient`` belong to the reader: when many wires are read, each waits for its turn
+    (``Turnstile``).
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -123,6 +126,7 @@ class SocketWire(Wire):
         self._send_quickly = find_quick_send()
         self._seat: Optional[Seat] = None
         self._drained = False  # there was nothing left, when it was read last
+        self._impatient = False  # recv() waits for a short while only
         # elsewhere a recv() may return less than there is
         self._short_is_all = getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6)
 
@@ -130,20 +134,41 @@ class SocketWire(Wire):
         seat = self._seat
         if seat is None:
             seat = self._seat = turnstile.enter(self._sock.fileno())
-        if turnstile.crowded:
-            data = self._read_in_turn(seat, size)
-            if data is not None:
-                return data
-        elif seat.watched:
-            turnstile.unwatch(seat)
-        try:
-            if not _DONTWAIT:
-                self.poll(True, False, None)
-            return self._sock.recv(size)
-        except BlockingIOError:
-            return self.read(size)
-        except OSError:
-            return b""
+        while True:
+            if turnstile.crowded:
+                if not (turnstile.lets_by(seat) and self._is_impatient(seat)):
+                    data = self._read_in_turn(seat, size)
+                    if data is not None:
+                        return data
+            elif seat.watched or seat.is_let_by:
+                self._limit_patience(0.0)
+                turnstile.unwatch(seat)
+            try:
+                if not _DONTWAIT:
+                    self.poll(True, False, None)
+                return self._sock.recv(size)
+            except BlockingIOError:  # it was impatient, or does not block at all
+                self._limit_patience(0.0)
+                turnstile.note_silence(seat)
+            except OSError:
+                return b""
+
+    def _is_impatient(self, seat: Seat) -> bool:
+        """See to it that ``recv`` waits for a short while only, and tell whether that can be had."""
+        if not self._impatient:
+            self._limit_patience(PATIENCE)
+            if not self._impatient:
+                turnstile.bar(seat)
+        return self._impatient
+
+    def _limit_patience(self, seconds: float) -> None:
+        """Let ``recv`` wait for so long (0: for ever), if that can be had."""
+        for form in ("@ll", "@qq"):  # a timeval; the second, where that has become longer than a long
+            if self._impatient != (seconds > 0):
+                with contextlib.suppress(OSError):
+                    limit = struct.pack(form, int(seconds), int(seconds % 1 * 1e6))
+                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+                    self._impatient = seconds > 0
 
     def _read_in_turn(self, seat: Seat, size: int) -> Optional[bytes]:
         """Block until there are bytes; ``None`` where the wire has to wait by itself."""

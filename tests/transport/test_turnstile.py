@@ -1,4 +1,4 @@
-"""Many readers, one turn: nobody is forgotten, nobody is held up, and nothing stays behind."""
+"""Many readers, few turns: nobody is forgotten, nobody is held up, and nothing stays behind."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ from tests.test_regressions import interrupt, run_script
 @unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
 class TurnstileTestCase(EZEZTestCase):
     def setUp(self) -> None:
-        self.turnstile = Turnstile(crowd=0)
+        self.turnstile = Turnstile(crowd=0, at_once=1, most_let_by=0)
         patch = mock.patch.object(wire_module, "turnstile", self.turnstile)
         patch.start()
         self.addCleanup(patch.stop)
@@ -55,10 +55,11 @@ class TurnstileTestCase(EZEZTestCase):
 
     def hold_turn(self) -> Seat:
         """Have the turn, so that whose bytes come queue until it is passed on."""
-        eventually(lambda: self.turnstile._turn is None)
+        eventually(lambda: not self.turnstile._turns)
+        holder = Seat(-1)
         with self.turnstile._lock:
-            self.turnstile._turn = Seat(-1)
-        return self.turnstile._turn
+            self.turnstile._turns.add(holder)
+        return holder
 
 
 class ReadingInTurnTest(TurnstileTestCase):
@@ -232,7 +233,8 @@ class ReadingInTurnTest(TurnstileTestCase):
     @unittest.skipIf(sys.version_info >= (3, 12), "a trace function is not told of each instruction there")
     def test_an_exception_where_the_last_has_its_turn_does_not_let_the_thread_sleep_on(self) -> None:
         for number in itertools.count(1):
-            seat = self.turnstile._turn = Seat(-1)
+            seat = Seat(-1)
+            self.turnstile._turns.add(seat)
             self.turnstile._napping = True
             interrupted = interrupt(lambda seat=seat: self.turnstile.pass_on(seat), number, turnstile_module)  # type: ignore[misc]
             self.turnstile.pass_on(seat)
@@ -283,11 +285,11 @@ class ReadingInTurnTest(TurnstileTestCase):
         self.turnstile.pass_on(seats[1])
         with self.turnstile._lock:
             self.turnstile._next()
-        self.assertIs(self.turnstile._turn, seats[0])
+        self.assertEqual(self.turnstile._turns, {seats[0]})
         self.turnstile.pass_on(seats[0])
-        self.assertIs(self.turnstile._turn, seats[2])
+        self.assertEqual(self.turnstile._turns, {seats[2]})
         self.turnstile.pass_on(seats[2])
-        self.assertIsNone(self.turnstile._turn)
+        self.assertFalse(self.turnstile._turns)
 
     @unittest.skipUnless(hasattr(socket, "MSG_DONTWAIT"), "only where recv() can be told not to block")
     def test_a_socket_that_cannot_be_watched_is_read_nevertheless(self) -> None:
@@ -503,7 +505,155 @@ class ForkTest(EZEZTestCase):
             self.assertEqual(run_script(code, what)[0], "0\n", what)
 
 
+class LettingByTest(TurnstileTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.turnstile.most_let_by = 1
+
+    def let_by(self, wire: SocketWire) -> None:
+        """Wait until the wire's reader is let by."""
+        eventually(lambda: wire._seat is not None and wire._seat.is_let_by)
+
+    def with_patience(self, seconds: float) -> None:
+        patch = mock.patch.object(wire_module, "PATIENCE", seconds)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def read(self, wire: SocketWire, theirs: socket.socket) -> None:
+        theirs.send(b"x")
+        self.assertEqual(wire.read(100), b"x")
+
+    def test_a_reader_is_let_by_and_no_more_than_are_allowed(self) -> None:
+        self.with_patience(60.0)
+        (first, theirs), (second, others) = self.make(), self.make()
+        thread, got = self.read_in_thread(first)
+        self.let_by(first)
+        thread_2, got_2 = self.read_in_thread(second)
+        self.asleep(second)
+        self.assertFalse(first._seat and first._seat.watched)
+        for peer, reading in ((theirs, thread), (others, thread_2)):
+            peer.send(b"x")
+            reading.join(10)
+        self.assertEqual(got + got_2, [b"x", b"x"])
+        first.retire()
+        self.read(second, others)
+        self.let_by(second)
+
+    def test_the_end_wakes_who_is_let_by(self) -> None:
+        self.with_patience(60.0)
+        for ours in (False, True):
+            wire, theirs = self.make()
+            thread, got = self.read_in_thread(wire)
+            self.let_by(wire)
+            if ours:
+                wire.cut()
+            else:
+                theirs.close()
+            thread.join(10)
+            self.assertEqual(got, [b""])
+            wire.retire()
+
+    def test_who_hears_nothing_for_a_while_waits_for_its_turn(self) -> None:
+        self.with_patience(0.02)
+        wire, theirs = self.make()
+        turnstiles = set()
+        for _ in range(3):
+            thread, got = self.read_in_thread(wire)
+            self.asleep(wire)
+            self.assertTrue(wire._seat and wire._seat.watched and not wire._seat.is_let_by)
+            turnstiles.add(self.turnstile._thread)
+            theirs.send(b"x")
+            thread.join(10)
+            self.assertEqual(got, [b"x"])
+        self.assertEqual(len(turnstiles), 1)
+
+    def test_while_others_wait_it_takes_turns_after_a_few_reads(self) -> None:
+        self.with_patience(60.0)
+        (busy, theirs), (other, others) = self.make(), self.make()
+        self.read(busy, theirs)
+        thread, got = self.read_in_thread(other)
+        self.asleep(other)
+        holder = self.hold_turn()
+        others.send(b"x")
+        eventually(lambda: bool(self.turnstile._queue))
+        with mock.patch.object(turnstile_module, "_GRACE", 3):
+            assert busy._seat is not None
+            busy._seat.grace = 3
+            for _ in range(2):
+                self.read(busy, theirs)
+            thread_2, got_2 = self.read_in_thread(busy)
+            self.asleep(busy)
+        self.turnstile.pass_on(holder)
+        theirs.send(b"y")
+        for reading in (thread, thread_2):
+            reading.join(10)
+        self.assertEqual((got, got_2), ([b"x"], [b"y"]))
+        self.read(busy, theirs)
+        self.let_by(busy)
+
+    def test_while_many_wait_it_takes_turns_at_once(self) -> None:
+        self.with_patience(60.0)
+        wire, theirs = self.make()
+        self.read(wire, theirs)
+        self.turnstile._queue.extend(Seat(-1) for _ in range(turnstile_module._BACKLOG + 1))
+        thread, got = self.read_in_thread(wire)
+        self.asleep(wire)
+        theirs.send(b"y")
+        thread.join(10)
+        self.assertEqual(got, [b"y"])
+
+    def test_a_busy_reader_gives_its_place_back_when_the_crowd_is_gone(self) -> None:
+        self.with_patience(60.0)
+        wire, theirs = self.make()
+        other, _ = self.make()
+        self.read(wire, theirs)
+        thread, _ = self.read_in_thread(other)
+        self.asleep(other)
+        self.turnstile.crowded = False
+        self.read(wire, theirs)
+        self.assertFalse(self.turnstile._let_by or wire._impatient)
+        other.cut()
+        thread.join(10)
+        other.retire()
+        self.assertIsNone(self.turnstile._thread)
+
+    def test_a_socket_that_cannot_wait_for_a_while_takes_turns(self) -> None:
+        wire, theirs = self.make()
+        with mock.patch.object(socket, "SO_RCVTIMEO", 9999):
+            thread, got = self.read_in_thread(wire)
+            self.asleep(wire)
+        theirs.send(b"x")
+        thread.join(10)
+        self.assertEqual(got, [b"x"])
+        self.assertTrue(wire._seat and wire._seat.barred)
+        self.assertFalse(self.turnstile._let_by)
+
+    def test_a_turn_that_is_over_ends_the_nap_though_somebody_queued_who_was_interrupted(self) -> None:
+        holder, interrupted = self.hold_turn(), Seat(-1)
+        self.turnstile._queue.append(interrupted)
+        self.turnstile._napping = True
+        self.turnstile.pass_on(holder)
+        self.assertTrue(self.turnstile._nap_over.wait(0))
+
+    def test_who_was_let_by_waits_for_ever_when_the_crowd_is_gone(self) -> None:
+        self.with_patience(0.02)
+        wire, theirs = self.make()
+        thread, got = self.read_in_thread(wire)
+        self.let_by(wire)
+        self.turnstile.crowded = False
+        eventually(lambda: not wire._impatient)
+        theirs.send(b"x")
+        thread.join(10)
+        self.assertEqual(got, [b"x"])
+        self.assertFalse(wire._seat and wire._seat.is_let_by)
+
+
 class StressTest(TurnstileTestCase):
+    def test_every_byte_arrives_in_order_when_some_are_let_by(self) -> None:
+        self.turnstile.at_once, self.turnstile.most_let_by = 3, 8
+        with mock.patch.object(wire_module, "PATIENCE", 0.002), mock.patch.object(turnstile_module, "_GRACE", 5):
+            self.check_every_byte()
+
     def test_every_byte_arrives_in_order_whatever_comes_between(self) -> None:
         self.check_every_byte()
 
@@ -562,7 +712,7 @@ class CrowdTest(ServingTestCase):
             blocked.release()
             gate()
 
-        patch = mock.patch.object(turnstile_module.turnstile, "crowd", 40)
+        patch = mock.patch.multiple(turnstile_module.turnstile, crowd=40, most_let_by=20)
         patch.start()
         self.addCleanup(patch.stop)
         server = self.serve()
