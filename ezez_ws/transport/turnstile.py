@@ -131,8 +131,7 @@ class Turnstile:
     def unwatch(self, seat: Seat) -> None:
         """Let a reader that is awake wait inside ``recv`` as long as it likes, until it next waits for a turn."""
         with self._lock:
-            seat.is_let_by = False
-            self._let_by.discard(seat)
+            self._recall(seat)
             thread = self._unwatch(seat)
         if thread is not None:
             thread.join(1.0)
@@ -149,8 +148,7 @@ class Turnstile:
             seat.silent = False
             return False
         with self._lock:
-            seat.is_let_by = False
-            self._let_by.discard(seat)
+            self._recall(seat)
             if not (self._queue or seat.alone or seat.barred) and len(self._let_by) < self.most_let_by:
                 self._let_by.add(seat)
                 self._unwatch(seat)
@@ -162,15 +160,13 @@ class Turnstile:
         """Note that nothing has come to a reader that was let by: next it waits for its turn."""
         with self._lock:
             seat.silent = seat.is_let_by
-            seat.is_let_by = False
-            self._let_by.discard(seat)
+            self._recall(seat)
 
     def bar(self, seat: Seat) -> None:
         """Let a reader by no more, as it cannot wait for a short while only."""
         with self._lock:
             seat.barred = True
-            seat.is_let_by = False
-            self._let_by.discard(seat)
+            self._recall(seat)
 
     def wait(self, seat: Seat) -> bool:
         """Sleep until it is the calling thread's turn, or something may be there; false where it cannot wait here.
@@ -199,6 +195,11 @@ class Turnstile:
             if self._napping and not self._turns:
                 self._nap_over.set()
                 self._napping = False
+
+    def _recall(self, seat: Seat) -> None:
+        """Let a seat by no longer. Requires holding the lock."""
+        seat.is_let_by = False
+        self._let_by.discard(seat)
 
     def _mind_forks(self) -> None:
         """Let a forked child begin anew. Comes before the lock is first taken: the child may inherit it taken."""
