@@ -1135,16 +1135,17 @@ quick_send(PyObject *self, PyObject *const *args, Py_ssize_t count)
 
 #define MOST 4096
 
-PyDoc_STRVAR(receive_doc, "receive(fd, size)\n--\n\nReceive at most 4096 bytes without blocking and without letting go of the interpreter's lock. None: nothing yet; b\"\": the end, or an error.");
+PyDoc_STRVAR(receive_doc, "receive(fd, size, peek=False)\n--\n\nReceive at most 4096 bytes, or only look at them, without blocking and without letting go of the interpreter's lock. None: nothing yet; b\"\": the end, or an error.");
 
 static PyObject *
 quick_receive(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     char data[MOST];
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "receive takes fd, size");
+    if (count != 2 && count != 3) {
+        PyErr_SetString(PyExc_TypeError, "receive takes fd, size, peek");
         return NULL;
     }
+    int flags = MSG_DONTWAIT | (count == 3 && args[2] == Py_True ? MSG_PEEK : 0);
     long fd = PyLong_AsLong(args[0]);
     Py_ssize_t size = PyLong_AsSsize_t(args[1]), received;
     if (PyErr_Occurred())
@@ -1152,7 +1153,7 @@ quick_receive(PyObject *self, PyObject *const *args, Py_ssize_t count)
     if (size <= 0)
         return PyBytes_FromStringAndSize(NULL, 0); /* as socket.recv does */
     do
-        received = recv((int)fd, data, size < MOST ? (size_t)size : MOST, MSG_DONTWAIT);
+        received = recv((int)fd, data, size < MOST ? (size_t)size : MOST, flags);
     while (received < 0 && errno == EINTR);
     if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         Py_RETURN_NONE;

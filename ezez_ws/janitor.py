@@ -1,18 +1,19 @@
 """One thread that acts at deadlines.
 
-A heap of timers guarded by one lock. Setting a timer costs O(log n), cancelling O(1): a cancelled timer forgets its
-action at once and leaves the heap when its time comes, or when more than half of the heap is cancelled.
 What is to happen in a second or later may be up to ``SLACK`` late: the keepalives of thousands of connections are due
-at thousands of times, and to wake for each of them would cost more than all that they do.
+at thousands of times, and to wake for each of them would cost more than all that they do. So those of about the same
+time are due together, and a heap holds such times only: setting a timer costs O(log n) for a time that is new, else
+O(1), and cancelling O(1). A cancelled timer forgets its action at once and is itself forgotten when its time comes, or
+when more than half of all are cancelled.
 The thread starts with the first timer and ends with ``close()``, for good: what starts anew makes a new janitor.
 """
 
 import heapq
-import itertools
 import logging
+import math
 import threading
 import time
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional
 
 from .threads import start_thread
 
@@ -51,9 +52,11 @@ class Janitor:
         self._name = name
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._heap: List[Tuple[float, int, Timer]] = []
-        self._cancelled = 0
-        self._order = itertools.count()
+        self._times: List[float] = []  # a heap
+        self._timers: Dict[float, List[Timer]] = {}  # by their times, in the order in which they were set
+        self._due: List[Timer] = []  # those whose time has come, the last first
+        self._count = 0  # of timers in ``_timers``
+        self._cancelled = 0  # about so many of them are cancelled
         self._thread: Optional[threading.Thread] = None
         self._closed = False
 
@@ -62,15 +65,21 @@ class Janitor:
         timer = Timer(self, action)
         at = time.monotonic() + delay
         if delay >= _SOON:
-            at += -at % SLACK  # so that those of about the same time are run in one go
+            at = math.ceil(at / SLACK) * SLACK
         with self._lock:
             if self._closed:
                 timer.action = None
                 return timer
-            heapq.heappush(self._heap, (at, next(self._order), timer))
+            others = self._timers.get(at)
+            if others is not None:
+                others.append(timer)
+            else:
+                heapq.heappush(self._times, at)  # first: a time without timers does no harm, if an exception comes now
+                self._timers[at] = [timer]
+            self._count += 1
             if self._thread is None:
                 self._start()
-            elif self._heap[0][2] is timer:
+            elif others is None and self._times[0] == at:
                 self._changed.notify()
         return timer
 
@@ -78,8 +87,10 @@ class Janitor:
         """Drop all timers and end the thread. Idempotent; waits for an action that is running."""
         with self._lock:
             self._closed = True
-            self._heap.clear()
-            self._cancelled = 0
+            self._times.clear()
+            self._timers.clear()
+            self._due.clear()
+            self._count = self._cancelled = 0
             self._changed.notify()
             thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
@@ -101,10 +112,15 @@ class Janitor:
                 return
             timer.action = None
             self._cancelled += 1
-            if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
-                self._heap = [entry for entry in self._heap if entry[2].action is not None]
-                heapq.heapify(self._heap)
-                self._cancelled = 0
+            if self._cancelled > 64 and self._cancelled * 2 > self._count:
+                self._forget_cancelled()
+
+    def _forget_cancelled(self) -> None:
+        """Requires holding the lock."""
+        kept = {at: [timer for timer in timers if timer.action is not None] for at, timers in self._timers.items()}
+        self._timers = {at: timers for at, timers in kept.items() if timers}
+        self._times = sorted(self._timers)
+        self._count, self._cancelled = sum(map(len, self._timers.values())), 0
 
     def _run(self) -> None:
         while True:
@@ -121,20 +137,20 @@ class Janitor:
     def _next_action(self) -> Optional[Callable[[], object]]:
         """Wait for the next action that is due; ``None`` once closed. Requires holding the lock."""
         while not self._closed:
-            if not self._heap:
+            while self._due:
+                timer = self._due.pop()
+                action, timer.action = timer.action, None
+                if action is not None:
+                    return action
+            if not self._times:
                 self._changed.wait()
                 continue
-            at, _, timer = self._heap[0]
-            if timer.action is None:
-                heapq.heappop(self._heap)
-                self._cancelled -= 1
-                continue
-            remaining = at - time.monotonic()
+            remaining = self._times[0] - time.monotonic()
             if remaining > 0:
                 # a wait of more than threading.TIMEOUT_MAX is an OverflowError
                 self._changed.wait(min(remaining, 3600.0))
                 continue
-            heapq.heappop(self._heap)
-            action, timer.action = timer.action, None
-            return action
+            self._due = self._timers.pop(heapq.heappop(self._times), [])
+            self._due.reverse()
+            self._count -= len(self._due)
         return None

@@ -437,7 +437,7 @@ class Peer:
             if rest > min(SLACK, interval / 8):
                 return rest
             now = time.monotonic()  # before the ping: its answer may be read before ping() returns
-            self._outbox.ping()
+            self.stream.ping()
             if timeout is None:
                 return interval
             self._pinged_at = now

@@ -211,6 +211,13 @@ class FrameDecoder:
         self._idle = self.idle and self.failure is None and not self._closed
         return messages
 
+    def is_pong(self, data: bytes) -> bool:
+        """Tell whether the data are one whole pong, between two messages; they are not taken."""
+        head = 6 if self._masked else 2
+        if not self._idle or len(data) < head or data[0] != FIN | PONG:
+            return False
+        return data[1] ^ self._masked == len(data) - head <= 125
+
     def _parse(self, data: bytes, messages: List[Message]) -> None:
         position, end = 0, len(data)
         while not self._closed:

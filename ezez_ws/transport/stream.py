@@ -43,7 +43,8 @@ class Stream:
     ``receive``, ``readable``, ``wait_for_room`` and ``limit_payload`` belong to whoever has the reading role;
     ``finish`` and ``dispose`` to the last who has it; every other method may be called from any thread. ``ending``,
     ``failure`` and what our close frame said are guarded by the outbox's lock; ``over`` and the decoder by the reading
-    role, whose holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read.
+    role, whose holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read. While
+    the holder sleeps in the wire, another thread may take a pong for it.
 
     Args:
         wire: the bytes' way.
@@ -145,6 +146,11 @@ class Stream:
             return self.outbox.send(data.encode(), TEXT) is not REFUSED
         return self.outbox.send(bytes(data), BINARY) is not REFUSED
 
+    def ping(self) -> None:
+        """Send a ping. That its answer has come shows in ``last_received`` only."""
+        self._wire.expect(self._take_pong)
+        self.outbox.ping()
+
     def close(self, code: int, reason: str) -> bool:
         """Begin the close handshake; false where it has begun or the connection is gone."""
         with self.outbox.lock:
@@ -187,6 +193,13 @@ class Stream:
     def dispose(self) -> None:
         """Give the socket back. Idempotent."""
         self.outbox.dispose()
+
+    def _take_pong(self, data: bytes) -> bool:
+        """Deal with what has come, if it is a pong and nothing else, while the holder of the reading role sleeps."""
+        if not self._decoder.is_pong(data):
+            return False
+        self.last_received = time.monotonic()
+        return True
 
     def _ready(self) -> bool:
         return bool(self._early) or self._last_word is not None

@@ -11,6 +11,9 @@ Some of the many do so, too: while nobody waits for a turn, a few are *let by* a
 bytes, for a short while. So a few busy connections beside thousands of idle ones do not pay for those. When others
 begin to wait for turns, who is let by soon takes turns again, as it would get more than they do otherwise.
 
+A pong would wake a sleeping reader for nothing, and of thousands of idle connections some are pinged all the time. So
+the turnstile's thread may itself take what is expected (``expect``), and lets the reader sleep on.
+
 The kernel reports each arrival once (``EPOLLET``). What comes while a reader is awake is kept in ``Seat.news``, and a
 reader must have found nothing left before it waits again; see epoll(7).
 """
@@ -22,7 +25,7 @@ import select
 import socket
 import threading
 from collections import deque
-from typing import Deque, Dict, Iterable, Optional, Sequence, Set, Tuple
+from typing import Callable, Deque, Dict, Iterable, Optional, Sequence, Set, Tuple
 
 from ..threads import start_thread
 from ..waker import Waker
@@ -61,9 +64,22 @@ class Seat:
     ``watched``: the kernel reports its arrivals. ``alone``: it waits by itself, as its peer has ended and reading does
     not block any more, or has sent urgent data, or as its socket cannot be watched. ``grace``: how often it may still
     read while others wait. ``silent``: nothing came when it was let by. ``barred``: it cannot be let by.
+    ``take_aside``: takes what is expected next, if that is what has come, and tells whether it was.
     """
 
-    __slots__ = ("alone", "barred", "fd", "grace", "is_let_by", "news", "silent", "state", "waker", "watched")
+    __slots__ = (
+        "alone",
+        "barred",
+        "fd",
+        "grace",
+        "is_let_by",
+        "news",
+        "silent",
+        "state",
+        "take_aside",
+        "waker",
+        "watched",
+    )
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -75,6 +91,7 @@ class Seat:
         self.barred = False
         self.silent = False
         self.grace = 0
+        self.take_aside: Optional[Callable[[], bool]] = None
         self.waker = Waker()
 
 
@@ -123,6 +140,7 @@ class Turnstile:
             self._let_by.discard(seat)
             thread = self._unwatch(seat)
             self._seats.discard(seat)
+            seat.take_aside = None
             if len(self._seats) <= self.crowd // 2:
                 self.crowded = False
         if thread is not None:
@@ -182,6 +200,16 @@ class Turnstile:
             seat.state = _ASLEEP
         seat.waker.wait(None)
         return True
+
+    def expect(self, seat: Seat, take_aside: Callable[[], bool]) -> None:
+        """Have ``take_aside`` called for the next bytes that come while the seat's reader sleeps.
+
+        It is called once, while holding the lock, must not block, and has all to itself that is otherwise the reader's.
+        Where it returns true the reader sleeps on.
+        """
+        with self._lock:
+            if seat in self._seats:
+                seat.take_aside = take_aside
 
     def pass_on(self, seat: Seat) -> None:
         """Give the turn to the next, if the calling thread has one; again, where an exception came out of it."""
@@ -322,8 +350,10 @@ class Turnstile:
             if events & ~select.EPOLLIN:
                 seat.alone = True
             if seat.state == _ASLEEP:
-                seat.state = _QUEUED
-                self._queue.append(seat)
+                take_aside, seat.take_aside = seat.take_aside, None
+                if take_aside is None or seat.alone or not take_aside():
+                    seat.state = _QUEUED
+                    self._queue.append(seat)
             elif seat.state != _QUEUED:
                 seat.news = True
 

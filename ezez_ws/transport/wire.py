@@ -24,6 +24,7 @@ _QUICK = 16384  # bytes that the kernel copies in microseconds
 
 _quick_receive: Any = getattr(compiled, "receive", None)
 _QUICK_READ = 4096  # bytes that it may read, without letting go of the lock
+_PEEK = 32  # bytes that are looked at for something expected
 
 
 @functools.cache
@@ -98,6 +99,13 @@ class Wire:
     def cut(self) -> None:
         """End both directions at once."""
         raise NotImplementedError
+
+    def expect(self, takes: Callable[[bytes], bool]) -> None:
+        """Note that something is about to come for which a reader that sleeps need not be woken. For any thread.
+
+        ``takes`` is given all that has come then, if it is short, must not block, and returns whether it has dealt with
+        it. It may be called by another thread than the reader's, which sleeps meanwhile, or not at all.
+        """
 
     def retire(self) -> None:
         """Note that nobody will read any more; to be called before ``close``. Idempotent."""
@@ -191,16 +199,17 @@ class SocketWire(Wire):
                 return data
 
     def read_now(self, size: int) -> Optional[bytes]:
+        data = self._receive(size)
+        self._drained = data is None or (self._short_is_all and len(data) < size)
+        return data
+
+    def _receive(self, size: int, peek: bool = False) -> Optional[bytes]:
+        """Return what has arrived, as ``read_now`` does, or only a look at it."""
         if _quick_receive is not None and size <= _QUICK_READ:
-            data: Optional[bytes] = _quick_receive(self._sock.fileno(), size)
-            self._drained = data is None or (self._short_is_all and len(data) < size)
-            return data
+            return cast(Optional[bytes], _quick_receive(self._sock.fileno(), size, peek))
         try:
-            data = self._sock.recv(size, _DONTWAIT)
-            self._drained = self._short_is_all and len(data) < size
-            return data
+            return self._sock.recv(size, _DONTWAIT | socket.MSG_PEEK if peek else _DONTWAIT)
         except BlockingIOError:
-            self._drained = True
             return None
         except OSError:
             return b""
@@ -254,6 +263,17 @@ class SocketWire(Wire):
             self._sock.shutdown(how)
         except OSError:
             pass  # it is gone already
+
+    def expect(self, takes: Callable[[bytes], bool]) -> None:
+        if self._seat is not None:
+            turnstile.expect(self._seat, functools.partial(self._take_aside, takes))
+
+    def _take_aside(self, takes: Callable[[bytes], bool]) -> bool:
+        data = self._receive(_PEEK, peek=True)
+        if not data or len(data) == _PEEK or not takes(data):
+            return False
+        self._receive(len(data))
+        return True
 
     def retire(self) -> None:
         if self._seat is not None:

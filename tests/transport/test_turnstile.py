@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 import unittest
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 from unittest import mock
 
 from ezez_ws.threads import start_thread
 from ezez_ws.transport import turnstile as turnstile_module
 from ezez_ws.transport import wire as wire_module
+from ezez_ws.transport.frames import BINARY, CONTINUATION, PONG, TEXT, Message, encode_frame
+from ezez_ws.transport.stream import Stream
 from ezez_ws.transport.turnstile import Seat, Turnstile
 from ezez_ws.transport.wire import SocketWire
 from tests.serving import ServingTestCase
@@ -648,7 +650,101 @@ class LettingByTest(TurnstileTestCase):
         self.assertFalse(wire._seat and wire._seat.is_let_by)
 
 
+class ExpectingTest(TurnstileTestCase):
+    def make_asleep(self) -> "Tuple[SocketWire, socket.socket, threading.Thread, List[bytes]]":
+        wire, theirs = self.make()
+        thread, got = self.read_in_thread(wire)
+        self.asleep(wire)
+        return wire, theirs, thread, got
+
+    def test_what_is_expected_is_taken_once_and_wakes_nobody(self) -> None:
+        for unexpected in (b"next", b"pong"):
+            wire, theirs, thread, got = self.make_asleep()
+            seen: List[bytes] = []
+            wire.expect(lambda data, seen=seen: seen.append(data) or True)  # type: ignore[misc]
+            theirs.send(b"pong")
+            eventually(lambda seen=seen: seen)  # type: ignore[misc]
+            self.asleep(wire)
+            theirs.send(unexpected)
+            thread.join(10)
+            self.assertEqual((seen, got), ([b"pong"], [unexpected]))
+
+    def test_what_is_not_expected_wakes_the_reader_and_is_all_there(self) -> None:
+        for sent, seen_of_it in ((b"news", [b"news"]), (b"x" * 31, [b"x" * 31]), (b"x" * 32, []), (b"x" * 99, [])):
+            wire, theirs, thread, got = self.make_asleep()
+            seen: List[bytes] = []
+            wire.expect(lambda data, seen=seen: seen.append(data))  # type: ignore[misc]
+            theirs.send(sent)
+            thread.join(10)
+            self.assertEqual((seen, got), (seen_of_it, [sent]))
+
+    def test_the_end_is_no_answer(self) -> None:
+        wire, theirs, thread, got = self.make_asleep()
+        wire.expect(lambda data: True)
+        theirs.send(b"last")
+        eventually(lambda: wire._seat and wire._seat.take_aside is None)
+        wire.expect(lambda data: True)
+        theirs.close()
+        thread.join(10)
+        self.assertEqual(got, [b""])
+
+    def test_who_has_left_expects_nothing(self) -> None:
+        wire, theirs, thread, _ = self.make_asleep()
+        wire.expect(lambda data: False)
+        theirs.close()
+        thread.join(10)
+        wire.retire()
+        for _ in range(2):
+            self.assertIsNone(wire._seat and wire._seat.take_aside)
+            wire.expect(lambda data: True)
+
+    def test_only_a_pong_between_two_messages_is_taken_from_a_stream(self) -> None:
+        wire, theirs = self.make()
+        stream = Stream(wire, client_side=False, max_payload=1000, send_buffer_limit=1000)
+        pong, text = (encode_frame(opcode, b"", b"mask") for opcode in (PONG, TEXT))
+        payload = pong + b"lookalike"
+        first = encode_frame(TEXT, b"1", b"mask", fin=False)
+        whole = encode_frame(BINARY, payload, bytes(4))
+        messages: List[Message] = []
+        reads = 0
+
+        def receive() -> None:
+            nonlocal reads
+            while not stream.over:
+                messages.extend(stream.receive(None) or [])
+                reads += 1
+
+        thread = threading.Thread(target=receive, daemon=True)
+        thread.start()
+        for sent, taken in (
+            (pong, True),
+            (first, False),  # a pong in the middle of a message is left to the reader
+            (pong, False),
+            (encode_frame(CONTINUATION, b"2", b"mask"), False),
+            (pong, True),
+            (whole[:6], False),  # and so is what only looks like one
+            (pong, False),
+            (whole[6 + len(pong) :], False),
+            (encode_frame(PONG, b"payload", b"mask"), True),
+            (pong + text, False),
+        ):
+            self.asleep(wire)
+            stream.ping()
+            before, reads_before = stream.last_received, reads
+            theirs.sendall(sent)
+            eventually(lambda before=before: stream.last_received > before)  # type: ignore[misc]
+            self.asleep(wire)
+            self.assertEqual(reads == reads_before, taken, sent)
+        theirs.close()
+        thread.join(10)
+        self.assertEqual(messages, [Message(TEXT, "12"), Message(BINARY, payload), Message(TEXT, "")])
+
+
 class StressTest(TurnstileTestCase):
+    def test_every_byte_arrives_in_order_when_some_of_them_are_expected(self) -> None:
+        taken = self.check_every_byte(size=1000, sizes=(1, 10, 40), pause=0.02, expecting=True)
+        self.assertGreater(taken, 0)
+
     def test_every_byte_arrives_in_order_when_some_are_let_by(self) -> None:
         self.turnstile.at_once, self.turnstile.most_let_by = 3, 8
         with mock.patch.object(wire_module, "PATIENCE", 0.002), mock.patch.object(turnstile_module, "_GRACE", 5):
@@ -671,11 +767,19 @@ class StressTest(TurnstileTestCase):
         over.set()
         thread.join(10)
 
-    def check_every_byte(self) -> None:
+    def check_every_byte(
+        self,
+        size: int = 20_000,
+        sizes: Sequence[int] = (1, 10, 100, 1000),
+        pause: float = 0.001,
+        expecting: bool = False,
+    ) -> int:
+        """Let many write and read; return how much was taken aside."""
+        taken = 0
         seed = random.randrange(1 << 32)
         pairs = [self.make(tcp=bool(n % 2)) for n in range(24)]
         received = [bytearray() for _ in pairs]
-        sent = [random.Random(seed + n).randbytes(20_000) for n in range(len(pairs))]
+        sent = [random.Random(seed + n).randbytes(size) for n in range(len(pairs))]
 
         def read(number: int) -> None:
             choose = random.Random(seed - number)
@@ -687,20 +791,37 @@ class StressTest(TurnstileTestCase):
         def write(number: int) -> None:
             choose, rest = random.Random(seed ^ number), sent[number]
             while rest:
-                size = choose.choice((1, 10, 100, 1000))
-                pairs[number][1].sendall(rest[:size])
-                rest = rest[size:]
-                if choose.random() < 0.05:
-                    time.sleep(0.001)
+                count = choose.choice(sizes)
+                pairs[number][1].sendall(rest[:count])
+                rest = rest[count:]
+                if expecting or choose.random() < 0.05:
+                    time.sleep(pause)
             pairs[number][1].close()
 
-        threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(24) for run in (read, write)]
+        def expect(number: int) -> None:
+            choose = random.Random(seed + 99 - number)
+
+            def take(data: bytes) -> bool:
+                nonlocal taken
+                if choose.random() < 0.5:
+                    return False
+                received[number].extend(data)
+                taken += len(data)
+                return True
+
+            while threads[number].is_alive():
+                pairs[number][0].expect(take)
+                time.sleep(0.0005)
+
+        roles = [read, write, expect] if expecting else [read, write]
+        threads = [threading.Thread(target=run, args=(n,), daemon=True) for run in roles for n in range(24)]
         with switch_interval():
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join(50)
         self.assertTrue(all(got == whole for got, whole in zip(received, sent)), f"seed {seed}")
+        return taken
 
 
 class CrowdTest(ServingTestCase):
