@@ -89,18 +89,19 @@ class Link(Peer):
 
     def handle(self, arrived: Arrived) -> None:
         """Deal with a message: the answer to our authentication, an event, or something unknown."""
-        if isinstance(arrived.payload, str):
-            self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(arrived.payload))
+        payload, on_reply = arrived
+        if isinstance(payload, str):
+            self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(payload))
             return
-        assert isinstance(arrived.payload, bytes)
+        assert isinstance(payload, bytes)
         try:
-            decoded = self._codec.decode_event(arrived.payload)
+            decoded = self._codec.decode_event(payload)
             message = decoded if isinstance(decoded, Event) else parse_from_server(decoded)
         except MalformedMessage as error:
-            self._handle_malformed(arrived.payload, error)
+            self._handle_malformed(payload, error)
             return
         if isinstance(message, Event):
-            self.deliver(message, arrived.on_reply)
+            self.deliver(message, on_reply)
         elif not self._answered:
             self._answered = True
             self._handle_answer(*message)
@@ -108,14 +109,17 @@ class Link(Peer):
     def deliver(self, event: Event, on_reply: Optional[OnReply]) -> None:
         """Run the callbacks of an event."""
         name, ids, args = event
-        reply = _reply_to_nobody if ids.event_id < 0 else Answer(self, ids.event_id)
+        reply = _reply_to_nobody if ids.event_id < 0 else Answer(self, ids.event_id).send
         if ids.reply_to is not None and on_reply is None:
             on_reply = self.settle_reply(event)
         listeners = () if on_reply is not None else self._listeners.take(name)
         self.call(self._callbacks.on_message, name, args, reply, ids)
         self.call(on_reply, name, args, reply, ids)
         for listener in listeners:
-            self.call(listener, args, reply, ids)
+            try:
+                listener(args, reply, ids)
+            except BaseException as error:
+                self.callback_failed(listener, error)
 
     def report_error(self, error: BaseException) -> None:
         """Give an error to ``on_error``, and where there is none to the log."""

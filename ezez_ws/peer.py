@@ -28,7 +28,7 @@ from .protocol import CloseCode, Event, check_event_name, parse_event
 from .reader import Reader
 from .replies import OnReply, Outcome, Reply, SentMessage
 from .transport.frames import TEXT
-from .transport.outbox import REFUSED, WAITING, Put
+from .transport.outbox import REFUSED, WAITING
 from .transport.stream import Ending, Stream
 
 __all__ = ["MAX_NESTING", "Answer", "Peer", "PeerOptions"]
@@ -66,7 +66,7 @@ class PeerOptions(NamedTuple):
 
 
 class Answer:
-    """``reply(event, args=(), on_reply=None)``: sends an event that answers an incoming one. Any thread may call it."""
+    """Where to answer an incoming event; ``send`` is the ``reply`` of listeners and callbacks."""
 
     __slots__ = ("_event_id", "_peer")
 
@@ -74,7 +74,8 @@ class Answer:
         self._peer = peer
         self._event_id = event_id
 
-    def __call__(self, event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
+    def send(self, event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
+        """Send an event that answers the incoming one. Any thread may call it."""
         self._peer.fork_guard.check()
         return self._peer.send(event, args, self._event_id, on_reply)
 
@@ -95,6 +96,7 @@ class Peer:
         self.reader = Reader(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, peek_reply_to)
         self._outbox = stream.outbox
         self._codec = options.codec
+        self._ttl = options.clear_awaiting_replies_after
         self._expiry_at = -math.inf  # when the janitor looks at the table; long past: it does not
         self._timers: Optional[Dict[str, Timer]] = {}  # the last of each action's; ``None``: disposed
         self.fork_guard = ForkGuard("connection")
@@ -128,41 +130,66 @@ class Peer:
 
     def send(self, event: str, args: Any, reply_to: Optional[int], on_reply: Optional[OnReply]) -> SentMessage:
         """Check and encode an event, and send it; see ``EZEZServerClient.send``."""
-        event, body = self.encode(event, args, on_reply)
-        sent = SentMessage(self, None, reply_to)
-        if self.send_encoded(sent, event, body, on_reply):
-            return sent
-        return self.unsent(reply_to)
-
-    def encode(self, event: Any, args: Any, on_reply: Any) -> "tuple[str, bytes]":
-        """Check what the caller gave, and encode the arguments."""
         if on_reply is not None:
             check_callback("on_reply", on_reply)
         event = check_event_name(event)
-        return event, self._codec.encode(args if type(args) is list else check_args(args))
+        body = self._codec.encode(args if type(args) is list else check_args(args))
+        sent = SentMessage(self, None, reply_to)
+        if self.send_encoded(sent, event, body, on_reply, reply_to):
+            return sent
+        return self.unsent(reply_to)
 
-    def send_encoded(self, sent: SentMessage, event: str, body: bytes, on_reply: Optional[OnReply]) -> bool:
+    def send_encoded(
+        self,
+        sent: SentMessage,
+        event: str,
+        body: bytes,
+        on_reply: Optional[OnReply],
+        reply_to: Optional[int] = None,
+    ) -> bool:
         """Send an event whose arguments are encoded; false where nothing of it was handed over.
 
         Raises:
             SendTimeout: there was no room for ``send_timeout`` seconds; the connection has been cut.
         """
-        outcome, size = self._try_send(sent, event, body, on_reply)
+        outbox, reader = self._outbox, self.reader
         deadline: Optional[Deadline] = None
-        while outcome is None:
-            if deadline is None:
-                deadline = Deadline(self.options.send_timeout)
-            if not self.reader.wait_for_room(functools.partial(self._has_room, size), deadline):
-                self._cut_for_send_timeout()
-            outcome, size = self._try_send(sent, event, body, on_reply)
+        while True:
+            with outbox.lock:
+                if not outbox.open:
+                    return False
+                event_id = outbox.last_id + 1
+                message = self._codec.encode_event(event, event_id, reply_to, body)
+                if not outbox.waiting_bytes or outbox.has_room(len(message)):
+                    now = time.monotonic()
+                    outbox.last_id = event_id  # before all else: an exception must not let the id be used again
+                    home = sent.home
+                    with reader.lock:
+                        # before the bytes leave: the reply may be there before put() returns
+                        sent.went_out(self, event_id)
+                        reader.table.expect(sent, event_id, on_reply, now + self._ttl)
+                        expires = self._expiry_at < now - _OVERDUE
+                        if expires:
+                            self._expiry_at = now + self._ttl
+                    outcome = outbox.put(message)
+                    if outcome is REFUSED:
+                        outbox.last_id = event_id - 1
+                        with reader.lock:
+                            entry = reader.table.take(event_id)
+                            sent.went_out(home, None)
+                        del entry
+                    break
+            deadline = self._wait_for_room(len(message), deadline)
+        if expires:
+            self.call_later(self._ttl, self._expire_replies)
         if outcome is WAITING:
-            self._outbox.watch()
+            outbox.watch()
         return outcome is not REFUSED
 
     def send_text(self, text: str) -> bool:
         """Send a text message, which is none of the protocol's; false where nothing of it was handed over."""
         payload = text.encode()
-        deadline = Deadline(self.options.send_timeout)
+        deadline: Optional[Deadline] = None
         while True:
             with self._outbox.lock:
                 has_room = self._outbox.has_room(len(payload))
@@ -171,8 +198,7 @@ class Peer:
                 self._outbox.watch()
             if outcome is not None:
                 return outcome is not REFUSED
-            if not self.reader.wait_for_room(functools.partial(self._has_room, len(payload)), deadline):
-                self._cut_for_send_timeout()
+            deadline = self._wait_for_room(len(payload), deadline)
 
     def broadcast(self, broadcast: Broadcast) -> bool:
         """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
@@ -180,7 +206,7 @@ class Peer:
         with outbox.lock:
             event_id = outbox.last_id + 1
             message = broadcast.message(event_id)
-            outbox.last_id = event_id  # as in ``_try_send``
+            outbox.last_id = event_id  # as in ``send_encoded``
             outcome = outbox.put_prepared(message)
             if outcome is None or outcome is REFUSED:
                 outbox.last_id = event_id - 1
@@ -197,44 +223,16 @@ class Peer:
         sent.outcome = self.stream.ending or Ending(CloseCode.ABNORMAL, "")
         return sent
 
-    def _try_send(
-        self, sent: SentMessage, event: str, body: bytes, on_reply: Optional[OnReply]
-    ) -> "tuple[Optional[Put], int]":
-        """Send if there is room, else return ``None``; and the size of the message."""
-        outbox, reader, ttl = self._outbox, self.reader, self.options.clear_awaiting_replies_after
-        with outbox.lock:
-            if not outbox.open:
-                return REFUSED, 0
-            event_id = outbox.last_id + 1
-            message = self._codec.encode_event(event, event_id, sent.reply_to, body)
-            if outbox.waiting_bytes and not outbox.has_room(len(message)):
-                return None, len(message)
-            now = time.monotonic()
-            outbox.last_id = event_id  # before all else: an exception must not let the id be used again
-            with reader.lock:
-                # before the bytes leave: the reply may be there before put() returns
-                home = sent.home
-                sent.went_out(self, event_id)
-                reader.table.expect(sent, event_id, on_reply, now + ttl)
-                expire = self._expiry_at < now - _OVERDUE
-                if expire:
-                    self._expiry_at = now + ttl
-            outcome = outbox.put(message)
-            if outcome is REFUSED:
-                outbox.last_id = event_id - 1
-                with reader.lock:
-                    entry = reader.table.take(event_id)
-                    sent.went_out(home, None)
-                del entry
-        if expire:
-            self.call_later(ttl, self._expire_replies)
-        return outcome, len(message)
-
     def _has_room(self, size: int) -> bool:
         with self._outbox.lock:
             return not self._outbox.open or self._outbox.has_room(size)
 
-    def _cut_for_send_timeout(self) -> None:
+    def _wait_for_room(self, size: int, deadline: Optional[Deadline]) -> Deadline:
+        """Wait until a message of ``size`` bytes may have room; return until when, for the next time."""
+        if deadline is None:
+            deadline = Deadline(self.options.send_timeout)
+        if self.reader.wait_for_room(functools.partial(self._has_room, size), deadline):
+            return deadline
         error = SendTimeout(f"the peer took nothing for {self.options.send_timeout} seconds, and was cut")
         self.reader.report(error)
         self.cut(CloseCode.ABNORMAL, "send timeout")
@@ -269,7 +267,7 @@ class Peer:
                 got = self.reader.wait(take, deadline, sent)
                 if got is None:
                     self.reader.look_in()  # it may have come while a nested listener outlasted the time
-                if not isinstance(got, Arrived):
+                if got is None or isinstance(got, (SentMessage, Ending)):
                     break
                 self._handle_nested(got)
         finally:
@@ -327,10 +325,10 @@ class Peer:
         try:
             while True:
                 arrived = self.reader.next(self.read_deadline())
-                if isinstance(arrived, Ending):
-                    return None
                 if arrived is None:
                     self.read_deadline_passed()
+                elif isinstance(arrived, Ending):
+                    return None
                 else:
                     self._handle_next(arrived)
                 del arrived  # it may be large, and it may be long until there is another
@@ -349,7 +347,7 @@ class Peer:
     def _handle_next(self, arrived: Arrived) -> None:
         if self.reader.wants_look_ins:
             self._begin_look_ins()
-        payload = arrived.payload
+        payload, _ = arrived
         if type(payload) is not bytes and isinstance(payload, Exception):
             self.report_error(payload)
         else:
@@ -367,15 +365,19 @@ class Peer:
             return
         try:
             callback(*args)
-        except BaseException as error:  # SystemExit too: it would end the thread without a word
-            logger.exception("an error in the callback %r", callback)
-            self.report_error(error)
+        except BaseException as error:
+            self.callback_failed(callback, error)
+
+    def callback_failed(self, callback: Callable[..., Any], error: BaseException) -> None:
+        """Log and report what a callback has raised; ``SystemExit`` too: it would end the thread without a word."""
+        logger.error("an error in the callback %r", callback, exc_info=error)
+        self.report_error(error)
 
     def settle_reply(self, event: Event) -> Optional[OnReply]:
         """Hand out a reply that was not handed out when it was read; return its ``on_reply``."""
         reply_to = event.ids.reply_to
         assert reply_to is not None
-        reply = Reply(event.name, list(event.args), Answer(self, event.ids.event_id), event.ids)
+        reply = Reply(event.name, list(event.args), Answer(self, event.ids.event_id).send, event.ids)
         with self.reader.lock:
             entry = self.reader.table.take(reply_to)
             sent = None if entry is None else entry()
@@ -386,7 +388,7 @@ class Peer:
     def _parse_reply(self, payload: bytes) -> Reply:
         decoded = self._codec.decode_event(payload)
         event = decoded if isinstance(decoded, Event) else parse_event(decoded)
-        return Reply(event.name, event.args, Answer(self, event.ids.event_id), event.ids)
+        return Reply(event.name, event.args, Answer(self, event.ids.event_id).send, event.ids)
 
     # -- looking after the connection, the janitor's ----------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class Reader:
         """Take a message out of the inbox, if there is one. The owner's; requires holding the lock."""
         if not self._inbox:
             return self.ending
-        arrived: Arrived = self._inbox.popleft()
+        arrived = self._inbox.popleft()
         self._inbox_bytes -= weight(arrived)
         self._busy = True
         self.wants_look_ins = not self._looked_after
@@ -143,7 +143,7 @@ class Reader:
         """
         self.look_in()
         with self.lock:
-            self._put(Arrived(mark, None), 0)
+            self._put((mark, None), 0)
             self.routes_replies = True
             self.expected_prefix = None
 
@@ -219,7 +219,7 @@ class Reader:
         """Put an error into the inbox, for ``on_error`` in its turn."""
         with self.lock:
             if not self._dropping:
-                self._put(Arrived(error, None), 0)
+                self._put((error, None), 0)
 
     @property
     def full(self) -> bool:
@@ -313,7 +313,7 @@ class Reader:
             if message.opcode == BINARY or self._keep_text:  # the usual, without the detour by the inbox
                 self._busy = True
                 self.wants_look_ins = not self._looked_after
-                return tuple.__new__(Arrived, (message.payload, None))
+                return message.payload, None
         for message in messages:
             self._append(message, None)
         return self.take_next()
@@ -456,7 +456,7 @@ class Reader:
             return
         if self.expected_prefix is not None and payload[: len(self.expected_prefix)] == self.expected_prefix:
             self._prefix_seen = True
-        self._put(tuple.__new__(Arrived, (payload, on_reply)), len(payload))
+        self._put((payload, on_reply), len(payload))
 
     def _put(self, arrived: Arrived, size: int) -> None:
         """Requires holding the lock."""

@@ -159,21 +159,26 @@ class ReplyTable:
     Not locked: the lock of the connection's reader guards it, and every method requires holding that, but for what the
     garbage collector calls, on any thread: a weak reference's end is only noted in ``_gone`` (by ``list.append``, which
     nothing can interrupt), and the next operation works it off.
+
+    Most messages are let go of by their sender at once. So the last is kept apart, and entered only where somebody
+    still has it at the next operation.
     """
 
     def __init__(self) -> None:
+        self._last: Optional[weakref.ref[SentMessage]] = None
+        self._last_id, self._last_deadline = 0, 0.0
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._gone: List[_Entry] = []
         self._awaited = 0
 
     def __len__(self) -> int:
-        self._drain()
+        self._tidy()
         return len(self._entries)
 
     def expects_any(self) -> bool:
         """Tell whether there is any entry."""
-        if self._gone:
-            self._drain()
+        if self._last is not None or self._gone:
+            self._tidy()
         return bool(self._entries)
 
     @property
@@ -183,18 +188,18 @@ class ReplyTable:
 
     def expect(self, sent: SentMessage, event_id: int, on_reply: Optional[OnReply], deadline: float) -> None:
         """Enter a message; ``deadline`` in monotonic time, not before those entered earlier."""
-        if self._gone:
-            self._drain()
-        entry = _Entry(sent, self._gone.append)
-        entry.event_id, entry.on_reply, entry.deadline = event_id, on_reply, deadline
-        self._entries[event_id] = entry
-        if on_reply is not None or sent.waiting:
-            self._awaited += 1
+        if self._last is not None or self._gone:
+            self._tidy()
+        if on_reply is None and not sent.waiting:
+            self._last_id, self._last_deadline = event_id, deadline
+            self._last = weakref.ref(sent)
+            return
+        self._enter(sent, event_id, on_reply, deadline)
+        self._awaited += 1
 
     def take(self, event_id: int) -> Optional[_Entry]:
         """Remove and return the entry of a message."""
-        if self._gone:
-            self._drain()
+        self._tidy()
         entry = self._entries.pop(event_id, None)
         if entry is not None:
             self._discount(entry)
@@ -202,12 +207,12 @@ class ReplyTable:
 
     def wants(self, event_id: int) -> bool:
         """Tell whether a reply to a message is awaited, or may still be asked for."""
-        if self._gone:
-            self._drain()
+        self._tidy()
         return event_id in self._entries
 
     def enter_waiter(self, sent: SentMessage) -> None:
         """Count a thread that begins to wait."""
+        self._tidy()
         sent.waiting += 1
         if sent.waiting == 1:
             entry = self._entries.get(sent.event_id or 0)
@@ -216,6 +221,7 @@ class ReplyTable:
 
     def leave_waiter(self, sent: SentMessage) -> None:
         """Count it off."""
+        self._tidy()
         sent.waiting -= 1
         if sent.waiting == 0:
             entry = self._entries.get(sent.event_id or 0)
@@ -224,14 +230,14 @@ class ReplyTable:
 
     def next_deadline(self) -> Optional[float]:
         """Return when the first entry expires."""
-        self._drain()
+        self._tidy()
         for entry in self._entries.values():
             return entry.deadline
         return None
 
     def take_expired(self, now: float) -> List[_Entry]:
         """Remove and settle what is due; the entries are returned so that they are freed without the lock."""
-        self._drain()
+        self._tidy()
         expired = []
         for event_id, entry in self._entries.items():
             if entry.deadline > now:
@@ -245,6 +251,7 @@ class ReplyTable:
 
     def take_all(self, ending: Ending) -> List[_Entry]:
         """Remove and settle everything, as the connection has ended."""
+        self._tidy()
         entries = list(self._entries.values())
         self._entries.clear()
         self._awaited = 0
@@ -257,7 +264,17 @@ class ReplyTable:
         if entry.on_reply is not None or (sent is not None and sent.waiting):
             self._awaited -= 1
 
-    def _drain(self) -> None:
+    def _enter(self, sent: SentMessage, event_id: int, on_reply: Optional[OnReply], deadline: float) -> None:
+        entry = _Entry(sent, self._gone.append)
+        entry.event_id, entry.on_reply, entry.deadline = event_id, on_reply, deadline
+        self._entries[event_id] = entry
+
+    def _tidy(self) -> None:
+        """Enter the last message, if anybody still has it, and forget those that nobody has any more."""
+        sent = None if self._last is None else self._last()
+        if sent is not None:
+            self._enter(sent, self._last_id, None, self._last_deadline)
+        self._last = None  # only now: an exception may come out at any place
         while self._gone:
             entry = self._gone.pop()
             if entry.on_reply is None:

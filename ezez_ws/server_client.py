@@ -266,7 +266,7 @@ class Session(Peer):
 
     def handle(self, arrived: Arrived) -> None:
         """Deal with a message: authentication, or an event."""
-        payload = arrived.payload
+        payload, on_reply = arrived
         if type(payload) is Mark:
             self._mark = None
             return
@@ -278,7 +278,7 @@ class Session(Peer):
         message = self._parse(payload)
         if type(message) is Event:
             if self.authenticated:
-                self.deliver(message, arrived.on_reply)
+                self.deliver(message, on_reply)
             else:
                 self._handle_early(arrived, message)
         elif type(message) is AuthRequest:
@@ -287,7 +287,7 @@ class Session(Peer):
     def deliver(self, event: Event, on_reply: Optional[OnReply]) -> None:
         """Run the callbacks of an event."""
         name, ids, args = event
-        client, reply = self.client, Answer(self, ids.event_id)
+        client, reply = self.client, Answer(self, ids.event_id).send
         if ids.reply_to is not None and on_reply is None:
             on_reply = self.settle_reply(event)
         own = () if on_reply is not None else self.listeners.take(name)
@@ -297,9 +297,15 @@ class Session(Peer):
         if on_reply is not None:
             self.call(on_reply, client, name, args, reply, ids)
         for listener in own:
-            self.call(listener, args, reply, ids)
+            try:
+                listener(args, reply, ids)
+            except BaseException as error:
+                self.callback_failed(listener, error)
         for listener in shared:
-            self.call(listener, client, args, reply, ids)
+            try:
+                listener(client, args, reply, ids)
+            except BaseException as error:
+                self.callback_failed(listener, error)
 
     def _parse(self, payload: bytes) -> Union[Event, AuthRequest, None]:
         try:
@@ -387,7 +393,7 @@ class Session(Peer):
         self.reader.put_mark(self._mark)
         while self._mark is not None and self.alive:
             arrived = self.reader.next(_NEVER)
-            if isinstance(arrived, Arrived):
+            if arrived is not None and not isinstance(arrived, Ending):
                 self._handle_next(arrived)
         return self.alive
 
@@ -399,12 +405,13 @@ class Session(Peer):
 
     def _handle_early(self, arrived: Arrived, event: Event) -> None:
         """Deal with an event that came before the client was authenticated."""
+        payload, on_reply = arrived
         mode = self._options.messages_before_auth
         if mode == "accept":
-            self.deliver(event, arrived.on_reply)
+            self.deliver(event, on_reply)
         elif mode == "queue":
-            assert isinstance(arrived.payload, bytes)
-            size = len(arrived.payload)
+            assert isinstance(payload, bytes)
+            size = len(payload)
             if self._queue_bytes + size > self._options.queue_limit_bytes:
                 self._overflow(size)
             else:

@@ -33,7 +33,6 @@ from ezez_ws import (
     ReplyTimeout,
     SerializationError,
 )
-from ezez_ws.arrivals import Arrived
 from ezez_ws.codec import peek_reply_to
 from ezez_ws.deadline import Deadline
 from ezez_ws.protocol import AUTH, AUTH_OK, parse_event
@@ -291,11 +290,12 @@ class ReadingRoleTest(EZEZTestCase):
             names: List[Any] = []
             while not names or not (names[-1] is None or names[-1] == "last" or isinstance(names[-1], Ending)):
                 item = self.reader.next(Deadline(10))
-                if isinstance(item, Arrived):
-                    assert isinstance(item.payload, bytes)
-                    names.append(CODEC.decode(item.payload)[0])
-                else:
+                if item is None or isinstance(item, Ending):
                     names.append(item)
+                else:
+                    payload, _ = item
+                    assert isinstance(payload, bytes)
+                    names.append(CODEC.decode(payload)[0])
             return names
 
         names = Result(read_on).get()
