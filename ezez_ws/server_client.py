@@ -267,15 +267,19 @@ class Session(Peer):
     def handle(self, arrived: Arrived) -> None:
         """Deal with a message: authentication, or an event."""
         payload, on_reply = arrived
-        if type(payload) is Mark:
-            self._mark = None
+        if type(payload) is not bytes:
+            self._mark = None  # as texts are not kept, it is the mark
             return
         if not self._attempted and self._is_too_late():
             self._attempted = True
             self._reject("Auth timeout")
             return
-        assert type(payload) is bytes
-        message = self._parse(payload)
+        try:
+            decoded = self._codec.decode_event(payload)
+            message = decoded if isinstance(decoded, Event) else self._parse(decoded)
+        except MalformedMessage as error:
+            self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")
+            return
         if type(message) is Event:
             if self.authenticated:
                 self.deliver(message, on_reply)
@@ -307,19 +311,12 @@ class Session(Peer):
             except BaseException as error:
                 self.callback_failed(listener, error)
 
-    def _parse(self, payload: bytes) -> Union[Event, AuthRequest, None]:
-        try:
-            decoded = self._codec.decode_event(payload)
-            if isinstance(decoded, Event):
-                return decoded
-            if not self._attempted:
-                return parse_from_client(decoded)
-            if type(decoded[0]) is str and decoded[0] == AUTH:
-                return None  # one attempt for each connection; later ones are dropped, whatever they hold
-            return parse_event(decoded)
-        except MalformedMessage as error:
-            self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")
-            return None
+    def _parse(self, values: List[Any]) -> Union[Event, AuthRequest, None]:
+        if not self._attempted:
+            return parse_from_client(values)
+        if type(values[0]) is str and values[0] == AUTH:
+            return None  # one attempt for each connection; later ones are dropped, whatever they hold
+        return parse_event(values)
 
     # -- before and during authentication ---------------------------------------------------------------------------
 

@@ -118,13 +118,20 @@ class Stream:
         """
         if timeout is not None and not looked and not self.readable(timeout):
             return None
+        data: Optional[bytes]
         try:
             if self._last_word is not None:
                 self._hear_last_word(self._last_word)
                 return []
-            data = self._read(timeout)
+            size = self._read_size
+            if self._early:
+                data, self._early = self._early, b""
+            else:
+                data = self._wire.read(size) if timeout is None else self._wire.read_now(size)
             if not data:
                 return None if data is None else self._hear_end()
+            if size > _SMALLEST_READ or len(data) == size:
+                self._adapt_read_size(len(data))
             self.last_received = time.monotonic()
             messages = self._decoder.feed(data)
             return messages if self._decoder.usual else self._hear_control(messages)
@@ -203,16 +210,6 @@ class Stream:
 
     def _ready(self) -> bool:
         return bool(self._early) or self._last_word is not None
-
-    def _read(self, timeout: Optional[float]) -> Optional[bytes]:
-        if self._early:
-            early, self._early = self._early, b""
-            return early
-        size = self._read_size
-        data = self._wire.read(size) if timeout is None else self._wire.read_now(size)
-        if data is not None and (size > _SMALLEST_READ or len(data) == size):
-            self._adapt_read_size(len(data))
-        return data
 
     def _adapt_read_size(self, received: int) -> None:
         """Read more at a time while there is more, and less again when there is not."""
