@@ -6,7 +6,7 @@
    and whatever needs the user's code, they return NotImplemented, and Python begins anew. So there is one place that
    says why something is refused, and C that is wrong about a case may at most take a message for a usual one.
 
-   All of it runs while holding the interpreter's lock, and runs no Python code in the middle of a container that another
+   All of it but receive_soon runs while holding the interpreter's lock, and runs no Python code in the middle of a container that another
    thread may change. On a free-threaded CPython there is no such lock: setup.py builds nothing there. */
 
 #define PY_SSIZE_T_CLEAN
@@ -15,7 +15,11 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
+#ifdef __linux__
+#include <sched.h>
+#endif
 #ifndef _WIN32
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -1159,6 +1163,43 @@ quick_receive(PyObject *self, PyObject *const *args, Py_ssize_t count)
         Py_RETURN_NONE;
     return PyBytes_FromStringAndSize(data, received < 0 ? 0 : received);
 }
+
+#ifdef __linux__
+PyDoc_STRVAR(receive_soon_doc, "receive_soon(fd, size, microseconds)\n--\n\nAs receive, but ask again and again for so long, without the interpreter's lock.");
+
+static PyObject *
+receive_soon(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    char data[MOST];
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "receive_soon takes fd, size, microseconds");
+        return NULL;
+    }
+    long fd = PyLong_AsLong(args[0]), microseconds = PyLong_AsLong(args[2]);
+    Py_ssize_t size = PyLong_AsSsize_t(args[1]), received;
+    if (PyErr_Occurred())
+        return NULL;
+    if (size <= 0)
+        return PyBytes_FromStringAndSize(NULL, 0);
+    int later; /* there may be bytes later */
+    Py_BEGIN_ALLOW_THREADS
+    struct timespec begun, now;
+    clock_gettime(CLOCK_MONOTONIC, &begun);
+    for (;;) {
+        received = recv((int)fd, data, size < MOST ? (size_t)size : MOST, MSG_DONTWAIT);
+        later = received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (!later
+            || (now.tv_sec - begun.tv_sec) * 1000000LL + (now.tv_nsec - begun.tv_nsec) / 1000 >= microseconds)
+            break;
+        sched_yield(); /* whoever has something to do on this core goes first */
+    }
+    Py_END_ALLOW_THREADS
+    if (later)
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize(data, received < 0 ? 0 : received);
+}
+#endif
 #endif
 
 /* -- the module ------------------------------------------------------------------------------------------------------ */
@@ -1177,6 +1218,9 @@ static PyMethodDef functions[] = {
 #ifdef MSG_DONTWAIT
     FUNCTION("send", quick_send, send_doc),
     FUNCTION("receive", quick_receive, receive_doc),
+#ifdef __linux__
+    FUNCTION("receive_soon", receive_soon, receive_soon_doc),
+#endif
 #endif
     {NULL, NULL, 0, NULL},
 };

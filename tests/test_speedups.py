@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
+import time
 import unittest
 from typing import Any, List, Optional, Sequence, Tuple
 
@@ -273,6 +275,23 @@ class Frames(EZEZTestCase):
 
 @unittest.skipUnless(hasattr(compiled, "receive"), "the C extension is not there, or cannot do this here")
 class Sockets(EZEZTestCase):
+    @unittest.skipUnless(hasattr(compiled, "receive_soon"), "on Linux only")
+    def test_receiving_soon_asks_for_a_while(self) -> None:
+        one, other = socket.socketpair()
+        with other:
+            with one:
+                start = time.monotonic()
+                self.assertIsNone(compiled.receive_soon(one.fileno(), 100, 20_000))
+                self.assertGreaterEqual(time.monotonic() - start, 0.02)
+                self.assertEqual(compiled.receive_soon(one.fileno(), 0, 0), b"")
+                threading.Timer(0.02, other.sendall, [b"x" * 5000]).start()
+                self.assertEqual(compiled.receive_soon(one.fileno(), 3, 10_000_000), b"xxx")
+                self.assertEqual(compiled.receive_soon(one.fileno(), 100_000, 0), b"x" * 4096)
+            self.assertEqual(compiled.receive_soon(other.fileno(), 100, 10_000_000), b"")
+        self.assertEqual(compiled.receive_soon(-1, 100, 10_000_000), b"")
+        self.assertRaises(TypeError, compiled.receive_soon, 1, 2)
+        self.assertRaises(TypeError, compiled.receive_soon, "1", 2, 3)
+
     def test_receiving_tells_nothing_yet_from_the_end(self) -> None:
         one, other = socket.socketpair()
         with other:

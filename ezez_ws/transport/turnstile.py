@@ -100,12 +100,14 @@ class Turnstile:
 
     ``_lock`` guards every field; nothing else is locked under it. Any thread may call any method; a seat is used by one
     thread at a time. With more than ``crowd`` readers they take turns, until half of those are left; ``at_once`` have a
-    turn at a time, and ``most_let_by`` need none. ``crowded`` is read without the lock, too, and so is how long
-    ``_queue`` is: a late view of them costs time only. ``_minds_forks`` is set without it: to do so twice does no harm.
+    turn at a time, and ``most_let_by`` need none. ``alone``: there is one reader only. That and ``crowded`` are read
+    without the lock, too, and so is how long ``_queue`` is: a late view of them costs time only. ``_minds_forks`` is
+    set without it: to do so twice does no harm.
     """
 
     def __init__(self, crowd: int = _CROWD, at_once: int = _AT_ONCE, most_let_by: int = _CROWD) -> None:
         self.crowded = False
+        self.alone = False
         self.crowd = crowd
         self.at_once = at_once
         self.most_let_by = most_let_by
@@ -128,6 +130,7 @@ class Turnstile:
         self._mind_forks()
         with self._lock:
             self._seats.add(seat)
+            self.alone = len(self._seats) == 1
             if len(self._seats) > self.crowd and _CAN_WATCH:
                 self.crowded = True
         return seat
@@ -140,6 +143,7 @@ class Turnstile:
             self._let_by.discard(seat)
             thread = self._unwatch(seat)
             self._seats.discard(seat)
+            self.alone = len(self._seats) == 1
             seat.take_aside = None
             if len(self._seats) <= self.crowd // 2:
                 self.crowded = False

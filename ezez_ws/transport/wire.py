@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import os
 import select
 import socket
 import struct
+import time
 from typing import Any, Callable, Optional, Tuple, cast
 
 from ..speedups import compiled
@@ -25,6 +27,9 @@ _QUICK = 16384  # bytes that the kernel copies in microseconds
 _quick_receive: Any = getattr(compiled, "receive", None)
 _QUICK_READ = 4096  # bytes that it may read, without letting go of the lock
 _PEEK = 32  # bytes that are looked at for something expected
+
+_receive_soon: Any = getattr(compiled, "receive_soon", None)
+_SOON = 200  # microseconds within which a quick peer's bytes come
 
 
 @functools.cache
@@ -118,8 +123,8 @@ class Wire:
 class SocketWire(Wire):
     """A plain TCP (or any stream) socket.
 
-    ``_seat``, ``_drained`` and ``_impatient`` belong to the reader: when many wires are read, each waits for its turn
-    (``Turnstile``).
+    ``_seat``, ``_drained``, ``_impatient`` and ``_peer_is_quick`` belong to the reader: when many wires are read, each
+    waits for its turn (``Turnstile``).
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -135,6 +140,7 @@ class SocketWire(Wire):
         self._seat: Optional[Seat] = None
         self._drained = False  # there was nothing left, when it was read last
         self._impatient = False  # recv() waits for a short while only
+        self._peer_is_quick = False
         # elsewhere a recv() may return less than there is
         self._short_is_all = getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6)
 
@@ -154,12 +160,31 @@ class SocketWire(Wire):
             try:
                 if not _DONTWAIT:
                     self.poll(True, False, None)
+                if turnstile.alone and _receive_soon is not None:
+                    return self._read_alone(size)
                 return self._sock.recv(size)
             except BlockingIOError:  # it was impatient, or does not block at all
                 self._limit_patience(0.0)
                 turnstile.note_silence(seat)
             except OSError:
                 return b""
+
+    def _read_alone(self, size: int) -> bytes:
+        """Block until there are bytes; where the peer was quick the last time, ask again and again for a short while.
+
+        To sleep and to be woken takes longer than such a peer does, on a machine whose cores sleep, too. Who is not
+        alone would take a core from those who have something to do.
+        """
+        if self._peer_is_quick:
+            data: Optional[bytes] = _receive_soon(self._sock.fileno(), size, _SOON)
+            if data is not None:
+                return data
+            self._peer_is_quick = False
+            return self._sock.recv(size)
+        begun = time.monotonic()
+        received = self._sock.recv(size)
+        self._peer_is_quick = (time.monotonic() - begun) * 1e6 < _SOON and len(os.sched_getaffinity(0)) > 1
+        return received
 
     def _is_impatient(self, seat: Seat) -> bool:
         """See to it that ``recv`` waits for a short while only, and tell whether that can be had."""

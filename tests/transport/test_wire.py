@@ -4,8 +4,12 @@ import os
 import socket
 import threading
 import unittest
-from typing import List, Tuple
+from typing import List, Optional, Set, Tuple
+from unittest import mock
 
+from ezez_ws.speedups import compiled
+from ezez_ws.transport import wire as wire_module
+from ezez_ws.transport.turnstile import Turnstile
 from ezez_ws.transport.wire import SocketWire, WireError
 from tests.support import EZEZTestCase, eventually
 
@@ -87,6 +91,94 @@ class ReadTest(WireTestCase):
             self.assertCountEqual(results, [b"", True])
             self.assertEqual(theirs.recv(10), b"")
             wire.cut()
+
+
+@unittest.skipUnless(hasattr(compiled, "receive_soon"), "the C extension is not there, or cannot do this here")
+class AloneTest(WireTestCase):
+    """A reader that is alone in its process asks again and again before it sleeps, if its peer was quick."""
+
+    def setUp(self) -> None:
+        self.turnstile = Turnstile()
+        self.cores: Set[int] = {0, 1}
+        self.soon = 10_000_000
+        for patch in (
+            mock.patch.object(wire_module, "turnstile", self.turnstile),
+            mock.patch.object(os, "sched_getaffinity", lambda pid: self.cores),
+            mock.patch.object(wire_module, "_receive_soon", self.receive_soon),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.asked = threading.Event()
+
+    def receive_soon(self, fd: int, size: int, microseconds: int) -> Optional[bytes]:
+        self.asked.set()
+        received: Optional[bytes] = compiled.receive_soon(fd, size, self.soon)
+        return received
+
+    def make_quick(self) -> Tuple[SocketWire, socket.socket]:
+        wire, theirs = self.make(tcp=True)
+        self.addCleanup(wire.retire)
+        with mock.patch.object(wire_module, "_SOON", self.soon):
+            theirs.send(b"first")
+            self.assertEqual(wire.read(100), b"first")
+        return wire, theirs
+
+    def read_in_thread(self, wire: SocketWire) -> "Tuple[threading.Thread, List[bytes]]":
+        got: List[bytes] = []
+        thread = threading.Thread(target=lambda: got.append(wire.read(100)), daemon=True)
+        thread.start()
+        return thread, got
+
+    def test_bytes_the_end_and_a_cut_end_the_asking(self) -> None:
+        def send(wire: SocketWire, theirs: socket.socket) -> None:
+            theirs.send(b"x" * 200)
+
+        def end(wire: SocketWire, theirs: socket.socket) -> None:
+            theirs.close()
+
+        def cut(wire: SocketWire, theirs: socket.socket) -> None:
+            wire.cut()
+
+        for act, expected in ((send, b"x" * 100), (end, b""), (cut, b"")):
+            wire, theirs = self.make_quick()
+            self.asked.clear()
+            thread, got = self.read_in_thread(wire)
+            self.assertTrue(self.asked.wait(10))
+            act(wire, theirs)
+            thread.join(10)
+            self.assertEqual(got, [expected])
+            wire.retire()
+
+    def test_when_nothing_comes_soon_it_sleeps_and_does_not_ask_the_next_time(self) -> None:
+        wire, theirs = self.make_quick()
+        self.soon = 1
+        thread, got = self.read_in_thread(wire)
+        self.assertTrue(self.asked.wait(10))
+        eventually(lambda: not wire._peer_is_quick)
+        theirs.send(b"late")
+        thread.join(10)
+        self.assertEqual(got, [b"late"])
+        self.asked.clear()
+        theirs.send(b"next")
+        self.assertEqual(wire.read(100), b"next")
+        self.assertFalse(self.asked.is_set())
+
+    def test_who_has_one_core_or_is_not_alone_does_not_ask(self) -> None:
+        self.cores = {0}
+        wire, theirs = self.make_quick()
+        self.assertFalse(wire._peer_is_quick)
+        self.cores = {0, 1}
+        other, _ = self.make(tcp=True)
+        self.addCleanup(other.retire)
+        wire._peer_is_quick = True
+        seat = self.turnstile.enter(-1)
+        theirs.send(b"next")
+        self.assertEqual(wire.read(100), b"next")
+        self.assertFalse(self.asked.is_set())
+        self.turnstile.leave(seat)
+        theirs.send(b"last")
+        self.assertEqual(wire.read(100), b"last")
+        self.assertTrue(self.asked.is_set())
 
 
 class WriteTest(WireTestCase):
