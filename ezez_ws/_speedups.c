@@ -1165,12 +1165,11 @@ quick_receive(PyObject *self, PyObject *const *args, Py_ssize_t count)
 }
 
 #ifdef __linux__
-PyDoc_STRVAR(receive_soon_doc, "receive_soon(fd, size, microseconds)\n--\n\nAs receive, but ask again and again for so long, without the interpreter's lock.");
+PyDoc_STRVAR(receive_soon_doc, "receive_soon(fd, size, microseconds)\n--\n\nReceive as receive does, but of any size, and asking again and again for so long, without the interpreter's lock.");
 
 static PyObject *
 receive_soon(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    char data[MOST];
     if (count != 3) {
         PyErr_SetString(PyExc_TypeError, "receive_soon takes fd, size, microseconds");
         return NULL;
@@ -1181,12 +1180,16 @@ receive_soon(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return NULL;
     if (size <= 0)
         return PyBytes_FromStringAndSize(NULL, 0);
+    PyObject *data = PyBytes_FromStringAndSize(NULL, size);
+    if (data == NULL)
+        return NULL;
+    char *start = PyBytes_AS_STRING(data);
     int later; /* there may be bytes later */
     Py_BEGIN_ALLOW_THREADS
     struct timespec begun, now;
     clock_gettime(CLOCK_MONOTONIC, &begun);
     for (;;) {
-        received = recv((int)fd, data, size < MOST ? (size_t)size : MOST, MSG_DONTWAIT);
+        received = recv((int)fd, start, (size_t)size, MSG_DONTWAIT);
         later = received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
         clock_gettime(CLOCK_MONOTONIC, &now);
         if (!later
@@ -1195,9 +1198,12 @@ receive_soon(PyObject *self, PyObject *const *args, Py_ssize_t count)
         sched_yield(); /* whoever has something to do on this core goes first */
     }
     Py_END_ALLOW_THREADS
-    if (later)
+    if (later) {
+        Py_DECREF(data);
         Py_RETURN_NONE;
-    return PyBytes_FromStringAndSize(data, received < 0 ? 0 : received);
+    }
+    _PyBytes_Resize(&data, received < 0 ? 0 : received);
+    return data;
 }
 #endif
 #endif

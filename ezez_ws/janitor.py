@@ -79,7 +79,7 @@ class Janitor:
             self._count += 1
             if self._thread is None:
                 self._start()
-            elif others is None and self._times[0] == at:
+            elif self._times[0] == at:
                 self._changed.notify()
         return timer
 

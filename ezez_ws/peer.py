@@ -160,7 +160,8 @@ class Peer:
                     return False
                 event_id = outbox.last_id + 1
                 message = self._codec.encode_event(event, event_id, reply_to, body)
-                if not outbox.waiting_bytes or outbox.has_room(len(message)):
+                size = len(message)
+                if not outbox.waiting_bytes or outbox.has_room(size):
                     now = time.monotonic()
                     outbox.last_id = event_id  # before all else: an exception must not let the id be used again
                     home = sent.home
@@ -179,7 +180,8 @@ class Peer:
                             sent.went_out(home, None)
                         del entry
                     break
-            deadline = self._wait_for_room(len(message), deadline)
+            del message  # it may be large, and the wait long
+            deadline = self._wait_for_room(size, deadline)
         if expires:
             self.call_later(self._ttl, self._expire_replies)
         if outcome is WAITING:

@@ -218,6 +218,7 @@ def _check_blocking(checker: Checker, undo: contextlib.ExitStack) -> None:
     before(socket.socket, "send", "send() may block", by_flags)
     for name in ("sendall", "connect", "recv_into"):
         before(socket.socket, name, f"{name}() may block", by_mode)
+    before(SocketWire, "_read_alone", "recv() may block", lambda wire, size: True)
     before(SocketWire, "poll", "poll() may block", lambda wire, read, write, timeout: timeout != 0)
 
     def for_long(_: Any, timeout: Optional[float]) -> bool:

@@ -14,6 +14,9 @@ class BorrowedWire(SocketWire):
     def close(self) -> None:
         self.cut()
 
+    def _read_alone(self, size: int) -> bytes:
+        return self._sock.recv(size)  # between two looks its owner may close it, and the descriptor be another's
+
 
 class PolledWire(BorrowedWire):
     """A socket that never blocks: whoever reads waits in ``poll``.

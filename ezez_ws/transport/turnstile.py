@@ -140,11 +140,11 @@ class Turnstile:
         with self._lock:
             if seat not in self._seats:
                 return
+            seat.take_aside = None
             self._let_by.discard(seat)
             thread = self._unwatch(seat)
             self._seats.discard(seat)
             self.alone = len(self._seats) == 1
-            seat.take_aside = None
             if len(self._seats) <= self.crowd // 2:
                 self.crowded = False
         if thread is not None:

@@ -51,6 +51,14 @@ def find_quick_send() -> Optional[Callable[..., int]]:
     return cast(Callable[..., int], send)
 
 
+def _has_cores() -> bool:
+    """Tell whether the calling thread may keep a core busy, as the peer may have another."""
+    try:
+        return len(os.sched_getaffinity(0)) > 1
+    except OSError:
+        return False
+
+
 class WireError(Exception):
     """Nothing can be written any more: the peer is gone, or we have cut the connection."""
 
@@ -183,7 +191,7 @@ class SocketWire(Wire):
             return self._sock.recv(size)
         begun = time.monotonic()
         received = self._sock.recv(size)
-        self._peer_is_quick = (time.monotonic() - begun) * 1e6 < _SOON and len(os.sched_getaffinity(0)) > 1
+        self._peer_is_quick = (time.monotonic() - begun) * 1e6 < _SOON and _has_cores()
         return received
 
     def _is_impatient(self, seat: Seat) -> bool:

@@ -9,6 +9,7 @@ from unittest import mock
 
 from ezez_ws.speedups import compiled
 from ezez_ws.transport import wire as wire_module
+from ezez_ws.transport.borrowed import borrow
 from ezez_ws.transport.turnstile import Turnstile
 from ezez_ws.transport.wire import SocketWire, WireError
 from tests.support import EZEZTestCase, eventually
@@ -163,10 +164,31 @@ class AloneTest(WireTestCase):
         self.assertEqual(wire.read(100), b"next")
         self.assertFalse(self.asked.is_set())
 
+    def test_it_reads_as_much_as_is_asked_for(self) -> None:
+        wire, theirs = self.make_quick()
+        theirs.sendall(b"x" * 30_000)
+        eventually(lambda: len(wire._sock.recv(50_000, socket.MSG_PEEK)) == 30_000)
+        self.assertEqual(wire.read(50_000), b"x" * 30_000)
+        self.assertTrue(self.asked.is_set())
+
+    def test_a_borrowed_socket_is_not_asked_as_its_owner_may_close_it(self) -> None:
+        ours, theirs = socket.socketpair()
+        wire = borrow(ours)
+        for cleanup in (ours.close, theirs.close, wire.close, wire.retire):
+            self.addCleanup(cleanup)
+        for _ in range(2):
+            theirs.send(b"x")
+            self.assertEqual(wire.read(100), b"x")
+        self.assertFalse(self.asked.is_set())
+
     def test_who_has_one_core_or_is_not_alone_does_not_ask(self) -> None:
         self.cores = {0}
         wire, theirs = self.make_quick()
         self.assertFalse(wire._peer_is_quick)
+        no_answer = mock.patch.object(os, "sched_getaffinity", side_effect=PermissionError)
+        with no_answer, mock.patch.object(wire_module, "_SOON", self.soon):
+            theirs.send(b"nobody knows")
+            self.assertEqual(wire.read(100), b"nobody knows")
         self.cores = {0, 1}
         other, _ = self.make(tcp=True)
         self.addCleanup(other.retire)
