@@ -22,6 +22,7 @@ from ezez_ws.transport.wire import SocketWire
 from tests.serving import ServingTestCase
 from tests.support import EZEZTestCase, eventually, switch_interval
 from tests.test_regressions import interrupt, run_script
+from tests.transport.test_wire import read_in_thread
 
 
 @unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
@@ -45,12 +46,6 @@ class TurnstileTestCase(EZEZTestCase):
             self.addCleanup(cleanup)
         return wire, theirs
 
-    def read_in_thread(self, wire: SocketWire) -> "Tuple[threading.Thread, List[bytes]]":
-        got: List[bytes] = []
-        thread = threading.Thread(target=lambda: got.append(wire.read(100)), daemon=True)
-        thread.start()
-        return thread, got
-
     def asleep(self, wire: SocketWire) -> None:
         """Wait until somebody sleeps in the wire's seat."""
         eventually(lambda: wire._seat is not None and wire._seat.state == 1)
@@ -69,7 +64,7 @@ class ReadingInTurnTest(TurnstileTestCase):
         for tcp in (True, False):
             wire, theirs = self.make(tcp)
             for text in (b"one", b"two", b"three"):
-                thread, got = self.read_in_thread(wire)
+                thread, got = read_in_thread(wire)
                 self.asleep(wire)
                 theirs.send(text)
                 thread.join(10)
@@ -86,14 +81,14 @@ class ReadingInTurnTest(TurnstileTestCase):
 
     def test_bytes_that_another_has_read_wake_nobody_for_good(self) -> None:
         wire, theirs = self.make()
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         self.asleep(wire)
         theirs.send(b"a")
         thread.join(10)
         theirs.send(b"b")
         self.assertTrue(wire.poll(True, False, 10)[0])
         self.assertEqual(wire.read_now(100), b"b")
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         self.asleep(wire)
         theirs.send(b"c")
         thread.join(10)
@@ -106,7 +101,7 @@ class ReadingInTurnTest(TurnstileTestCase):
         for end in (shut, lambda wire, theirs: theirs.close(), lambda wire, theirs: wire.cut()):
             for tcp in (True, False):
                 wire, theirs = self.make(tcp)
-                thread, got = self.read_in_thread(wire)
+                thread, got = read_in_thread(wire)
                 self.asleep(wire)
                 end(wire, theirs)
                 thread.join(10)
@@ -114,7 +109,7 @@ class ReadingInTurnTest(TurnstileTestCase):
 
     def test_bytes_and_the_end_that_come_together_are_both_told(self) -> None:
         wire, theirs = self.make()
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         self.asleep(wire)
         with self.turnstile._lock:  # the kernel has both before anybody is woken
             theirs.send(b"last words")
@@ -124,7 +119,7 @@ class ReadingInTurnTest(TurnstileTestCase):
 
     def test_what_comes_behind_urgent_data_is_not_missed(self) -> None:
         wire, theirs = self.make()
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         self.asleep(wire)
         holder = self.hold_turn()
         theirs.send(b"before")
@@ -133,7 +128,7 @@ class ReadingInTurnTest(TurnstileTestCase):
         eventually(lambda: wire._seat is not None and wire._seat.alone)
         self.turnstile.pass_on(holder)
         thread.join(10)
-        thread, more = self.read_in_thread(wire)
+        thread, more = read_in_thread(wire)
         thread.join(5)
         theirs.close()
         self.assertEqual([*got, *more], [b"before", b"behind"])
@@ -185,7 +180,7 @@ class ReadingInTurnTest(TurnstileTestCase):
             self.assertTrue(sleeping.wait(10))
             first[1].send(b"1")
             interrupted.join(10)
-        thread, got = self.read_in_thread(second[0])
+        thread, got = read_in_thread(second[0])
         self.asleep(second[0])
         second[1].send(b"2")
         thread.join(10)
@@ -197,7 +192,7 @@ class ReadingInTurnTest(TurnstileTestCase):
         second, theirs = self.make()
         for number in itertools.count(1):
             with self.subTest(number):
-                thread, got = self.read_in_thread(second)
+                thread, got = read_in_thread(second)
                 self.asleep(second)
                 interrupted = self.interrupt_a_read(number, lambda: self.queue(second, theirs))
                 thread.join(5)
@@ -275,7 +270,7 @@ class ReadingInTurnTest(TurnstileTestCase):
         with mock.patch.multiple(self.turnstile, **changed):
             self.assertEqual(wire.read(100), b"1")
         self.turnstile.pass_on(holder)
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         thread.join(10)
         self.assertEqual(got, [b"2"])
 
@@ -299,7 +294,7 @@ class ReadingInTurnTest(TurnstileTestCase):
         with mock.patch.object(self.turnstile, "_start", side_effect=RuntimeError("can't start new thread")):
             theirs.send(b"abc")
             self.assertEqual(wire.read(100), b"abc")
-            thread, got = self.read_in_thread(wire)
+            thread, got = read_in_thread(wire)
             theirs.send(b"def")
             thread.join(10)
         self.assertEqual(got, [b"def"])
@@ -341,7 +336,7 @@ class LifeTest(TurnstileTestCase):
         with patch, self.assertRaises(KeyboardInterrupt):
             wire.read(100)
         self.assertIsNone(self.thread())
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         self.asleep(wire)
         theirs.send(b"x")
         thread.join(10)
@@ -349,7 +344,7 @@ class LifeTest(TurnstileTestCase):
 
     def test_when_the_thread_fails_everybody_reads_nevertheless(self) -> None:
         wires = [self.make() for _ in range(3)]
-        threads = [self.read_in_thread(wire) for wire, _ in wires]
+        threads = [read_in_thread(wire) for wire, _ in wires]
         for wire, _ in wires:
             self.asleep(wire)
         failing = self.thread()
@@ -358,7 +353,7 @@ class LifeTest(TurnstileTestCase):
             wires[0][1].send(b"0")
             failing.join(10)
         wires.append(self.make())
-        threads.append(self.read_in_thread(wires[3][0]))
+        threads.append(read_in_thread(wires[3][0]))
         for _, theirs in wires:
             theirs.send(b"1")
         for (wire, theirs), (thread, _) in zip(wires, threads):
@@ -379,7 +374,7 @@ class LifeTest(TurnstileTestCase):
         second = SocketWire(socket.socket(fileno=os.dup2(other.fileno(), fd)))
         for cleanup in (second.close, second.retire):
             self.addCleanup(cleanup)
-        thread, got = self.read_in_thread(second)
+        thread, got = read_in_thread(second)
         self.asleep(second)
         third, _ = self.make()
         third._seat = self.turnstile.enter(third.fileno())
@@ -396,10 +391,10 @@ class LifeTest(TurnstileTestCase):
     def test_few_readers_take_no_turns_until_there_is_a_crowd(self) -> None:
         self.turnstile.crowd = 2
         wires = [self.make() for _ in range(3)]
-        threads = [self.read_in_thread(wire) for wire, _ in wires[:2]]
+        threads = [read_in_thread(wire) for wire, _ in wires[:2]]
         eventually(lambda: len(self.turnstile._seats) == 2)
         self.assertIsNone(self.thread())
-        threads.append(self.read_in_thread(wires[2][0]))
+        threads.append(read_in_thread(wires[2][0]))
         self.asleep(wires[2][0])
         self.assertIsNotNone(self.thread())
         for (_, theirs), (thread, got) in zip(wires, threads):
@@ -415,7 +410,7 @@ class LifeTest(TurnstileTestCase):
             theirs.send(b"x")
             self.assertEqual(wire.read(100), b"x")
         for wire, _ in wires[:2]:
-            threads.append(self.read_in_thread(wire))
+            threads.append(read_in_thread(wire))
             self.asleep(wire)
         for count, (wire, _) in enumerate(wires[2:]):
             self.assertEqual(len(self.turnstile._seats), 5 - count)
@@ -441,7 +436,7 @@ class LifeTest(TurnstileTestCase):
             self.assertEqual(wire.read(100), b"x")
         self.turnstile.crowded = True
         wire, theirs = wires[0]
-        thread, _ = self.read_in_thread(wire)
+        thread, _ = read_in_thread(wire)
         self.asleep(wire)
         self.turnstile.crowded = False
         theirs.send(b"x")
@@ -455,7 +450,7 @@ class LifeTest(TurnstileTestCase):
     def test_an_interrupted_leave_is_made_good_by_the_next(self) -> None:
         for number in range(1, 1000):
             wire, theirs = self.make()
-            thread, _ = self.read_in_thread(wire)
+            thread, _ = read_in_thread(wire)
             self.asleep(wire)
             theirs.send(b"x")
             thread.join(10)
@@ -528,9 +523,9 @@ class LettingByTest(TurnstileTestCase):
     def test_a_reader_is_let_by_and_no_more_than_are_allowed(self) -> None:
         self.with_patience(60.0)
         (first, theirs), (second, others) = self.make(), self.make()
-        thread, got = self.read_in_thread(first)
+        thread, got = read_in_thread(first)
         self.let_by(first)
-        thread_2, got_2 = self.read_in_thread(second)
+        thread_2, got_2 = read_in_thread(second)
         self.asleep(second)
         self.assertFalse(first._seat and first._seat.watched)
         for peer, reading in ((theirs, thread), (others, thread_2)):
@@ -545,7 +540,7 @@ class LettingByTest(TurnstileTestCase):
         self.with_patience(60.0)
         for ours in (False, True):
             wire, theirs = self.make()
-            thread, got = self.read_in_thread(wire)
+            thread, got = read_in_thread(wire)
             self.let_by(wire)
             if ours:
                 wire.cut()
@@ -560,7 +555,7 @@ class LettingByTest(TurnstileTestCase):
         wire, theirs = self.make()
         turnstiles = set()
         for _ in range(3):
-            thread, got = self.read_in_thread(wire)
+            thread, got = read_in_thread(wire)
             self.asleep(wire)
             self.assertTrue(wire._seat and wire._seat.watched and not wire._seat.is_let_by)
             turnstiles.add(self.turnstile._thread)
@@ -573,7 +568,7 @@ class LettingByTest(TurnstileTestCase):
         self.with_patience(60.0)
         (busy, theirs), (other, others) = self.make(), self.make()
         self.read(busy, theirs)
-        thread, got = self.read_in_thread(other)
+        thread, got = read_in_thread(other)
         self.asleep(other)
         holder = self.hold_turn()
         others.send(b"x")
@@ -583,7 +578,7 @@ class LettingByTest(TurnstileTestCase):
             busy._seat.grace = 3
             for _ in range(2):
                 self.read(busy, theirs)
-            thread_2, got_2 = self.read_in_thread(busy)
+            thread_2, got_2 = read_in_thread(busy)
             self.asleep(busy)
         self.turnstile.pass_on(holder)
         theirs.send(b"y")
@@ -598,7 +593,7 @@ class LettingByTest(TurnstileTestCase):
         wire, theirs = self.make()
         self.read(wire, theirs)
         self.turnstile._queue.extend(Seat(-1) for _ in range(turnstile_module._BACKLOG + 1))
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         self.asleep(wire)
         theirs.send(b"y")
         thread.join(10)
@@ -609,7 +604,7 @@ class LettingByTest(TurnstileTestCase):
         wire, theirs = self.make()
         other, _ = self.make()
         self.read(wire, theirs)
-        thread, _ = self.read_in_thread(other)
+        thread, _ = read_in_thread(other)
         self.asleep(other)
         self.turnstile.crowded = False
         self.read(wire, theirs)
@@ -622,7 +617,7 @@ class LettingByTest(TurnstileTestCase):
     def test_a_socket_that_cannot_wait_for_a_while_takes_turns(self) -> None:
         wire, theirs = self.make()
         with mock.patch.object(socket, "SO_RCVTIMEO", 9999):
-            thread, got = self.read_in_thread(wire)
+            thread, got = read_in_thread(wire)
             self.asleep(wire)
         theirs.send(b"x")
         thread.join(10)
@@ -640,7 +635,7 @@ class LettingByTest(TurnstileTestCase):
     def test_who_was_let_by_waits_for_ever_when_the_crowd_is_gone(self) -> None:
         self.with_patience(0.02)
         wire, theirs = self.make()
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         self.let_by(wire)
         self.turnstile.crowded = False
         eventually(lambda: not wire._impatient)
@@ -653,7 +648,7 @@ class LettingByTest(TurnstileTestCase):
 class ExpectingTest(TurnstileTestCase):
     def make_asleep(self) -> "Tuple[SocketWire, socket.socket, threading.Thread, List[bytes]]":
         wire, theirs = self.make()
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         self.asleep(wire)
         return wire, theirs, thread, got
 

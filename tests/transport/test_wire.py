@@ -15,6 +15,13 @@ from ezez_ws.transport.wire import SocketWire, WireError
 from tests.support import EZEZTestCase, eventually
 
 
+def read_in_thread(wire: SocketWire) -> "Tuple[threading.Thread, List[bytes]]":
+    got: List[bytes] = []
+    thread = threading.Thread(target=lambda: got.append(wire.read(100)), daemon=True)
+    thread.start()
+    return thread, got
+
+
 class WireTestCase(EZEZTestCase):
     def make(self, tcp: bool = False) -> Tuple[SocketWire, socket.socket]:
         if tcp:
@@ -124,12 +131,6 @@ class AloneTest(WireTestCase):
             self.assertEqual(wire.read(100), b"first")
         return wire, theirs
 
-    def read_in_thread(self, wire: SocketWire) -> "Tuple[threading.Thread, List[bytes]]":
-        got: List[bytes] = []
-        thread = threading.Thread(target=lambda: got.append(wire.read(100)), daemon=True)
-        thread.start()
-        return thread, got
-
     def test_bytes_the_end_and_a_cut_end_the_asking(self) -> None:
         def send(wire: SocketWire, theirs: socket.socket) -> None:
             theirs.send(b"x" * 200)
@@ -143,7 +144,7 @@ class AloneTest(WireTestCase):
         for act, expected in ((send, b"x" * 100), (end, b""), (cut, b"")):
             wire, theirs = self.make_quick()
             self.asked.clear()
-            thread, got = self.read_in_thread(wire)
+            thread, got = read_in_thread(wire)
             self.assertTrue(self.asked.wait(10))
             act(wire, theirs)
             thread.join(10)
@@ -153,7 +154,7 @@ class AloneTest(WireTestCase):
     def test_when_nothing_comes_soon_it_sleeps_and_does_not_ask_the_next_time(self) -> None:
         wire, theirs = self.make_quick()
         self.soon = 1
-        thread, got = self.read_in_thread(wire)
+        thread, got = read_in_thread(wire)
         self.assertTrue(self.asked.wait(10))
         eventually(lambda: not wire._peer_is_quick)
         theirs.send(b"late")
