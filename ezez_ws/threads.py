@@ -1,12 +1,14 @@
 """Starting threads, and borrowing those of others."""
 
 import _thread
+import contextlib
+import os
 import threading
 from typing import List, Optional
 
 from .waker import Latch, Waker
 
-__all__ = ["Loan", "start_thread"]
+__all__ = ["Loan", "start_thread", "wake_politely"]
 
 
 def start_thread(thread: threading.Thread) -> None:
@@ -39,6 +41,30 @@ def start_thread(thread: threading.Thread) -> None:
         raise
     if outcome[0] is not None:
         raise outcome[0]
+
+
+def wake_politely(politely: bool = True) -> None:
+    """Let the calling thread, when it wakes, push nobody off a core, or let it do so again.
+
+    Of many threads that wake all the time one pushes off the one that has the global lock, to find that it cannot go on
+    without that. It waits for its core as others do, then; what it gets in all is the same. See ``SCHED_BATCH`` in
+    sched(7): Linux only. Where another policy has been chosen, for the process or the thread, this does nothing.
+    """
+    if _HAS_USUAL_POLICY:
+        before, after = (os.SCHED_OTHER, os.SCHED_BATCH) if politely else (os.SCHED_BATCH, os.SCHED_OTHER)
+        with contextlib.suppress(OSError):
+            if os.sched_getscheduler(0) == before:
+                os.sched_setscheduler(0, after, os.sched_param(0))
+
+
+def _has_usual_policy() -> bool:
+    try:
+        return os.sched_getscheduler(0) == os.SCHED_OTHER
+    except (AttributeError, OSError):
+        return False
+
+
+_HAS_USUAL_POLICY = _has_usual_policy()
 
 
 class Loan:

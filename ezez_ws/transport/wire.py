@@ -10,6 +10,7 @@ import time
 from typing import Any, Callable, Optional, Tuple, cast
 
 from ..speedups import compiled
+from ..threads import wake_politely
 from .libc import find_function
 from .turnstile import PATIENCE, Seat, turnstile
 
@@ -131,8 +132,8 @@ class Wire:
 class SocketWire(Wire):
     """A plain TCP (or any stream) socket.
 
-    ``_seat``, ``_drained``, ``_impatient`` and ``_peer_is_quick`` belong to the reader: when many wires are read, each
-    waits for its turn (``Turnstile``).
+    ``_seat``, ``_drained``, ``_impatient``, ``_peer_is_quick`` and ``_wakes_politely`` belong to the reader: when many
+    wires are read, each waits for its turn (``Turnstile``). ``read`` is for one thread only.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -149,6 +150,7 @@ class SocketWire(Wire):
         self._drained = False  # there was nothing left, when it was read last
         self._impatient = False  # recv() waits for a short while only
         self._peer_is_quick = False
+        self._wakes_politely = False  # the reader's thread; who is alone has no reason to
         # elsewhere a recv() may return less than there is
         self._short_is_all = getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6)
 
@@ -157,6 +159,9 @@ class SocketWire(Wire):
         if seat is None:
             seat = self._seat = turnstile.enter(self._sock.fileno())
         while True:
+            if turnstile.alone is self._wakes_politely:
+                self._wakes_politely = not self._wakes_politely
+                wake_politely(self._wakes_politely)
             if turnstile.crowded:
                 if not (turnstile.lets_by(seat) and self._is_impatient(seat)):
                     data = self._read_in_turn(seat, size)
