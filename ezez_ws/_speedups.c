@@ -41,6 +41,8 @@ Py_NewRef(PyObject *object)
 
 #define MAX_SAFE 9007199254740991LL /* JavaScript's Number.MAX_SAFE_INTEGER */
 #define DIGITS 10                   /* of a field's length */
+#define RESERVED "ezez-ws::"        /* protocol.py's: how the names begin that are not sent */
+#define LOCAL "ezez-ws:incoming:"
 
 /* scalars.py's; they live as long as the process */
 static PyObject *undefined, *parse_number, *parse_bigint;
@@ -422,34 +424,6 @@ finish(Buffer *out, int failed)
     return leave_to_python();
 }
 
-PyDoc_STRVAR(encode_doc, "encode(values, sort_props, max_depth)\n--\n\nAs Codec.encode, or NotImplemented.");
-
-static PyObject *
-encode(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "encode takes values, sort_props, max_depth");
-        return NULL;
-    }
-    PyObject *values = args[0];
-    int sort = args[1] == Py_True;
-    long room = PyLong_AsLong(args[2]);
-    if (room == -1 && PyErr_Occurred())
-        return NULL;
-    if (!(PyList_CheckExact(values) || PyTuple_CheckExact(values)))
-        Py_RETURN_NOTIMPLEMENTED;
-    Buffer out;
-    buffer_init(&out);
-    int failed = 0;
-    for (Py_ssize_t i = 0; !failed && i < PySequence_Fast_GET_SIZE(values); i++) {
-        PyObject *value = PySequence_Fast_GET_ITEM(values, i);
-        Py_INCREF(value);
-        failed = write_value(&out, value, sort, (int)room);
-        Py_DECREF(value);
-    }
-    return finish(&out, failed);
-}
-
 static int
 write_id(Buffer *out, PyObject *id)
 {
@@ -460,6 +434,46 @@ write_id(Buffer *out, PyObject *id)
     at = put_digits(at, (uint64_t)value);
     *at++ = '"';
     return write_field(out, text, at - text, 'j');
+}
+
+/* Write what an event message has before its arguments. */
+static int
+write_head(Buffer *out, PyObject *event, PyObject *id, PyObject *reply_to)
+{
+    if (write_value(out, event, 0, 0) < 0 || write_id(out, id) < 0)
+        return -1;
+    return reply_to == Py_None ? write_value(out, Py_None, 0, 0) : write_id(out, reply_to);
+}
+
+static int
+write_values(Buffer *out, PyObject *values, int sort, int room)
+{
+    int failed = 0;
+    for (Py_ssize_t i = 0; !failed && i < PySequence_Fast_GET_SIZE(values); i++) {
+        PyObject *value = Py_NewRef(PySequence_Fast_GET_ITEM(values, i));
+        failed = write_value(out, value, sort, room);
+        Py_DECREF(value);
+    }
+    return failed;
+}
+
+PyDoc_STRVAR(encode_doc, "encode(values, sort_props, max_depth)\n--\n\nAs Codec.encode, or NotImplemented.");
+
+static PyObject *
+encode(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "encode takes values, sort_props, max_depth");
+        return NULL;
+    }
+    long room = PyLong_AsLong(args[2]);
+    if (room == -1 && PyErr_Occurred())
+        return NULL;
+    if (!(PyList_CheckExact(args[0]) || PyTuple_CheckExact(args[0])))
+        Py_RETURN_NOTIMPLEMENTED;
+    Buffer out;
+    buffer_init(&out);
+    return finish(&out, write_values(&out, args[0], args[1] == Py_True, (int)room));
 }
 
 PyDoc_STRVAR(encode_event_doc, "encode_event(event, event_id, reply_to, args_bytes)\n--\n\nAs Codec.encode_event, or NotImplemented.");
@@ -475,9 +489,39 @@ encode_event(PyObject *self, PyObject *const *args, Py_ssize_t count)
         Py_RETURN_NOTIMPLEMENTED;
     Buffer out;
     buffer_init(&out);
-    int failed = write_value(&out, args[0], 0, 0) || write_id(&out, args[1])
-                 || (args[2] == Py_None ? write_value(&out, Py_None, 0, 0) : write_id(&out, args[2]))
+    int failed = write_head(&out, args[0], args[1], args[2])
                  || write_bytes(&out, PyBytes_AS_STRING(args[3]), PyBytes_GET_SIZE(args[3]));
+    return finish(&out, failed);
+}
+
+/* Whether protocol.check_event_name would let an ASCII name pass. */
+static int
+may_be_sent(PyObject *name)
+{
+    if (!PyUnicode_CheckExact(name) || PyUnicode_READY(name) < 0 || !PyUnicode_IS_COMPACT_ASCII(name))
+        return 0;
+    const char *text = (const char *)PyUnicode_1BYTE_DATA(name); /* it ends with a zero */
+    return strncmp(text, RESERVED, strlen(RESERVED)) != 0 && strncmp(text, LOCAL, strlen(LOCAL)) != 0;
+}
+
+PyDoc_STRVAR(encode_at_once_doc, "encode_at_once(sort_props, max_depth, event, event_id, reply_to, args)\n--\n\nAn event message, its name checked; NotImplemented for what is not usual.");
+
+static PyObject *
+encode_at_once(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 6) {
+        PyErr_SetString(PyExc_TypeError, "encode_at_once takes sort_props, max_depth, event, event_id, reply_to, args");
+        return NULL;
+    }
+    long room = PyLong_AsLong(args[1]);
+    if (room == -1 && PyErr_Occurred())
+        return NULL;
+    if (!may_be_sent(args[2]) || !(PyList_CheckExact(args[5]) || PyTuple_CheckExact(args[5])))
+        Py_RETURN_NOTIMPLEMENTED;
+    Buffer out;
+    buffer_init(&out);
+    int failed = write_head(&out, args[2], args[3], args[4])
+                 || write_values(&out, args[5], args[0] == Py_True, (int)room);
     return finish(&out, failed);
 }
 
@@ -899,8 +943,6 @@ decode(PyObject *self, PyObject *const *args, Py_ssize_t count)
 
 /* -- events ---------------------------------------------------------------------------------------------------------- */
 
-#define RESERVED "ezez-ws::" /* protocol.py's */
-
 static int
 is_tuple_type(PyObject *object)
 {
@@ -1215,6 +1257,7 @@ receive_soon(PyObject *self, PyObject *const *args, Py_ssize_t count)
 static PyMethodDef functions[] = {
     FUNCTION("encode", encode, encode_doc),
     FUNCTION("encode_event", encode_event, encode_event_doc),
+    FUNCTION("encode_at_once", encode_at_once, encode_at_once_doc),
     FUNCTION("decode", decode, decode_doc),
     FUNCTION("decode_event", decode_event, decode_event_doc),
     FUNCTION("scan_json", scan_json, scan_json_doc),

@@ -16,6 +16,7 @@ How it works:
    usual to it is done here, from the start.
 """
 
+from functools import partial
 from json.encoder import encode_basestring as quote
 from operator import itemgetter
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
@@ -56,12 +57,13 @@ class Codec:
         ValueError: A tag is reserved (``s n u l b i``), empty or has a ``:``, or ``max_depth`` is out of range.
     """
 
-    __slots__ = ("_deserializers", "_max_depth", "_serializers", "_sort_props")
+    __slots__ = ("_at_once", "_deserializers", "_max_depth", "_serializers", "_sort_props")
 
     _serializers: Tuple[Tuple[str, Serializer], ...]
     _deserializers: Dict[str, Deserializer]
     _sort_props: bool
     _max_depth: int
+    _at_once: Optional[Callable[..., Any]]
 
     def __init__(
         self,
@@ -81,6 +83,8 @@ class Codec:
         put("_deserializers", _checked_tags("deserializers", deserializers))
         put("_sort_props", sort_props)
         put("_max_depth", max_depth)
+        usual = compiled is not None and type(self) is Codec
+        put("_at_once", partial(compiled.encode_at_once, sort_props, max_depth) if usual else None)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"a Codec is immutable, {name} cannot be set")
@@ -144,6 +148,14 @@ class Codec:
             if message is not NotImplemented:
                 return message
         return self._encode_event(event, event_id, reply_to, args_bytes)
+
+    def at_once(self) -> Optional[Callable[..., Any]]:
+        """Return a function that makes an event message in one go, if there is one.
+
+        It takes an event's name, its id, the reply-to and the arguments, checks all of them, and calls nobody's code.
+        ``NotImplemented``: that is for ``check_event_name``, ``encode`` and ``encode_event`` to do, or to refuse.
+        """
+        return self._at_once
 
     def _encode_event(self, event: str, event_id: int, reply_to: Optional[int], args_bytes: bytes) -> bytes:
         try:

@@ -3,7 +3,7 @@
 import time
 from typing import Optional
 
-__all__ = ["Deadline"]
+__all__ = ["NEVER", "Deadline"]
 
 
 class Deadline:
@@ -29,3 +29,6 @@ class Deadline:
         if other.at is None or (self.at is not None and self.at <= other.at):
             return self
         return other
+
+
+NEVER = Deadline(None)

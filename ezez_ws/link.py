@@ -2,14 +2,15 @@
 
 import json
 import logging
-from typing import Any, Callable, NamedTuple, Optional
+from types import MethodType
+from typing import Any, Callable, NamedTuple, Optional, Union
 
-from .arrivals import Arrived
+from .arrivals import Mark
 from .errors import MalformedMessage
 from .janitor import Janitor
 from .listeners import Listeners
 from .options import check_callback
-from .peer import Answer, Peer, PeerOptions
+from .peer import Peer, PeerOptions, answer
 from .protocol import (
     AUTH,
     EVENT_UNKNOWN_DATA_TYPE,
@@ -87,13 +88,8 @@ class Link(Peer):
         self.start_keepalive()
         self.call(self._callbacks.on_connect)
 
-    def handle(self, arrived: Arrived) -> None:
+    def handle(self, payload: bytes, on_reply: Optional[OnReply]) -> None:
         """Deal with a message: the answer to our authentication, an event, or something unknown."""
-        payload, on_reply = arrived
-        if isinstance(payload, str):
-            self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(payload))
-            return
-        assert isinstance(payload, bytes)
         try:
             decoded = self._codec.decode_event(payload)
             message = decoded if isinstance(decoded, Event) else parse_from_server(decoded)
@@ -106,10 +102,15 @@ class Link(Peer):
             self._answered = True
             self._handle_answer(*message)
 
+    def handle_other(self, what: Union[str, Mark]) -> None:
+        """Make an event of a text message. No mark is ever put."""
+        assert isinstance(what, str)
+        self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(what))
+
     def deliver(self, event: Event, on_reply: Optional[OnReply]) -> None:
         """Run the callbacks of an event."""
         name, ids, args = event
-        reply = _reply_to_nobody if ids.event_id < 0 else Answer(self, ids.event_id).send
+        reply = _reply_to_nobody if ids.event_id < 0 else MethodType(answer, (self, ids.event_id))
         if ids.reply_to is not None and on_reply is None:
             on_reply = self.settle_reply(event)
         listeners = () if on_reply is not None else self._listeners.take(name)

@@ -14,12 +14,13 @@ import logging
 import math
 import threading
 import time
-from typing import Any, Callable, Dict, NamedTuple, Optional, Union
+from types import MethodType
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
 
-from .arrivals import Arrived
+from .arrivals import Arrived, Mark
 from .broadcast import Broadcast
 from .codec import Codec, peek_reply_to
-from .deadline import Deadline
+from .deadline import NEVER, Deadline
 from .errors import EZEZError, MalformedMessage, SendTimeout
 from .fork import ForkGuard
 from .janitor import SLACK, Janitor, Timer
@@ -28,10 +29,10 @@ from .protocol import CloseCode, Event, check_event_name, parse_event
 from .reader import Reader
 from .replies import OnReply, Outcome, Reply, SentMessage
 from .transport.frames import TEXT
-from .transport.outbox import REFUSED, WAITING
+from .transport.outbox import REFUSED, WAITING, WRITTEN, Put
 from .transport.stream import Ending, Stream
 
-__all__ = ["MAX_NESTING", "Answer", "Peer", "PeerOptions"]
+__all__ = ["MAX_NESTING", "Peer", "PeerOptions", "answer"]
 
 logger = logging.getLogger("ezez_ws")
 
@@ -65,19 +66,15 @@ class PeerOptions(NamedTuple):
             check_count(name, getattr(self, name))
 
 
-class Answer:
-    """Where to answer an incoming event; ``send`` is the ``reply`` of listeners and callbacks."""
+def answer(to: "Tuple[Peer, int]", event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
+    """Send an event that answers an incoming one. Any thread may call it.
 
-    __slots__ = ("_event_id", "_peer")
-
-    def __init__(self, peer: "Peer", event_id: int) -> None:
-        self._peer = peer
-        self._event_id = event_id
-
-    def send(self, event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
-        """Send an event that answers the incoming one. Any thread may call it."""
-        self._peer.fork_guard.check()
-        return self._peer.send(event, args, self._event_id, on_reply)
+    It is the ``reply`` of listeners and callbacks, once ``MethodType`` has bound it to the peer and the event's id,
+    which takes half as long as to make an object of a class.
+    """
+    peer, event_id = to
+    peer.fork_guard.check()
+    return peer.send(event, args, event_id, on_reply)
 
 
 class Peer:
@@ -85,8 +82,8 @@ class Peer:
 
     ``run`` and what it calls (``handle``, ``deliver``, ``call``) belong to the connection's thread; every other method
     may be called from any thread. Locks: see ``Reader`` and ``Outbox``; what is here is guarded by the reader's lock
-    (``_expiry_at``, ``_timers``), or used by one thread only (``_nesting``: the connection's; ``_pinged_at``: the
-    janitor's).
+    (``_expiry_at``, ``_timers``), or used by one thread only (``_nesting``, and ``read_deadline``, until when the next
+    message must have come: the connection's; ``_pinged_at``: the janitor's).
     """
 
     def __init__(self, stream: Stream, options: PeerOptions, janitor: Janitor, keep_text: bool) -> None:
@@ -96,17 +93,23 @@ class Peer:
         self.reader = Reader(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, peek_reply_to)
         self._outbox = stream.outbox
         self._codec = options.codec
+        self._encode_at_once = options.codec.at_once()
         self._ttl = options.clear_awaiting_replies_after
         self._expiry_at = -math.inf  # when the janitor looks at the table; long past: it does not
         self._timers: Optional[Dict[str, Timer]] = {}  # the last of each action's; ``None``: disposed
         self.fork_guard = ForkGuard("connection")
         self._nesting = 0
+        self.read_deadline = NEVER
         self._pinged_at: Optional[float] = None
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
 
-    def handle(self, arrived: Arrived) -> None:
-        """Deal with a message from the inbox."""
+    def handle(self, payload: bytes, on_reply: Optional[OnReply]) -> None:
+        """Deal with a binary message from the inbox, and the callback of what it replies to, if that is known."""
+        raise NotImplementedError
+
+    def handle_other(self, what: Union[str, Mark]) -> None:
+        """Deal with what else was in the inbox."""
         raise NotImplementedError
 
     def deliver(self, event: Event, on_reply: Optional[OnReply]) -> None:
@@ -132,12 +135,14 @@ class Peer:
         """Check and encode an event, and send it; see ``EZEZServerClient.send``."""
         if on_reply is not None:
             check_callback("on_reply", on_reply)
-        event = check_event_name(event)
-        body = self._codec.encode(args if type(args) is list else check_args(args))
         sent = SentMessage(self, None, reply_to)
-        if self.send_encoded(sent, event, body, on_reply, reply_to):
-            return sent
-        return self.unsent(reply_to)
+        if self._encode_at_once is not None:
+            outcome = self._put_event(sent, self._encode_at_once, event, args, on_reply, reply_to)
+            if outcome is WRITTEN or outcome is WAITING:
+                return sent
+        event = check_event_name(event)
+        body = self._codec.encode(check_args(args))
+        return sent if self.send_encoded(sent, event, body, on_reply, reply_to) else self.unsent(reply_to)
 
     def send_encoded(
         self,
@@ -152,41 +157,58 @@ class Peer:
         Raises:
             SendTimeout: there was no room for ``send_timeout`` seconds; the connection has been cut.
         """
-        outbox, reader = self._outbox, self.reader
         deadline: Optional[Deadline] = None
         while True:
-            with outbox.lock:
-                if not outbox.open:
-                    return False
-                event_id = outbox.last_id + 1
-                message = self._codec.encode_event(event, event_id, reply_to, body)
-                size = len(message)
-                if not outbox.waiting_bytes or outbox.has_room(size):
-                    now = time.monotonic()
-                    outbox.last_id = event_id  # before all else: an exception must not let the id be used again
-                    home = sent.home
-                    with reader.lock:
-                        # before the bytes leave: the reply may be there before put() returns
-                        sent.went_out(self, event_id)
-                        reader.table.expect(sent, event_id, on_reply, now + self._ttl)
-                        expires = self._expiry_at < now - _OVERDUE
-                        if expires:
-                            self._expiry_at = now + self._ttl
-                    outcome = outbox.put(message)
-                    if outcome is REFUSED:
-                        outbox.last_id = event_id - 1
-                        with reader.lock:
-                            entry = reader.table.take(event_id)
-                            sent.went_out(home, None)
-                        del entry
-                    break
-            del message  # it may be large, and the wait long
-            deadline = self._wait_for_room(size, deadline)
+            outcome = self._put_event(sent, self._codec.encode_event, event, body, on_reply, reply_to)
+            if isinstance(outcome, Put):
+                return outcome is not REFUSED
+            deadline = self._wait_for_room(outcome, deadline)
+
+    def _put_event(
+        self,
+        sent: SentMessage,
+        encode: Callable[..., Any],
+        event: str,
+        args: Any,
+        on_reply: Optional[OnReply],
+        reply_to: Optional[int],
+    ) -> Any:
+        """Send an event if there is room; else return its bytes' number, or ``NotImplemented``, if ``encode`` does.
+
+        ``encode`` makes the message of ``event``, its id, ``reply_to`` and ``args``, and calls nobody's code.
+        """
+        outbox, reader = self._outbox, self.reader
+        with outbox.lock:
+            if not outbox.open:
+                return REFUSED
+            event_id = outbox.last_id + 1
+            message = encode(event, event_id, reply_to, args)
+            if message is NotImplemented:
+                return message
+            if outbox.waiting_bytes and not outbox.has_room(len(message)):
+                return len(message)
+            now = time.monotonic()
+            outbox.last_id = event_id  # before all else: an exception must not let the id be used again
+            home = sent.home
+            with reader.lock:
+                # before the bytes leave: the reply may be there before put() returns
+                sent.went_out(self, event_id)
+                reader.table.expect(sent, event_id, on_reply, now + self._ttl)
+                expires = self._expiry_at < now - _OVERDUE
+                if expires:
+                    self._expiry_at = now + self._ttl
+            outcome = outbox.put(message)
+            if outcome is REFUSED:
+                outbox.last_id = event_id - 1
+                with reader.lock:
+                    entry = reader.table.take(event_id)
+                    sent.went_out(home, None)
+                del entry
         if expires:
             self.call_later(self._ttl, self._expire_replies)
         if outcome is WAITING:
             outbox.watch()
-        return outcome is not REFUSED
+        return outcome
 
     def send_text(self, text: str) -> bool:
         """Send a text message, which is none of the protocol's; false where nothing of it was handed over."""
@@ -326,7 +348,7 @@ class Peer:
         """Handle what arrives; return the error where one has ended the connection."""
         try:
             while True:
-                arrived = self.reader.next(self.read_deadline())
+                arrived = self.reader.next(self.read_deadline)
                 if arrived is None:
                     self.read_deadline_passed()
                 elif isinstance(arrived, Ending):
@@ -339,21 +361,20 @@ class Peer:
             self.cut()
             return error
 
-    def read_deadline(self) -> Deadline:
-        """Until when the next message must have come; a subclass may have one."""
-        return Deadline(None)
-
     def read_deadline_passed(self) -> None:
         """Deal with a passed ``read_deadline``."""
 
     def _handle_next(self, arrived: Arrived) -> None:
         if self.reader.wants_look_ins:
             self._begin_look_ins()
-        payload, _ = arrived
-        if type(payload) is not bytes and isinstance(payload, Exception):
+        payload, on_reply = arrived
+        if type(payload) is bytes:
+            self.handle(payload, on_reply)
+        elif isinstance(payload, Exception):
             self.report_error(payload)
         else:
-            self.handle(arrived)
+            assert isinstance(payload, (str, Mark))
+            self.handle_other(payload)
 
     def begin_user_code(self) -> None:
         """Prepare for a callback that is not the consequence of a message."""
@@ -379,7 +400,7 @@ class Peer:
         """Hand out a reply that was not handed out when it was read; return its ``on_reply``."""
         reply_to = event.ids.reply_to
         assert reply_to is not None
-        reply = Reply(event.name, list(event.args), Answer(self, event.ids.event_id).send, event.ids)
+        reply = Reply(event.name, list(event.args), MethodType(answer, (self, event.ids.event_id)), event.ids)
         with self.reader.lock:
             entry = self.reader.table.take(reply_to)
             sent = None if entry is None else entry()
@@ -390,7 +411,7 @@ class Peer:
     def _parse_reply(self, payload: bytes) -> Reply:
         decoded = self._codec.decode_event(payload)
         event = decoded if isinstance(decoded, Event) else parse_event(decoded)
-        return Reply(event.name, event.args, Answer(self, event.ids.event_id).send, event.ids)
+        return Reply(event.name, event.args, MethodType(answer, (self, event.ids.event_id)), event.ids)
 
     # -- looking after the connection, the janitor's ----------------------------------------------------------------
 

@@ -104,9 +104,45 @@ class Reader:
             return self._owner == threading.get_ident()
 
     def next(self, deadline: Deadline) -> Item:
-        """Return the next message, the ending after the last, or ``None`` where the time passed. The owner's."""
-        item = self._next_alone() if deadline.at is None else None
-        return self.wait(self.take_next, deadline, patient=True) if item is None else item
+        """Return the next message, the ending after the last, or ``None`` where the time passed. The owner's.
+
+        As long as nobody else wants anything of the connection, it does in short what ``wait`` does.
+        """
+        if deadline.at is not None:
+            return self.wait(self.take_next, deadline)
+        try:
+            while True:
+                with self.lock:
+                    if self._inbox:
+                        return self.take_next()
+                    if self._reading is not None or self.ending is not None:
+                        break
+                    self._busy = False
+                    self._reading = self._owner
+                messages = self._stream.receive(None) or []
+                item: Item = None
+                with self.lock:
+                    alone = not (self.routes_replies and self.table.expects_any())
+                    if alone:
+                        item = self._take_alone(messages)
+                        self._reading = None
+                        if self._sleepers:
+                            self._pass_on()
+                if not alone:
+                    self._admit(messages)
+                del messages  # they may be large, and it may be long until there are others
+                if self._stream.over:
+                    self.end()
+                if item is not None:
+                    return item
+                if self._stream.over or not alone:
+                    break
+        except BaseException:
+            self._stream.cut()  # what was read is lost
+            self.end()
+            self._give_role()
+            raise
+        return self.wait(self.take_next, deadline, patient=True)
 
     def take_next(self) -> Item:
         """Take a message out of the inbox, if there is one. The owner's; requires holding the lock."""
@@ -272,48 +308,14 @@ class Reader:
                 self._leave(me, waker, sent)
             raise
 
-    def _next_alone(self) -> Item:
-        """Do what ``wait`` does for the owner, in short; ``None`` where there is more to it, and ``wait`` goes on."""
-        try:
-            while True:
-                with self.lock:
-                    if self._inbox:
-                        return self.take_next()
-                    if self._reading is not None or self.ending is not None:
-                        return None
-                    self._busy = False
-                    self._reading = self._owner
-                messages = self._stream.receive(None) or []
-                item: Item = None
-                with self.lock:
-                    alone = not (self.routes_replies and self.table.expects_any())
-                    if alone:
-                        item = self._take_alone(messages)
-                        self._reading = None
-                        if self._sleepers:
-                            self._pass_on()
-                if not alone:
-                    self._admit(messages)
-                del messages  # they may be large, and it may be long until there are others
-                if self._stream.over:
-                    self.end()
-                    return item
-                if item is not None or not alone:
-                    return item
-        except BaseException:
-            self._stream.cut()  # what was read is lost
-            self.end()
-            self._give_role()
-            raise
-
     def _take_alone(self, messages: List[Message]) -> Item:
         """Take the first of what has just come; the others go into the inbox. Requires holding the lock."""
         if len(messages) == 1 and not (self._inbox or self._dropping) and self.expected_prefix is None:
-            message = messages[0]
-            if message.opcode == BINARY or self._keep_text:  # the usual, without the detour by the inbox
+            ((opcode, payload),) = messages
+            if opcode == BINARY or self._keep_text:  # the usual, without the detour by the inbox
                 self._busy = True
                 self.wants_look_ins = not self._looked_after
-                return message.payload, None
+                return payload, None
         for message in messages:
             self._append(message, None)
         return self.take_next()

@@ -177,7 +177,7 @@ class ReplyTable:
 
     def expects_any(self) -> bool:
         """Tell whether there is any entry."""
-        if self._last is not None or self._gone:
+        if self._gone or (self._last is not None and self._last() is not None):
             self._tidy()
         return bool(self._entries)
 
@@ -188,7 +188,7 @@ class ReplyTable:
 
     def expect(self, sent: SentMessage, event_id: int, on_reply: Optional[OnReply], deadline: float) -> None:
         """Enter a message; ``deadline`` in monotonic time, not before those entered earlier."""
-        if self._last is not None or self._gone:
+        if self._gone or (self._last is not None and self._last() is not None):
             self._tidy()
         if on_reply is None and not sent.waiting:
             self._last_id, self._last_deadline = event_id, deadline

@@ -3,17 +3,18 @@
 import itertools
 import logging
 import threading
+from types import MethodType
 from typing import Any, Callable, List, NamedTuple, Optional, Union, overload
 
 from .arrivals import Arrived, Mark
 from .context import Context
-from .deadline import Deadline
+from .deadline import NEVER, Deadline
 from .errors import ConnectionClosed, MalformedMessage
 from .fork import ForkGuard
 from .janitor import Janitor
 from .listeners import L, Listeners
 from .options import check_callback, check_choice, check_count, check_seconds
-from .peer import Answer, Peer, PeerOptions
+from .peer import Peer, PeerOptions, answer
 from .protocol import (
     AUTH,
     AUTH_OK,
@@ -36,8 +37,6 @@ from .transport.stream import Ending, Stream
 __all__ = ["EZEZServerClient", "ServerCallbacks", "Session", "SessionOptions"]
 
 logger = logging.getLogger("ezez_ws")
-
-_NEVER = Deadline(None)
 
 _ids = itertools.count()
 _ids_lock = threading.Lock()
@@ -237,9 +236,10 @@ class Session(Peer):
         self.listeners = Listeners()
         self._options = options
         self._callbacks = callbacks
+        self._on_message = callbacks.on_message
         self._shared_listeners = shared_listeners
         self._attempted = False
-        self._auth_deadline = Deadline(options.auth_timeout)
+        self.read_deadline = self._auth_deadline = Deadline(options.auth_timeout)
         self.authenticated = False
         self._queue: List[Arrived] = []
         self._queue_bytes = 0
@@ -264,14 +264,10 @@ class Session(Peer):
 
     # -- messages ---------------------------------------------------------------------------------------------------
 
-    def handle(self, arrived: Arrived) -> None:
+    def handle(self, payload: bytes, on_reply: Optional[OnReply]) -> None:
         """Deal with a message: authentication, or an event."""
-        payload, on_reply = arrived
-        if type(payload) is not bytes:
-            self._mark = None  # as texts are not kept, it is the mark
-            return
         if not self._attempted and self._is_too_late():
-            self._attempted = True
+            self._begin_attempt()
             self._reject("Auth timeout")
             return
         try:
@@ -284,20 +280,25 @@ class Session(Peer):
             if self.authenticated:
                 self.deliver(message, on_reply)
             else:
-                self._handle_early(arrived, message)
+                self._handle_early(payload, message, on_reply)
         elif type(message) is AuthRequest:
             self._authenticate(message)
+
+    def handle_other(self, what: Union[str, Mark]) -> None:
+        """Note that the mark has come; texts are not kept."""
+        self._mark = None
 
     def deliver(self, event: Event, on_reply: Optional[OnReply]) -> None:
         """Run the callbacks of an event."""
         name, ids, args = event
-        client, reply = self.client, Answer(self, ids.event_id).send
-        if ids.reply_to is not None and on_reply is None:
+        event_id, reply_to = ids
+        client, reply = self.client, MethodType(answer, (self, event_id))
+        if reply_to is not None and on_reply is None:
             on_reply = self.settle_reply(event)
         own = () if on_reply is not None else self.listeners.take(name)
         shared = () if on_reply is not None else self._shared_listeners.take(name)
-        if self._callbacks.on_message is not None:
-            self.call(self._callbacks.on_message, client, name, args, reply, ids)
+        if self._on_message is not None:
+            self.call(self._on_message, client, name, args, reply, ids)
         if on_reply is not None:
             self.call(on_reply, client, name, args, reply, ids)
         for listener in own:
@@ -320,17 +321,18 @@ class Session(Peer):
 
     # -- before and during authentication ---------------------------------------------------------------------------
 
-    def read_deadline(self) -> Deadline:
-        """The authentication message must have come by then."""
-        return _NEVER if self._attempted else self._auth_deadline
-
     def read_deadline_passed(self) -> None:
         """No authentication message has come in time, unless the last look finds one."""
         if not self._is_too_late():
             return
         self.begin_user_code()
-        self._attempted = True
+        self._begin_attempt()
         self._reject("Auth timeout")
+
+    def _begin_attempt(self) -> None:
+        """From now on no authentication message is waited for."""
+        self._attempted = True
+        self.read_deadline = NEVER
 
     def _is_too_late(self) -> bool:
         return self._auth_deadline.passed() and not self.reader.expected_in_time()
@@ -340,7 +342,7 @@ class Session(Peer):
         self.reader.expected_in_time()
 
     def _authenticate(self, request: AuthRequest) -> None:
-        self._attempted = True
+        self._begin_attempt()
         version = request.version
         if type(version) not in (int, float) or version != VERSION:
             printed = as_javascript_text(version)
@@ -389,7 +391,7 @@ class Session(Peer):
         self._mark = Mark()
         self.reader.put_mark(self._mark)
         while self._mark is not None and self.alive:
-            arrived = self.reader.next(_NEVER)
+            arrived = self.reader.next(NEVER)
             if arrived is not None and not isinstance(arrived, Ending):
                 self._handle_next(arrived)
         return self.alive
@@ -400,19 +402,17 @@ class Session(Peer):
         self.call(self._callbacks.on_auth_rejected, self.client, reason)
         self.end_with(CloseCode.POLICY_VIOLATION, reason)
 
-    def _handle_early(self, arrived: Arrived, event: Event) -> None:
+    def _handle_early(self, payload: bytes, event: Event, on_reply: Optional[OnReply]) -> None:
         """Deal with an event that came before the client was authenticated."""
-        payload, on_reply = arrived
         mode = self._options.messages_before_auth
         if mode == "accept":
             self.deliver(event, on_reply)
         elif mode == "queue":
-            assert isinstance(payload, bytes)
             size = len(payload)
             if self._queue_bytes + size > self._options.queue_limit_bytes:
                 self._overflow(size)
             else:
-                self._queue.append(arrived)
+                self._queue.append((payload, on_reply))
                 self._queue_bytes += size
 
     def _overflow(self, size: int) -> None:

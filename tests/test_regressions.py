@@ -129,7 +129,7 @@ class ReadingTest(ServingTestCase):
             """What the connection's thread keeps while it waits for the next."""
             for innermost in sys._current_frames().values():
                 frame: Optional[FrameType] = innermost
-                while frame is not None and frame.f_code is not Reader._next_alone.__code__:
+                while frame is not None and frame.f_code is not Reader.next.__code__:
                     frame = frame.f_back
                 if frame is not None:
                     return list(frame.f_locals.get("messages", []))

@@ -22,6 +22,7 @@ from ezez_ws import (
     HandshakeRequest,
     Ids,
     MalformedMessage,
+    SerializationError,
 )
 from ezez_ws.protocol import AUTH, AUTH_OK
 from ezez_ws.transport.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT
@@ -604,6 +605,21 @@ class ClientsTest(ServingTestCase):
         side.client.send(b"\1\2")
         self.assertEqual(b"\1\2", peer.read(BINARY))
         self.assertEqual(1, side.send("event").event_id)
+
+    def test_what_is_sent_is_checked_though_the_client_has_gone(self) -> None:
+        server = self.serve()
+        side, peer = self.pair(server)
+        peer.close()
+        eventually(lambda: not side.alive)
+        self.assertFalse(side.send("event", [1]))
+        for error, event, args in (
+            (TypeError, 5, []),
+            (TypeError, "event", "text"),
+            (ValueError, "ezez-ws::auth", []),
+            (SerializationError, "event", [object()]),
+        ):
+            with self.subTest(event), self.assertRaises(error):
+                side.send(event, args)  # type: ignore[arg-type]
 
     def test_repr_tells_the_state(self) -> None:
         side, peer = self.pair(self.serve())

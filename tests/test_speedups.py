@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezez_ws import UNDEFINED, BigInt, Codec, MalformedMessage, SerializationError
-from ezez_ws.protocol import Event, Ids, parse_event
+from ezez_ws.options import check_args
+from ezez_ws.protocol import Event, Ids, check_event_name, parse_event
 from ezez_ws.speedups import compiled
 from ezez_ws.transport.frames import Message, _assemble, _take_frames, assemble, take_frames
 from ezez_ws.weighing import UNMETERED
@@ -183,6 +184,41 @@ class Values(EZEZTestCase):
                 return [value.upper() if isinstance(value, str) else value for value in super().decode(data)]
 
         self.assertEqual(Shouting().decode_event(Codec()._encode(["ping", 1, None])), ["PING", 1, None])
+        self.assertIsNone(Shouting().at_once())
+
+    @given(codecs, names, ids, ids, messages | messages.map(tuple) | scalars)
+    def test_a_message_made_at_once_is_the_same(
+        self, codec: Codec, name: Any, event_id: Any, reply_to: Any, args: Any
+    ) -> None:
+        at_once = codec.at_once()
+        assert at_once is not None
+        message = at_once(name, event_id, reply_to, args)
+        if message is not NotImplemented:
+            body = codec._encode(check_args(args))
+            self.assertEqual(message, codec._encode_event(check_event_name(name), event_id, reply_to, body))
+
+    def test_a_usual_message_is_made_at_once(self) -> None:
+        shapes: List[Sequence[Any]] = [[], ["x", 1, {"b": 2, "a": "y"}], (None, b"\0")]
+        for name in ("ping", "", "ezez-ws:", "ezez-ws:incoming", "a" * 2000):
+            for args in shapes:
+                with self.subTest((name, args)):
+                    message = compiled.encode_at_once(True, 64, name, 2, 1, args)
+                    self.assertEqual(message, Codec()._encode([name, 2, 1, *args]))
+
+    def test_what_is_not_usual_is_not_made_at_once(self) -> None:
+        class Name(str):
+            pass
+
+        class Args(List[Any]):
+            pass
+
+        for name in ("ezez-ws::", "ezez-ws::auth", "ezez-ws:incoming:x", "é", "\ud800", Name("x"), 5, None):
+            with self.subTest(name):
+                self.assertIs(compiled.encode_at_once(True, 64, name, 1, None, []), NotImplemented)
+        wrong: List[Any] = [{}, "text", b"bytes", None, Args(), [object()], [BigInt(1)], ["\ud800"], [[[]]]]
+        for args in wrong:
+            with self.subTest(args):
+                self.assertIs(compiled.encode_at_once(True, 1, "event", 1, None, args), NotImplemented)
 
     @given(codecs, st.lists(json_pieces, max_size=12).map("".join))
     def test_any_json_is_taken_for_the_same(self, codec: Codec, text: str) -> None:
@@ -234,6 +270,7 @@ class Values(EZEZTestCase):
             compiled.decode,
             compiled.scan_json,
             compiled.encode_event,
+            compiled.encode_at_once,
             compiled.decode_event,
         ):
             with self.assertRaises(TypeError):
