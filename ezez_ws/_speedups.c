@@ -2,8 +2,8 @@
    interpreter's lock.
 
    There is nothing here that is not in Python, too (codec.py, protocol.py, transport/frames.py, transport/masking.py),
-   and that Python is what counts: encode, decode and scan_json do the usual cases only. For everything else, whatever is refused
-   and whatever needs the user's code, they return NotImplemented, and Python begins anew. So there is one place that
+   and that Python is what counts: what encodes and decodes does the usual cases only. For everything else, whatever is refused
+   and whatever needs the user's code, it returns NotImplemented, and Python begins anew. So there is one place that
    says why something is refused, and C that is wrong about a case may at most take a message for a usual one.
 
    All of it but receive_soon runs while holding the interpreter's lock, and runs no Python code in the middle of a container that another
@@ -498,7 +498,13 @@ encode_event(PyObject *self, PyObject *const *args, Py_ssize_t count)
 static int
 may_be_sent(PyObject *name)
 {
-    if (!PyUnicode_CheckExact(name) || PyUnicode_READY(name) < 0 || !PyUnicode_IS_COMPACT_ASCII(name))
+    if (!PyUnicode_CheckExact(name))
+        return 0;
+    if (PyUnicode_READY(name) < 0) {
+        PyErr_Clear();
+        return 0;
+    }
+    if (!PyUnicode_IS_COMPACT_ASCII(name))
         return 0;
     const char *text = (const char *)PyUnicode_1BYTE_DATA(name); /* it ends with a zero */
     return strncmp(text, RESERVED, strlen(RESERVED)) != 0 && strncmp(text, LOCAL, strlen(LOCAL)) != 0;

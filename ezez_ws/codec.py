@@ -83,8 +83,7 @@ class Codec:
         put("_deserializers", _checked_tags("deserializers", deserializers))
         put("_sort_props", sort_props)
         put("_max_depth", max_depth)
-        usual = compiled is not None and type(self) is Codec
-        put("_at_once", partial(compiled.encode_at_once, sort_props, max_depth) if usual else None)
+        put("_at_once", None if compiled is None else partial(compiled.encode_at_once, sort_props, max_depth))
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"a Codec is immutable, {name} cannot be set")
@@ -155,7 +154,7 @@ class Codec:
         It takes an event's name, its id, the reply-to and the arguments, checks all of them, and calls nobody's code.
         ``NotImplemented``: that is for ``check_event_name``, ``encode`` and ``encode_event`` to do, or to refuse.
         """
-        return self._at_once
+        return self._at_once if type(self) is Codec else None
 
     def _encode_event(self, event: str, event_id: int, reply_to: Optional[int], args_bytes: bytes) -> bytes:
         try:

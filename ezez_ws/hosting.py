@@ -25,7 +25,7 @@ from .janitor import Janitor
 from .listeners import Listeners
 from .protocol import CloseCode
 from .server_client import ServerCallbacks, Session, SessionOptions
-from .threads import Loan, wake_politely
+from .threads import Loan
 from .transport.borrowed import borrow
 from .transport.listener import Listener
 from .transport.reception import Admission, Reception, VerifyRequest
@@ -186,7 +186,6 @@ class Hosting:
                 self._loans.add(loan)
             yield
         finally:
-            wake_politely(False)
             with self._lock:
                 self._loans.discard(loan)
             loan.give_back()

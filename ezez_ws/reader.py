@@ -137,12 +137,12 @@ class Reader:
                     return item
                 if self._stream.over or not alone:
                     break
+            return self.wait(self.take_next, deadline, patient=True)
         except BaseException:
             self._stream.cut()  # what was read is lost
             self.end()
             self._give_role()
             raise
-        return self.wait(self.take_next, deadline, patient=True)
 
     def take_next(self) -> Item:
         """Take a message out of the inbox, if there is one. The owner's; requires holding the lock."""
@@ -242,7 +242,7 @@ class Reader:
         def take() -> Optional[bool]:
             if self._reading == _RETIRED:
                 return False
-            if self._reading is not None:
+            if self._reading not in (None, threading.get_ident()):  # one's own may have been lost over an exception
                 return None
             self._reading = _RETIRED
             for waker in self._sleepers:

@@ -161,7 +161,7 @@ class ReplyTable:
     nothing can interrupt), and the next operation works it off.
 
     Most messages are let go of by their sender at once. So the last is kept apart, and entered only where somebody
-    still has it at the next operation.
+    still has it at the next operation; else it may stay there, dead, until the next message takes its place.
     """
 
     def __init__(self) -> None:

@@ -7,13 +7,15 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["compiled"]
+__all__ = ["HAS_GLOBAL_LOCK", "compiled"]
+
+HAS_GLOBAL_LOCK: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether one thread at a time runs Python: all but the free-threaded builds of CPython 3.13 and later."""
 
 
 def _load() -> Any:
     """Return the module, or ``None``. It counts on the global lock, which it would bring back where there is none."""
-    has_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
-    if os.environ.get("EZEZ_WS_PURE_PYTHON") or not has_lock:
+    if os.environ.get("EZEZ_WS_PURE_PYTHON") or not HAS_GLOBAL_LOCK:
         return None
     try:
         from . import _speedups  # type: ignore[attr-defined]

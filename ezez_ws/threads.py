@@ -4,8 +4,9 @@ import _thread
 import contextlib
 import os
 import threading
-from typing import List, Optional
+from typing import List, Optional, Set
 
+from .speedups import HAS_GLOBAL_LOCK
 from .waker import Latch, Waker
 
 __all__ = ["Loan", "start_thread", "wake_politely"]
@@ -43,28 +44,44 @@ def start_thread(thread: threading.Thread) -> None:
         raise outcome[0]
 
 
-def wake_politely(politely: bool = True) -> None:
-    """Let the calling thread, when it wakes, push nobody off a core, or let it do so again.
+def wake_politely(politely: bool) -> None:
+    """Let the calling thread, when it wakes, push nobody off a core, or let it do so again, if that was changed here.
 
     Of many threads that wake all the time one pushes off the one that has the global lock, to find that it cannot go on
     without that. It waits for its core as others do, then; what it gets in all is the same. See ``SCHED_BATCH`` in
-    sched(7): Linux only. Where another policy has been chosen, for the process or the thread, this does nothing.
+    sched(7): Linux only. Where another policy was chosen, for the process or the thread, this does nothing.
+
+    Who has called it with true calls it with false before the thread ends, or goes to somebody else.
     """
-    if _HAS_USUAL_POLICY:
-        before, after = (os.SCHED_OTHER, os.SCHED_BATCH) if politely else (os.SCHED_BATCH, os.SCHED_OTHER)
-        with contextlib.suppress(OSError):
-            if os.sched_getscheduler(0) == before:
-                os.sched_setscheduler(0, after, os.sched_param(0))
+    me = threading.get_ident()
+    if politely:
+        if MAY_WAKE_POLITELY and _change_policy(os.SCHED_OTHER, os.SCHED_BATCH):
+            _polite.add(me)
+    elif me in _polite:
+        _polite.discard(me)
+        _change_policy(os.SCHED_BATCH, os.SCHED_OTHER)
 
 
-def _has_usual_policy() -> bool:
+def _change_policy(before: int, after: int) -> bool:
+    """Change the calling thread's policy, if it has that of before; false where it has not, or must not."""
+    with contextlib.suppress(OSError):
+        if os.sched_getscheduler(0) == before:
+            os.sched_setscheduler(0, after, os.sched_param(0))
+            return True
+    return False
+
+
+def _may_wake_politely() -> bool:
     try:
-        return os.sched_getscheduler(0) == os.SCHED_OTHER
-    except (AttributeError, OSError):
+        return HAS_GLOBAL_LOCK and hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER
+    except OSError:
         return False
 
 
-_HAS_USUAL_POLICY = _has_usual_policy()
+MAY_WAKE_POLITELY = _may_wake_politely()
+"""Whether there is a reason to and a way, and the process was not started with another policy than the usual."""
+
+_polite: Set[int] = set()  # identifiers of threads; each adds and removes itself
 
 
 class Loan:

@@ -14,6 +14,7 @@ from unittest import mock
 import trustme
 
 from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws.reader import Reader
 from ezez_ws.server_client import Session
 from ezez_ws.transport.handshake import ClientHandshake, parse_url
 from ezez_ws.transport.stream import Stream
@@ -133,6 +134,35 @@ class ServeConnectionTest(ServingTestCase):
             self.addCleanup(client.close)
             client.connect()
             self.assertEqual(client.send("echo", [b"x" * 500_000]).wait_reply(10).args, [b"x" * 500_000])
+
+    def test_an_exception_between_reading_and_waiting_ends_the_connection(self) -> None:
+        server = self.mount()
+        kept = []
+        armed = threading.Event()
+
+        def listen(client: Any, args: Any, reply: Any, ids: Any) -> None:
+            kept.append(client.send("question"))  # somebody may wait for its reply: the reader has to look for it
+            armed.set()
+
+        server.on("event", listen)
+        wait = Reader.wait
+
+        def interrupted(reader: Reader, *args: Any, **options: Any) -> Any:
+            if armed.is_set() and reader._reading == threading.get_ident():
+                armed.clear()
+                raise KeyboardInterrupt  # as a signal's handler does, at the first byte code
+            return wait(reader, *args, **options)
+
+        ours, theirs = self.pair_of_sockets()
+        with mock.patch.object(Reader, "wait", interrupted), self.assertLogs("ezez_ws", "ERROR"):
+            serving = self.in_thread(server.serve_connection, ours)
+            peer = shake_hands(theirs)
+            peer.send_event("event")
+            peer.read_event()
+            armed.wait(10)
+            peer.send_event("another")
+            serving.get()
+        self.assertFalse(armed.is_set())
 
     def test_what_is_no_handshake_gets_its_answer_and_the_call_returns(self) -> None:
         server = self.mount()

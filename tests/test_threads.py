@@ -1,15 +1,18 @@
 """How the threads of connections wake."""
 
 import os
+import queue
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import unittest
-from typing import Any
+from typing import Any, Tuple
 
 from ezez_ws import EZEZWebSocketClient
-from tests.rawpeer import RawPeer
+from ezez_ws.threads import MAY_WAKE_POLITELY, wake_politely
+from tests.rawpeer import RawPeer, RawServer
 from tests.serving import ServingTestCase
 from tests.support import REPO, eventually
 from tests.test_serve_connection import shake_hands
@@ -29,7 +32,7 @@ with EZEZWebsocketServer(on_auth_request=lambda client, key: True, port=0) as se
 """
 
 
-@unittest.skipUnless(hasattr(os, "SCHED_BATCH"), "this system has no SCHED_BATCH")
+@unittest.skipUnless(MAY_WAKE_POLITELY, "this system has no SCHED_BATCH, or does not need it")
 class WakingTest(ServingTestCase):
     def policy(self, peer: RawPeer) -> Any:
         """Return that of a connection's thread, once it has read again."""
@@ -84,6 +87,51 @@ class WakingTest(ServingTestCase):
         self.assertEqual(os.SCHED_OTHER, serving.get())
         other_peer.close()
         other.get()
+
+    def test_a_borrowed_thread_of_that_policy_comes_back_so(self) -> None:
+        server = self.make(port=None)
+        server.start()
+        ours, theirs = socket.socketpair()
+        theirs.close()
+
+        def serve() -> int:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            wake_politely(True)
+            server.serve_connection(ours)
+            wake_politely(False)
+            return os.sched_getscheduler(0)
+
+        self.assertEqual(os.SCHED_BATCH, self.in_thread(serve).get())
+
+    def test_the_thread_of_a_client_that_has_connected_again_alone_wakes_as_usual(self) -> None:
+        raw = RawServer()
+        self.addCleanup(raw.close)
+        heard: queue.Queue[Tuple[int, int]] = queue.Queue()
+
+        def connect() -> Tuple[EZEZWebSocketClient, RawPeer]:
+            client = EZEZWebSocketClient(raw.url, reconnect_delay=0.01)
+            self.addCleanup(client.close)
+            connecting = self.in_thread(client.connect)
+            peer = raw.accept(auth=True)
+            self.addCleanup(peer.close)
+            connecting.get()
+            client.on("ask", lambda args, reply, ids: heard.put((threading.get_ident(), os.sched_getscheduler(0))))
+            return client, peer
+
+        def ask(peer: RawPeer) -> Tuple[int, int]:
+            for _ in range(2):
+                peer.send_event("ask")
+                seen = heard.get(timeout=10)
+            return seen
+
+        (_, peer), (other, other_peer) = connect(), connect()
+        thread, policy = ask(peer)
+        self.assertEqual(os.SCHED_BATCH, policy)
+        other_peer.close()
+        other.close()
+        peer.close()
+        with raw.accept(auth=True) as peer:
+            self.assertEqual((thread, os.SCHED_OTHER), ask(peer))
 
     def test_where_another_policy_was_chosen_it_is_left_alone(self) -> None:
         code = textwrap.dedent(OF_ANOTHER_POLICY)
