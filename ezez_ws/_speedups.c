@@ -428,8 +428,9 @@ static int
 write_id(Buffer *out, PyObject *id)
 {
     char text[32] = "\"n:", *at = text + 3;
-    long long value = PyLong_CheckExact(id) ? PyLong_AsLongLong(id) : -1;
-    if (value < 0)
+    int beyond = 0;
+    long long value = PyLong_CheckExact(id) ? PyLong_AsLongLongAndOverflow(id, &beyond) : -1;
+    if (value < 0 || beyond)
         return -1;
     at = put_digits(at, (uint64_t)value);
     *at++ = '"';

@@ -215,6 +215,10 @@ class Values(EZEZTestCase):
         for name in ("ezez-ws::", "ezez-ws::auth", "ezez-ws:incoming:x", "é", "\ud800", Name("x"), 5, None):
             with self.subTest(name):
                 self.assertIs(compiled.encode_at_once(True, 64, name, 1, None, []), NotImplemented)
+        self.assertIs(compiled.encode_at_once(True, 64, "event", 1, 2**63, []), NotImplemented)
+        self.assertEqual(
+            Codec().encode_event("event", 2**63, 2**64, b""), Codec()._encode_event("event", 2**63, 2**64, b"")
+        )
         wrong: List[Any] = [{}, "text", b"bytes", None, Args(), [object()], [BigInt(1)], ["\ud800"], [[[]]]]
         for args in wrong:
             with self.subTest(args):
