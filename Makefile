@@ -62,9 +62,9 @@ node_modules/installed: package.json
 # A step that fails does not keep the others from running, and counts as one failure; the suite, which is one of the
 # steps, counts as many as tests have failed. What may run beside the rest of it does so at a low priority; so does once
 # more, without the C extension, what is about the code that the extension stands for.
-IN_PYTHON := tests.test_codec tests.test_protocol tests.test_fuzz_corpus tests.interop.test_codec_differential \
-	tests.transport.test_deflate tests.transport.test_frames tests.transport.test_masking tests.transport.test_stream \
-	tests.transport.test_wire
+IN_PYTHON := tests.messages.test_codec tests.messages.test_protocol tests.fuzz.test_corpus tests.interop.test_codec_differential \
+	tests.websocket.test_deflate tests.websocket.test_frames tests.websocket.test_masking tests.websocket.test_stream \
+	tests.wire.test_sockets
 
 test: $(TEST)/installed-$(VERSION) node
 	@failed=0 passed=0; \

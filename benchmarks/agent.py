@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 __all__ = ["Agent", "AgentFailed"]
 
@@ -26,7 +26,7 @@ class Agent:
     """
 
     def __init__(
-        self, command: Sequence[str], patience: float = 30.0, environment: Optional[Mapping[str, str]] = None
+        self, command: Sequence[str], patience: float = 30.0, environment: Mapping[str, str] | None = None
     ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by end())
         self._name = " ".join(command[1:])
@@ -45,7 +45,7 @@ class Agent:
             self.end()
             raise
 
-    def ask(self, do: str, patience: float = 60.0, **details: Any) -> Dict[str, Any]:
+    def ask(self, do: str, patience: float = 60.0, **details: Any) -> dict[str, Any]:
         """Give a command and return its answer.
 
         Args:
@@ -73,7 +73,7 @@ class Agent:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def _read(self, patience: float) -> Dict[str, Any]:
+    def _read(self, patience: float) -> dict[str, Any]:
         assert self._process.stdout is not None
         with _killed_after(self._process, patience) as late:
             line = self._process.stdout.readline()

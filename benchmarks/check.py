@@ -5,8 +5,9 @@ Figures of two runs cannot be compared, machines are noisy. Ratios to a peer in 
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, NamedTuple
+from typing import NamedTuple
 
 from .peers import GENERATOR, OURS
 from .results import Line, Results
@@ -30,10 +31,10 @@ class Worse(NamedTuple):
         return f"{self.line.row}, {self.line.work}, {self.line.unit}: {ratios}"
 
 
-def compare(old: Results, new: Results) -> List[Worse]:
+def compare(old: Results, new: Results) -> list[Worse]:
     """What has got worse, of the lines and peers that both runs have."""
     before = {(line.row, line.work, line.unit): line for line in old.lines}
-    found: List[Worse] = []
+    found: list[Worse] = []
     for line in new.lines:
         known = before.get((line.row, line.work, line.unit))
         if known is not None:

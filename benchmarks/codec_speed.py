@@ -6,7 +6,8 @@ Both print a line of JSON: operations a second, by the name of a message and of 
 import json
 import sys
 import time
-from typing import Any, Callable, Dict, List
+from collections.abc import Callable
+from typing import Any
 
 from ezez_ws import Codec
 
@@ -14,7 +15,7 @@ __all__ = ["MESSAGES", "speed"]
 
 PERSON = {"id": 123456, "name": "Some Body Or Other, Esq", "active": True, "score": 12.5}
 
-MESSAGES: Dict[str, List[Any]] = {
+MESSAGES: dict[str, list[Any]] = {
     'small: ["ping", 1, null, "hello"]': ["ping", 1, None, "hello"],
     "mixed": ["move", 42, 7, {"x": 1.5, "y": -20, "to": [3, 4], "by": "anna lindqvist (oslo)", "fast": True}],
     "50 dicts of 4 keys": ["people", 7, None, [{**PERSON, "id": number} for number in range(50)]],
@@ -38,10 +39,10 @@ def speed(action: Callable[[], object], seconds: float) -> float:
 def main() -> None:
     seconds = float(sys.argv[1])
     codec = Codec()
-    speeds: Dict[str, Dict[str, float]] = {}
+    speeds: dict[str, dict[str, float]] = {}
     for name, values in MESSAGES.items():
         data = codec.encode(values)
-        actions: Dict[str, Callable[[], object]] = {
+        actions: dict[str, Callable[[], object]] = {
             "encode": lambda values=values: codec.encode(values),  # type: ignore[misc]
             "decode": lambda data=data: codec.decode(data),  # type: ignore[misc]
         }

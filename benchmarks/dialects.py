@@ -5,7 +5,8 @@ connection is ready is given to ``heard(connection)``; what it says is not looke
 """
 
 import asyncio
-from typing import Any, Callable, Dict, Optional, Tuple, Type
+from collections.abc import Callable
+from typing import Any
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -122,16 +123,14 @@ class SocketIOConnection(Connection):
             self.send(b"3")
 
 
-DIALECTS: Dict[str, Type[Connection]] = {
+DIALECTS: dict[str, type[Connection]] = {
     "echo": Connection,
     "ezez": EzezConnection,
     "socketio": SocketIOConnection,
 }
 
 
-async def connect(
-    url: str, dialect: str, heard: Callable[[Any], None], source: Optional[Tuple[str, int]]
-) -> Connection:
+async def connect(url: str, dialect: str, heard: Callable[[Any], None], source: tuple[str, int] | None) -> Connection:
     """Open a connection, and return it when it is ready."""
     connection = DIALECTS[dialect](heard)
     await ws_connect(lambda: connection, url, websocket_handshake_timeout=30, max_frame_size=4 << 20, local_addr=source)

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Any, Callable, Dict, List
+from collections.abc import Callable
+from typing import Any
 
 __all__ = ["Echoes", "Fanout", "Meter", "churn", "ignore"]
 
@@ -13,7 +14,7 @@ def ignore(connection: Any) -> None:
     """Hear nothing."""
 
 
-def check_alive(connections: List[Any]) -> None:
+def check_alive(connections: list[Any]) -> None:
     """Refuse a figure that was reached with fewer connections than it says."""
     lost = sum(connection.gone.done() for connection in connections)
     if lost:
@@ -27,7 +28,7 @@ class Meter:
         self.count = count
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
-    def read(self, count: float) -> Dict[str, Any]:
+    def read(self, count: float) -> dict[str, Any]:
         """The rate since then, and the share of a core that the generator has used."""
         elapsed, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
         return {"rate": (count - self.count) / elapsed, "generator": cpu / elapsed, "seconds": elapsed}
@@ -36,12 +37,12 @@ class Meter:
 class Echoes:
     """Keeps messages on the way on each connection, and counts the answers."""
 
-    def __init__(self, connections: List[Any], payload: bytes, in_flight: int) -> None:
+    def __init__(self, connections: list[Any], payload: bytes, in_flight: int) -> None:
         self.connections, self.payload, self.in_flight = connections, payload, in_flight
         self.answers = 0
         self.running = True
 
-    async def run(self, seconds: float) -> Dict[str, Any]:
+    async def run(self, seconds: float) -> dict[str, Any]:
         """Leaves the last messages on their way: nothing else should follow on these connections."""
         for connection in self.connections:
             connection.heard = self.heard
@@ -63,15 +64,15 @@ class Echoes:
 class Fanout:
     """Asks for one fan-out after the other, ``window`` at a time, and counts and times the deliveries."""
 
-    def __init__(self, connections: List[Any], payload: bytes, window: int) -> None:
+    def __init__(self, connections: list[Any], payload: bytes, window: int) -> None:
         self.connections, self.payload, self.window = connections, payload, window
         self.delivered = self.asked = 0
         self.asked_at = 0.0
-        self.delays: List[float] = []
+        self.delays: list[float] = []
         self.running = True
         self.done = asyncio.get_running_loop().create_future()
 
-    async def run(self, seconds: float) -> Dict[str, Any]:
+    async def run(self, seconds: float) -> dict[str, Any]:
         for connection in self.connections:
             connection.heard = self.heard
         for _ in range(self.window):
@@ -105,7 +106,7 @@ class Fanout:
             self.done.set_result(None)
 
 
-async def churn(connect: Callable[[], Any], at_once: int, seconds: float) -> Dict[str, Any]:
+async def churn(connect: Callable[[], Any], at_once: int, seconds: float) -> dict[str, Any]:
     """Connect, wait to be ready, close, wait to be closed, again and again."""
     meter = Meter(0)
     end = meter.wall + seconds

@@ -9,13 +9,14 @@ number for one message is the difference of two runs over the difference of thei
 import itertools
 import sys
 import time
-from typing import Iterator, Optional, Tuple
+from collections.abc import Iterator
 
 from ezez_ws import Codec, EZEZWebsocketServer
-from ezez_ws.transport.frames import BINARY, encode_frame
-from ezez_ws.transport.handshake import HandshakeRequest, Headers
-from ezez_ws.transport.reception import Admission
-from ezez_ws.transport.wire import Wire
+from ezez_ws.opening.head import Headers
+from ezez_ws.opening.server_handshake import HandshakeRequest
+from ezez_ws.opening.upgrade import Admission
+from ezez_ws.websocket.frames import BINARY, encode_frame
+from ezez_ws.wire.sockets import Wire
 
 __all__ = ["MemoryWire", "roundtrips"]
 
@@ -34,14 +35,14 @@ class MemoryWire(Wire):
         self.begun = True
         return next(self.frames, b"")
 
-    def read_now(self, size: int) -> Optional[bytes]:
+    def read_now(self, size: int) -> bytes | None:
         return self.read(size)
 
     def write_now(self, data: "bytes | bytearray | memoryview") -> int:
         self.written += 1
         return len(data)
 
-    def poll(self, read: bool, write: bool, timeout: Optional[float]) -> Tuple[bool, bool]:
+    def poll(self, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool]:
         return not self.begun, True
 
     def hung_up(self) -> bool:
@@ -66,14 +67,14 @@ def roundtrips(count: int) -> float:
     server.on("ping", lambda client, args, reply, ids: reply("pong", args))
     server.start()
     with server:
-        hosting = server._current()
-        assert hosting is not None
+        run = server._current()
+        assert run is not None
         auth, ping = ["ezez-ws::auth", "key", 1], ["ping", 1, None, "x" * 64]
         first, others = (encode_frame(BINARY, Codec().encode(values), MASK) for values in (auth, ping))
         wire = MemoryWire(itertools.chain([first], itertools.repeat(others, count)))
-        session = hosting._make_session(wire, Admission(HandshakeRequest("/", "", Headers([]), {}, ()), b"", None))
+        session = run._make_connection(wire, Admission(HandshakeRequest("/", "", Headers([]), {}, ()), b"", None))
         start = time.perf_counter()
-        hosting._run_session(session)
+        run._run_connection(session)
         elapsed = time.perf_counter() - start
     assert wire.written >= count, f"{wire.written} of {count} were answered"
     return elapsed

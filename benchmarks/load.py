@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
@@ -29,10 +29,10 @@ class Generator:
     def __init__(self, url: str, dialect: str) -> None:
         self.url, self.dialect = url, dialect
         self.kind = DIALECTS[dialect]
-        self.connections: List[Connection] = []
-        self.stalled: List[socket.socket] = []
+        self.connections: list[Connection] = []
+        self.stalled: list[socket.socket] = []
 
-    async def connect(self, count: int) -> Dict[str, Any]:
+    async def connect(self, count: int) -> dict[str, Any]:
         """Open so many more."""
         meter = Meter(0)
         for start in range(0, count, AT_ONCE):
@@ -40,25 +40,25 @@ class Generator:
             self.connections += await asyncio.gather(*[self._connect(source(number)) for number in numbers])
         return meter.read(count)
 
-    async def echo(self, connections: int, in_flight: int, seconds: float, size: int = 0) -> Dict[str, Any]:
+    async def echo(self, connections: int, in_flight: int, seconds: float, size: int = 0) -> dict[str, Any]:
         """Roundtrips on the first ``connections``, of the small message or of ``size`` bytes of binary data."""
         payload = self.kind.large(size) if size else self.kind.small
         return await Echoes(self.connections[:connections], payload, in_flight).run(seconds)
 
-    async def fanout(self, size: int, window: int, seconds: float) -> Dict[str, Any]:
+    async def fanout(self, size: int, window: int, seconds: float) -> dict[str, Any]:
         """Broadcasts to all but those who never read."""
         return await Fanout(self.connections, self.kind.fanout(size), window).run(seconds)
 
-    async def churn(self, at_once: int, seconds: float) -> Dict[str, Any]:
+    async def churn(self, at_once: int, seconds: float) -> dict[str, Any]:
         """Connections that come and go."""
         return await churn(lambda: self._connect(source(0)), at_once, seconds)
 
-    async def stall(self, count: int) -> Dict[str, Any]:
+    async def stall(self, count: int) -> dict[str, Any]:
         """Open connections that authenticate and then never read."""
         self.stalled += [_stalled(self.url) for _ in range(count)]
         return {}
 
-    async def _connect(self, address: Optional[Tuple[str, int]]) -> Connection:
+    async def _connect(self, address: tuple[str, int] | None) -> Connection:
         return await connect(self.url, self.dialect, ignore, address)
 
 
@@ -96,7 +96,7 @@ async def main() -> None:
     url, dialect = sys.argv[1:3]
     generator = Generator(url, dialect)
     loop = asyncio.get_running_loop()
-    answer: Dict[str, Any] = {"ready": True}
+    answer: dict[str, Any] = {"ready": True}
     while True:
         print(json.dumps(answer), flush=True)
         line = await loop.run_in_executor(None, sys.stdin.readline)

@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 __all__ = ["Usage", "describe", "most_connections", "raise_file_limit", "source", "usage"]
 
@@ -50,7 +50,7 @@ def most_connections(threads: int) -> int:
     return most
 
 
-def source(number: int) -> Optional[Tuple[str, int]]:
+def source(number: int) -> tuple[str, int] | None:
     """The address that a generator's connection leaves from: one loopback address has not ports for all.
 
     ``None`` for the first ones: the kernel finds them a port much faster than it binds one.
@@ -58,7 +58,7 @@ def source(number: int) -> Optional[Tuple[str, int]]:
     return (f"127.0.0.{1 + number // PORTS_A_SOURCE}", 0) if number >= PORTS_A_SOURCE else None
 
 
-def describe() -> Dict[str, str]:
+def describe() -> dict[str, str]:
     """What a reader of the figures has to know."""
     import resource
 

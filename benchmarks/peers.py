@@ -5,8 +5,9 @@ import importlib.util
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 from .agent import REPO, Agent
 
@@ -22,7 +23,7 @@ __all__ = [
     "SIMPLE",
     "SOCKETIO",
     "WEBSOCKETS",
-    "Peer",
+    "Connection",
 ]
 
 OURS = "ezez_ws"
@@ -42,7 +43,7 @@ IN_PYTHON = {"EZEZ_WS_PURE_PYTHON": "1"}
 """The environment that leaves the C extension alone."""
 
 
-class Peer(NamedTuple):
+class Connection(NamedTuple):
     """A server and how it is spoken to.
 
     ``script`` is a file in ``servers/``, ``dialect`` a name in ``dialects.py``, ``threads`` what one connection takes,
@@ -51,7 +52,7 @@ class Peer(NamedTuple):
 
     script: str
     dialect: str
-    needs: Tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     threads: int = 1
     environment: Mapping[str, str] = {}
 
@@ -68,16 +69,16 @@ class Peer(NamedTuple):
         return Agent(command, environment=self.environment)
 
 
-PEERS: Dict[str, Peer] = {
-    OURS: Peer("ours", "ezez"),
-    PURE: Peer("ours", "ezez", environment=IN_PYTHON),
-    ONE_CORE: Peer("ours_on_one_core", "ezez"),
-    CEILING: Peer("ceiling", "echo"),
-    WEBSOCKETS: Peer("websockets_sync", "echo", ("websockets",), threads=3),
-    SIMPLE: Peer("simple_websockets", "echo", ("simple_websocket", "werkzeug"), threads=2),
-    SOCKETIO: Peer("socketio_threading", "socketio", ("socketio", "simple_websocket", "werkzeug"), threads=4),
-    NODE: Peer("node.mjs", "ezez", ("node", "@ezez/utils", "ws"), threads=0),
-    GENERATOR: Peer("picows_echo", "echo", ("picows", "uvloop"), threads=0),
+PEERS: dict[str, Connection] = {
+    OURS: Connection("ours", "ezez"),
+    PURE: Connection("ours", "ezez", environment=IN_PYTHON),
+    ONE_CORE: Connection("ours_on_one_core", "ezez"),
+    CEILING: Connection("ceiling", "echo"),
+    WEBSOCKETS: Connection("websockets_sync", "echo", ("websockets",), threads=3),
+    SIMPLE: Connection("simple_websockets", "echo", ("simple_websocket", "werkzeug"), threads=2),
+    SOCKETIO: Connection("socketio_threading", "socketio", ("socketio", "simple_websocket", "werkzeug"), threads=4),
+    NODE: Connection("node.mjs", "ezez", ("node", "@ezez/utils", "ws"), threads=0),
+    GENERATOR: Connection("picows_echo", "echo", ("picows", "uvloop"), threads=0),
 }
 
 

@@ -2,17 +2,17 @@
 
 import statistics
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from .results import Line
 from .rows.growth import CURVES
 
 __all__ = ["plot"]
 
-Curve = List[Tuple[int, List[float]]]
+Curve = list[tuple[int, list[float]]]
 
 
-def plot(lines: List[Line], folder: Path) -> List[Path]:
+def plot(lines: list[Line], folder: Path) -> list[Path]:
     """Draw what there is of the row ``growth``; return the files. Needs matplotlib."""
     paths = []
     for name, unit in CURVES.items():
@@ -23,9 +23,9 @@ def plot(lines: List[Line], folder: Path) -> List[Path]:
     return paths
 
 
-def _curves(lines: List[Line], name: str) -> Dict[str, Curve]:
+def _curves(lines: list[Line], name: str) -> dict[str, Curve]:
     """By who took part: the number of connections and the samples there."""
-    curves: Dict[str, Curve] = {}
+    curves: dict[str, Curve] = {}
     for line in lines:
         curve, _, rest = line.work.partition(", ")
         if line.row == "growth" and curve == name:
@@ -35,7 +35,7 @@ def _curves(lines: List[Line], name: str) -> Dict[str, Curve]:
     return curves
 
 
-def _draw(name: str, unit: str, curves: Dict[str, Curve], path: Path) -> None:
+def _draw(name: str, unit: str, curves: dict[str, Curve], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -56,6 +56,6 @@ def _draw_curve(axes: Any, who: str, curve: Curve) -> None:
     """The medians as a line, from the least to the most as a bar."""
     counts = [count for count, _ in curve]
     middles = [statistics.median(samples) for _, samples in curve]
-    below = [middle - min(samples) for middle, (_, samples) in zip(middles, curve)]
-    above = [max(samples) - middle for middle, (_, samples) in zip(middles, curve)]
+    below = [middle - min(samples) for middle, (_, samples) in zip(middles, curve, strict=False)]
+    above = [max(samples) - middle for middle, (_, samples) in zip(middles, curve, strict=False)]
     axes.errorbar(counts, middles, yerr=[below, above], marker="o", capsize=3, label=who)

@@ -4,7 +4,7 @@ import json
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from .peers import OURS
 
@@ -14,7 +14,7 @@ __all__ = ["Goal", "Line", "Results"]
 class Goal(NamedTuple):
     """What to reach: our figure over that of ``against``, or our figure itself where that is ``None``."""
 
-    against: Optional[str]
+    against: str | None
     limit: float
 
 
@@ -29,25 +29,25 @@ class Line:
     row: str
     work: str
     unit: str
-    samples: Dict[str, List[float]] = field(default_factory=dict)
-    goals: List[Goal] = field(default_factory=list)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    goals: list[Goal] = field(default_factory=list)
     less_is_better: bool = False
 
     def add(self, who: str, figure: float) -> None:
         """Note one round's figure."""
         self.samples.setdefault(who, []).append(figure)
 
-    def median(self, who: str) -> Optional[float]:
+    def median(self, who: str) -> float | None:
         """The median of somebody's rounds; ``None`` where there are none."""
         return statistics.median(self.samples[who]) if self.samples.get(who) else None
 
-    def ratio(self, who: Optional[str]) -> Optional[float]:
+    def ratio(self, who: str | None) -> float | None:
         """Our figure over somebody's; over nobody's it is our figure. ``None`` where one is missing, or nothing."""
         ours = self.median(OURS)
         theirs = 1.0 if who is None else self.median(who)
         return ours / theirs if ours is not None and theirs else None
 
-    def reached(self, goal: Goal) -> Optional[bool]:
+    def reached(self, goal: Goal) -> bool | None:
         """Tell whether a goal is reached; ``None`` where nobody can tell."""
         ratio = self.ratio(goal.against)
         if ratio is None:
@@ -65,10 +65,10 @@ class Line:
 class Results:
     """A whole run. ``notes`` are sentences: what is missing, where the generator was the limit."""
 
-    machine: Dict[str, str]
+    machine: dict[str, str]
     rounds: int
-    lines: List[Line] = field(default_factory=list)
-    notes: List[str] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -77,6 +77,6 @@ class Results:
     @classmethod
     def load(cls, path: Path) -> "Results":
         """Read what ``save`` wrote."""
-        values: Dict[str, Any] = json.loads(path.read_text())
+        values: dict[str, Any] = json.loads(path.read_text())
         lines = [Line(**{**line, "goals": [Goal(*goal) for goal in line["goals"]]}) for line in values.pop("lines")]
         return cls(**values, lines=lines)

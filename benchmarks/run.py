@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Dict, List
+from typing import Any
 
 from .agent import Agent, AgentFailed
 from .machine import Usage, most_connections, usage
@@ -23,7 +23,7 @@ class Stage:
         self._run, self._who, self._load = run, who, load
         self.server = server
 
-    def ask(self, do: str, **details: Any) -> Dict[str, Any]:
+    def ask(self, do: str, **details: Any) -> dict[str, Any]:
         """Give the generator a command, and note where it was itself the limit."""
         patience = 90.0 + 2 * details.get("seconds", 0.0)
         answer = self._load.ask(do, patience=patience, **details)
@@ -49,7 +49,7 @@ class Run:
     def __init__(self, rounds: int, seconds: float, quick: bool) -> None:
         self.rounds, self.seconds, self.quick = rounds, seconds, quick
         self.row = ""
-        self.notes: List[str] = []
+        self.notes: list[str] = []
 
     def note(self, text: str) -> None:
         """Say something once, now and below the table."""
@@ -57,7 +57,7 @@ class Run:
             self.notes.append(text)
             print(f"  {text}", file=sys.stderr, flush=True)
 
-    def present(self, *names: str) -> List[str]:
+    def present(self, *names: str) -> list[str]:
         """Those of the peers that are installed; the others are named as missing."""
         for name in names:
             missing = PEERS[name].missing()
@@ -65,7 +65,7 @@ class Run:
                 self.note(f"{name} is left out: {missing} not installed")
         return [name for name in names if not PEERS[name].missing()]
 
-    def alternate(self, names: List[str]) -> Iterator[str]:
+    def alternate(self, names: list[str]) -> Iterator[str]:
         """Each name once a round, every second round backwards, so that nobody is always first."""
         for number in range(self.rounds):
             yield from names[:: -1 if number % 2 else 1]
@@ -98,7 +98,7 @@ class Run:
             self.note(f"{self.row}, {who}: {connections:,} connections are left out, the machine lets {most:,}")
         return connections <= most
 
-    def run(self, name: str, row: Any) -> List[Line]:
+    def run(self, name: str, row: Any) -> list[Line]:
         """Run one row, and say so."""
         self.row = name
         start = time.monotonic()
@@ -107,6 +107,6 @@ class Run:
         if missing and row.needs_load:
             self.note(f"{name} is left out: the load generator needs {missing}")
             return []
-        lines: List[Line] = row.measure(self)
+        lines: list[Line] = row.measure(self)
         print(f"  {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
         return lines

@@ -1,6 +1,6 @@
 """The results as one Markdown table."""
 
-from typing import Iterator, List, Optional
+from collections.abc import Iterator
 
 from .peers import OURS
 from .results import Goal, Line, Results
@@ -22,7 +22,7 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def number(value: Optional[float]) -> str:
+def number(value: float | None) -> str:
     """Three digits that mean something, and a dash for nothing."""
     if value is None:
         return "-"
@@ -40,7 +40,7 @@ def _rows(line: Line) -> "Iterator[tuple[str, ...]]":
         yield (line.row, line.work, line.unit, who, number(line.median(who)), spread, ratio, _goals(line, goals))
 
 
-def _goals(line: Line, goals: List[Goal]) -> str:
+def _goals(line: Line, goals: list[Goal]) -> str:
     sign = "≤" if line.less_is_better else "≥"
     verdicts = {True: "reached", False: "missed", None: "unknown"}
     return "; ".join(f"{sign} {number(goal.limit)}: {verdicts[line.reached(goal)]}" for goal in goals)

@@ -3,7 +3,7 @@
 import logging as _logging
 
 from .client import EZEZWebSocketClient
-from .codec import UNDEFINED, BigInt, Codec
+from .connection.replies import Reply, SentMessage
 from .context import Context
 from .errors import (
     AuthRejected,
@@ -18,11 +18,11 @@ from .errors import (
     SendTimeout,
     SerializationError,
 )
-from .protocol import EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, Ids
-from .replies import Reply, SentMessage
+from .messages.codec import UNDEFINED, BigInt, Codec
+from .messages.protocol import EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, Ids
+from .opening.server_handshake import HandshakeRequest
 from .server import EZEZWebsocketServer
 from .server_client import EZEZServerClient
-from .transport.handshake import HandshakeRequest
 
 __all__ = [
     "EVENT_UNKNOWN_DATA_TYPE",

@@ -1284,8 +1284,8 @@ static PyMethodDef functions[] = {
 static int
 execute(PyObject *module)
 {
-    PyObject *scalars = PyImport_ImportModule("ezez_ws.scalars");
-    PyObject *refusals = scalars == NULL ? NULL : PyImport_ImportModule("ezez_ws.refusals");
+    PyObject *scalars = PyImport_ImportModule("ezez_ws.messages.scalars");
+    PyObject *refusals = scalars == NULL ? NULL : PyImport_ImportModule("ezez_ws.messages.refusals");
     PyObject *found = refusals == NULL ? NULL : PyObject_GetAttrString(scalars, "UNDEFINED");
     int failed = found == NULL;
     if (!failed && undefined != NULL && found != undefined) {

@@ -1,7 +1,7 @@
 """The client: its options, and what happens to messages while there is no connection.
 
-``EZEZWebSocketClient`` is what users hold; each start makes a ``Keeper``, whose thread connects, serves the connection
-and connects again. A message that is sent while there is no authenticated connection goes by
+``EZEZWebSocketClient`` is what users hold; each start makes a ``ClientRun``, whose thread connects, serves the
+connection and connects again. A message that is sent while there is no authenticated connection goes by
 ``send_when_not_connected``.
 """
 
@@ -9,36 +9,37 @@ import itertools
 import json
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence, Tuple, Union, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
-from .bulletin import Bulletin
-from .codec import Codec
-from .deadline import Deadline
+from .client_run import ClientOptions, ClientRun
+from .connection.client_side import ClientCallbacks, ClientConnection
+from .connection.connection import ConnectionOptions
+from .connection.listeners import L, Listeners
+from .connection.outgoing import OutgoingQueue, QueuedMessage
+from .connection.replies import OnReply, SentMessage
 from .errors import ConnectTimeout, NotConnected, SerializationError
-from .exits import close_at_exit
-from .fork import ForkGuard
-from .keeper import Keeper, KeeperOptions
-from .link import ClientCallbacks, Link
-from .listeners import L, Listeners
+from .messages.codec import Codec
+from .messages.json_text import has_surrogate
+from .messages.protocol import CloseCode, check_close, check_event_name
+from .opening.url import parse_url, validate_client_headers, validate_subprotocols
 from .options import (
     check_args,
     check_callback,
     check_choice,
-    check_codec,
     check_compression,
     check_count,
     check_flag,
+    check_instance,
     check_seconds,
     check_ssl,
 )
-from .outgoing import OutgoingQueue, QueuedMessage
-from .peer import PeerOptions
-from .protocol import CloseCode, check_close, check_event_name
-from .replies import OnReply, SentMessage
-from .surrogates import has_surrogate
-from .threads import start_thread
-from .transport.handshake import parse_url, validate_client_headers, validate_subprotocols
-from .transport.stream import Ending, Stream
+from .threads.deadline import Deadline
+from .threads.exits import close_at_exit
+from .threads.fork import ForkGuard
+from .threads.starting import start_thread
+from .threads.waiting import Condition
+from .websocket.stream import Ending, Stream
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -61,8 +62,8 @@ class EZEZWebSocketClient:
     sizes are bytes. Callbacks and listeners run one at a time, in the order of arrival, on the client's own thread.
     Every method may be called from any thread, but ``connect`` and ``wait_closed``, which refuse the client's own.
 
-    ``_bulletin.lock`` guards ``_closed``, ``_started``, ``_keepers``, the queue and what the keepers say of themselves.
-    Under it nothing is locked and no user code runs.
+    ``_condition.lock`` guards ``_closed``, ``_started``, ``_client_runs``, the queue and what the runs say of
+    themselves. Under it nothing is locked and no user code runs.
 
     Raises:
         TypeError, ValueError: an option is wrong; the text names it.
@@ -72,10 +73,10 @@ class EZEZWebSocketClient:
         self,
         url: str,
         *,
-        auth: Optional[str] = "",
-        subprotocols: Optional[Sequence[str]] = None,
-        headers: "Mapping[str, str] | Sequence[Tuple[str, str]] | None" = None,
-        ssl: "Optional[_ssl.SSLContext]" = None,
+        auth: str | None = "",
+        subprotocols: Sequence[str] | None = None,
+        headers: "Mapping[str, str] | Sequence[tuple[str, str]] | None" = None,
+        ssl: "_ssl.SSLContext | None" = None,
         auto_reconnect: bool = True,
         reconnect_delay: float = 1.0,
         reconnect_delay_max: float = 30.0,
@@ -83,22 +84,22 @@ class EZEZWebSocketClient:
         queue_limit_bytes: int = 1 << 20,
         clear_awaiting_replies_after: float = 300.0,
         max_payload: int = 1 << 20,
-        codec: Optional[Codec] = None,
-        ping_interval: Optional[float] = 20.0,
-        ping_timeout: Optional[float] = 20.0,
+        codec: Codec | None = None,
+        ping_interval: float | None = 20.0,
+        ping_timeout: float | None = 20.0,
         send_buffer_limit: int = 4 << 20,
         send_timeout: float = 30.0,
         close_timeout: float = 5.0,
-        compression: Optional[str] = None,
+        compression: str | None = None,
         connect_timeout: float = 10.0,
         unknown_messages: str = "ignore",
         unknown_data: str = "ignore",
-        on_connect: Optional[Callable[[], Any]] = None,
-        on_auth_ok: Optional[Callable[[], Any]] = None,
-        on_auth_rejected: Optional[Callable[[str], Any]] = None,
-        on_message: Optional[Callable[..., Any]] = None,
-        on_disconnect: Optional[Callable[[int, str], Any]] = None,
-        on_error: Optional[Callable[[BaseException], Any]] = None,
+        on_connect: Callable[[], Any] | None = None,
+        on_auth_ok: Callable[[], Any] | None = None,
+        on_auth_rejected: Callable[[str], Any] | None = None,
+        on_message: Callable[..., Any] | None = None,
+        on_disconnect: Callable[[int, str], Any] | None = None,
+        on_error: Callable[[BaseException], Any] | None = None,
     ) -> None:
         target = parse_url(url)
         check_ssl(ssl, server_side=False)
@@ -113,8 +114,9 @@ class EZEZWebSocketClient:
         check_seconds("connect_timeout", connect_timeout)
         check_choice("unknown_messages", unknown_messages, ("ignore", "emit", "emit_try_json"))
         check_choice("unknown_data", unknown_data, ("ignore", "emit", "close"))
-        peer = PeerOptions(
-            codec=check_codec(codec),
+        check_instance("codec", codec, Codec)
+        connection = ConnectionOptions(
+            codec=Codec() if codec is None else codec,
             clear_awaiting_replies_after=clear_awaiting_replies_after,
             max_payload=max_payload,
             inbox_limit_bytes=_INBOX_LIMIT,
@@ -124,11 +126,11 @@ class EZEZWebSocketClient:
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
         )
-        peer.check()
+        connection.check()
         callbacks = ClientCallbacks(on_connect, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
         callbacks.check()
         self._listeners = Listeners()
-        self._options = KeeperOptions(
+        self._options = ClientOptions(
             url=url.partition("?")[0],
             target=target,
             auth=_check_auth(auth),
@@ -142,18 +144,18 @@ class EZEZWebSocketClient:
             connect_timeout=connect_timeout,
             unknown_messages=unknown_messages,
             unknown_data=unknown_data,
-            peer=peer,
+            connection=connection,
             callbacks=callbacks,
             listeners=self._listeners,
         )
-        self._codec = peer.codec
+        self._codec = connection.codec
         self._when_not_connected = send_when_not_connected
         self._fork_guard = ForkGuard("client")
-        self._bulletin = Bulletin()
-        self._queue = OutgoingQueue(self._bulletin, queue_limit_bytes, self._is_trying, self._is_own_thread)
+        self._condition = Condition()
+        self._queue = OutgoingQueue(self._condition, queue_limit_bytes, self._is_trying, self._is_own_thread)
         self._closed = False
         self._started = False
-        self._keepers: List[Keeper] = []  # the last one is in charge; those before it run their last callbacks
+        self._client_runs: list[ClientRun] = []  # the last one is in charge; those before it run their last callbacks
 
     # -- connecting -------------------------------------------------------------------------------------------------
 
@@ -186,25 +188,25 @@ class EZEZWebSocketClient:
         self._refuse_own_thread("connect")
         check_seconds("timeout", timeout, optional=True, zero=True)
         deadline = Deadline(_bounded(timeout))
-        keeper, started, stale = self._start()
+        run, started, stale = self._start()
         try:
-            if self._bulletin.wait_for(lambda: self._connect_outcome(keeper, stale), deadline) is None:
-                self._raise_timeout(keeper)
+            if self._condition.wait_for(lambda: self._connect_outcome(run, stale), deadline) is None:
+                self._raise_timeout(run)
         except BaseException:
             if started:
-                patience = Deadline(min(_GRACE, self._options.peer.close_timeout))
-                keeper.stop(Ending(CloseCode.NORMAL, ""), patience, _GRACE)
+                patience = Deadline(min(_GRACE, self._options.connection.close_timeout))
+                run.stop(Ending(CloseCode.NORMAL, ""), patience, _GRACE)
             raise
 
-    def _connect_outcome(self, keeper: Keeper, stale: Optional[Exception]) -> Optional[bool]:
+    def _connect_outcome(self, run: ClientRun, stale: Exception | None) -> bool | None:
         """Requires holding the lock."""
         if self._closed:
             raise NotConnected("the client was closed")
-        return keeper.outcome_for_connect(stale)
+        return run.outcome_for_connect(stale)
 
-    def _raise_timeout(self, keeper: Keeper) -> None:
-        with self._bulletin.lock:
-            failure = keeper.failure
+    def _raise_timeout(self, run: ClientRun) -> None:
+        with self._condition.lock:
+            failure = run.failure
         why = "" if failure is None else f": {failure}"
         raise ConnectTimeout(f"no connection to {self._options.url} in time{why}") from failure
 
@@ -220,9 +222,9 @@ class EZEZWebSocketClient:
         """
         self._fork_guard.check()
         check_close(code, reason)
-        self._close(Ending(code, reason), self._options.peer.close_timeout, _GRACE)
+        self._close(Ending(code, reason), self._options.connection.close_timeout, _GRACE)
 
-    def wait_closed(self, timeout: Optional[float] = None) -> bool:
+    def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the client is closed, or has ended by itself: auth-rejected, or lost without ``auto_reconnect``.
 
         Args:
@@ -237,7 +239,7 @@ class EZEZWebSocketClient:
         self._fork_guard.check()
         self._refuse_own_thread("wait_closed")
         check_seconds("timeout", timeout, optional=True, zero=True)
-        return self._bulletin.wait_for(self._has_ended, Deadline(_bounded(timeout))) is not None
+        return self._condition.wait_for(self._has_ended, Deadline(_bounded(timeout))) is not None
 
     def __enter__(self) -> "EZEZWebSocketClient":
         self.connect()
@@ -248,7 +250,7 @@ class EZEZWebSocketClient:
 
     # -- messages ---------------------------------------------------------------------------------------------------
 
-    def send(self, event: str, args: Any = (), on_reply: Optional[OnReply] = None) -> SentMessage:
+    def send(self, event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
         """Send an event; see ``EZEZServerClient.send`` for what blocks, and for how long.
 
         While the client is not connected and authenticated it goes by ``send_when_not_connected``: ``"queue"`` keeps
@@ -275,12 +277,12 @@ class EZEZWebSocketClient:
         event = check_event_name(event)
         body = self._codec.encode(check_args(args))
         while True:
-            with self._bulletin.lock:
-                link = self._ready_link()
-                if link is None:
+            with self._condition.lock:
+                connection = self._ready_connection()
+                if connection is None:
                     return self._keep(event, body, on_reply)
-            sent = SentMessage(link, None, None)
-            if link.send_encoded(sent, event, body, on_reply):
+            sent = SentMessage(connection, None, None)
+            if connection.send_encoded(sent, event, body, on_reply):
                 return sent
             self._notice_loss()
 
@@ -299,9 +301,9 @@ class EZEZWebSocketClient:
         """
         self._fork_guard.check()
         text = _encode_json(value)
-        with self._bulletin.lock:
-            link = self._ready_link()
-        if link is not None and link.send_text(text):
+        with self._condition.lock:
+            connection = self._ready_connection()
+        if connection is not None and connection.send_text(text):
             return True
         if self._when_not_connected == "raise":
             raise NotConnected("the client is not connected")
@@ -313,7 +315,7 @@ class EZEZWebSocketClient:
     @overload
     def on(self, event: str) -> Callable[[L], L]: ...
 
-    def on(self, event: str, listener: Optional[L] = None) -> Union[L, Callable[[L], L]]:
+    def on(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
         """Listen to an event: ``listener(args, reply, ids)``. Also as ``@client.on(event)``. Outlives a reconnect."""
         self._fork_guard.check()
         return self._listeners.add(event, listener, once=False)
@@ -324,12 +326,12 @@ class EZEZWebSocketClient:
     @overload
     def once(self, event: str) -> Callable[[L], L]: ...
 
-    def once(self, event: str, listener: Optional[L] = None) -> Union[L, Callable[[L], L]]:
+    def once(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
         """Listen to the next event of that name only. Also as ``@client.once(event)``."""
         self._fork_guard.check()
         return self._listeners.add(event, listener, once=True)
 
-    def off(self, event: str, listener: Optional[Callable[..., Any]] = None) -> None:
+    def off(self, event: str, listener: Callable[..., Any] | None = None) -> None:
         """Remove a listener, as often as it is registered, or all listeners of an event."""
         self._fork_guard.check()
         self._listeners.remove(event, listener)
@@ -337,31 +339,31 @@ class EZEZWebSocketClient:
     @property
     def alive(self) -> bool:
         """Whether there is a connection, authenticated, that is not closing or known to be gone."""
-        with self._bulletin.lock:
-            link = self._ready_link()
-        return link is not None and link.alive
+        with self._condition.lock:
+            connection = self._ready_connection()
+        return connection is not None and connection.alive
 
     @property
     def awaiting_replies_count(self) -> int:
         """Messages with an ``on_reply`` still to come, plus those that a thread waits for; queued ones included."""
-        with self._bulletin.lock:
-            link, queued = self._link(), self._queue.awaited
-        return queued + (0 if link is None else link.awaiting_replies_count)
+        with self._condition.lock:
+            connection, queued = self._connection(), self._queue.awaited
+        return queued + (0 if connection is None else connection.awaiting_replies_count)
 
     @property
-    def client(self) -> Optional[Stream]:
+    def client(self) -> Stream | None:
         """The underlying WebSocket, ``None`` without one; sending through it bypasses the protocol."""
-        with self._bulletin.lock:
-            link = self._link()
-        return None if link is None else link.stream
+        with self._condition.lock:
+            connection = self._connection()
+        return None if connection is None else connection.stream
 
     def __repr__(self) -> str:
-        with self._bulletin.lock:
-            trying, ready, closed = self._is_trying(), self._ready_link() is not None, self._closed
+        with self._condition.lock:
+            trying, ready, closed = self._is_trying(), self._ready_connection() is not None, self._closed
         state = "closed" if closed else "ready" if ready else "connecting" if trying else "not started"
         return f"<EZEZWebSocketClient {self._options.url} {state}>"
 
-    def _keep(self, event: str, body: bytes, on_reply: Optional[OnReply]) -> SentMessage:
+    def _keep(self, event: str, body: bytes, on_reply: OnReply | None) -> SentMessage:
         """Do what is to be done with a message that cannot be sent now; requires holding the lock."""
         ending = self._last_ending()
         if self._when_not_connected != "ignore":
@@ -375,43 +377,43 @@ class EZEZWebSocketClient:
         sent.outcome = ending or Ending(CloseCode.ABNORMAL, "")
         return sent
 
-    # -- the keepers ------------------------------------------------------------------------------------------------
+    # -- the runs ------------------------------------------------------------------------------------------------
 
-    def _start(self) -> "Tuple[Keeper, bool, Optional[Exception]]":
+    def _start(self) -> "tuple[ClientRun, bool, Exception | None]":
         """Make sure that somebody keeps us connected; say who, whether that is new, and its last failure so far."""
         self._notice_loss()
         with _numbers_lock:
             number = next(_numbers)
-        keeper = Keeper(self._options, self._bulletin, self._queue, number)
+        run = ClientRun(self._options, self._condition, self._queue, number)
         try:
-            with self._bulletin.lock:
+            with self._condition.lock:
                 if self._closed:
                     raise NotConnected("the client was closed, which is final; make a new one")
-                self._keepers = [other for other in self._keepers if not other.ended]
-                if self._keepers and not self._keepers[-1].over:
-                    return self._keepers[-1], False, self._keepers[-1].failure
-                self._keepers.append(keeper)
+                self._client_runs = [other for other in self._client_runs if not other.ended]
+                if self._client_runs and not self._client_runs[-1].over:
+                    return self._client_runs[-1], False, self._client_runs[-1].failure
+                self._client_runs.append(run)
                 self._started = True
-            start_thread(keeper.thread)
-        except BaseException:  # Ctrl-C too: a keeper without a thread must not be waited for
-            with self._bulletin.lock:
-                keeper.over = True  # should its thread run after all, it ends
-                keeper.ended = keeper.thread.ident is None
+            start_thread(run.thread)
+        except BaseException:  # Ctrl-C too: a run without a thread must not be waited for
+            with self._condition.lock:
+                run.over = True  # should its thread run after all, it ends
+                run.ended = run.thread.ident is None
             raise
         close_at_exit(self)
-        return keeper, True, None
+        return run, True, None
 
     def _close(self, ending: Ending, seconds: float, grace: float) -> None:
         deadline = Deadline(_bounded(seconds))
-        given_up: List[QueuedMessage] = []
-        with self._bulletin.lock:
+        given_up: list[QueuedMessage] = []
+        with self._condition.lock:
             self._closed = True
-            keepers = [keeper for keeper in self._keepers if not keeper.ended]
+            runs = [run for run in self._client_runs if not run.ended]
             given_up = self._queue.close(ending)
         del given_up
-        for keeper in keepers:
-            if not keeper.stop(ending, deadline, grace):
-                logger.warning("closed, but the thread %s is still inside user code", keeper.thread.name)
+        for run in runs:
+            if not run.stop(ending, deadline, grace):
+                logger.warning("closed, but the thread %s is still inside user code", run.thread.name)
 
     def close_within(self, seconds: float) -> None:
         """Close, within ``seconds`` all in all."""
@@ -422,49 +424,49 @@ class EZEZWebSocketClient:
         """Send a close frame, and do not wait for anything."""
         if self._fork_guard.foreign():
             return
-        with self._bulletin.lock:
-            link = self._link()
-        if link is not None:
-            link.disconnect(CloseCode.NORMAL, "")
+        with self._condition.lock:
+            connection = self._connection()
+        if connection is not None:
+            connection.disconnect(CloseCode.NORMAL, "")
 
     def _notice_loss(self) -> None:
-        with self._bulletin.lock:
-            keeper = self._keepers[-1] if self._keepers else None
-        if keeper is not None:
-            keeper.notice_loss()
+        with self._condition.lock:
+            run = self._client_runs[-1] if self._client_runs else None
+        if run is not None:
+            run.notice_loss()
 
     def _refuse_own_thread(self, name: str) -> None:
-        with self._bulletin.lock:
+        with self._condition.lock:
             own = self._is_own_thread()
         if own:
             raise RuntimeError(f"{name}() would block the client's own thread, and wait for itself")
 
-    def _link(self) -> Optional[Link]:
+    def _connection(self) -> ClientConnection | None:
         """Requires holding the lock."""
-        return self._keepers[-1].link if self._keepers else None
+        return self._client_runs[-1].connection if self._client_runs else None
 
-    def _ready_link(self) -> Optional[Link]:
+    def _ready_connection(self) -> ClientConnection | None:
         """Requires holding the lock."""
-        return self._keepers[-1].link if self._keepers and self._keepers[-1].ready else None
+        return self._client_runs[-1].connection if self._client_runs and self._client_runs[-1].ready else None
 
     def _is_own_thread(self) -> bool:
         """Requires holding the lock."""
-        return any(keeper.thread is threading.current_thread() for keeper in self._keepers)
+        return any(run.thread is threading.current_thread() for run in self._client_runs)
 
     def _is_trying(self) -> bool:
         """Requires holding the lock."""
-        return bool(self._keepers) and not self._keepers[-1].over
+        return bool(self._client_runs) and not self._client_runs[-1].over
 
-    def _last_ending(self) -> Optional[Ending]:
+    def _last_ending(self) -> Ending | None:
         """Tell how the client has ended by itself, until it is started again. Requires holding the lock."""
-        return self._keepers[-1].ending if self._keepers and self._keepers[-1].over else None
+        return self._client_runs[-1].ending if self._client_runs and self._client_runs[-1].over else None
 
-    def _has_ended(self) -> Optional[bool]:
+    def _has_ended(self) -> bool | None:
         """Requires holding the lock."""
-        return ((self._closed or self._started) and all(keeper.ended for keeper in self._keepers)) or None
+        return ((self._closed or self._started) and all(run.ended for run in self._client_runs)) or None
 
 
-def _check_auth(auth: Any) -> Optional[str]:
+def _check_auth(auth: Any) -> str | None:
     if auth is not None and not isinstance(auth, str):
         raise TypeError(f"auth must be a str or None, not {type(auth).__name__}")
     if auth is not None and has_surrogate(auth):
@@ -472,7 +474,7 @@ def _check_auth(auth: Any) -> Optional[str]:
     return auth
 
 
-def _bounded(seconds: Optional[float]) -> Optional[float]:
+def _bounded(seconds: float | None) -> float | None:
     """Cut a duration to what the system can wait for: 292 years."""
     return None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
 

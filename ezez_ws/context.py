@@ -9,7 +9,7 @@ import reprlib
 import threading
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from types import TracebackType
-from typing import Any, Optional
+from typing import Any
 
 __all__ = ["Context"]
 
@@ -45,7 +45,7 @@ class Context(MutableMapping[str, Any]):
         TypeError: ``initial`` is no mapping, or a value in it cannot be copied.
     """
 
-    def __init__(self, initial: Optional[Mapping[str, Any]] = None) -> None:
+    def __init__(self, initial: Mapping[str, Any] | None = None) -> None:
         if initial is not None and not isinstance(initial, Mapping):
             raise TypeError(f"initial must be a mapping such as a dict, not {type(initial).__name__}")
         self._lock = threading.RLock()  # guards _data, and by agreement what lies in it
@@ -62,7 +62,7 @@ class Context(MutableMapping[str, Any]):
         return self
 
     def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
 

@@ -1,18 +1,17 @@
 """Checks of options and arguments: each error names the option and says what would be right."""
 
 import math
-from typing import Any, Callable, Collection, Optional, Sequence
-
-from .codec import Codec
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 __all__ = [
     "check_args",
     "check_callback",
     "check_choice",
-    "check_codec",
     "check_compression",
     "check_count",
     "check_flag",
+    "check_instance",
     "check_seconds",
     "check_ssl",
 ]
@@ -40,7 +39,7 @@ def check_count(name: str, value: Any, optional: bool = False, least: int = 1) -
         raise ValueError(f"{name} must be {wanted}, not {value}")
 
 
-def check_choice(name: str, value: Any, choices: Collection[Optional[str]], or_callable: bool = False) -> None:
+def check_choice(name: str, value: Any, choices: Collection[str | None], or_callable: bool = False) -> None:
     """Check that an option is one of a few values, or a callable where that is allowed."""
     if or_callable and callable(value):
         return
@@ -49,7 +48,7 @@ def check_choice(name: str, value: Any, choices: Collection[Optional[str]], or_c
         raise ValueError(f"{name} must be one of {wanted}, not {value!r}")
 
 
-def check_callback(name: str, value: Any, required: bool = False) -> Optional[Callable[..., Any]]:
+def check_callback(name: str, value: Any, required: bool = False) -> Callable[..., Any] | None:
     """Check that an option is callable, or ``None`` where it is not required."""
     if not callable(value) and (required or value is not None):
         raise TypeError(f"{name} must be callable{'' if required else ' or None'}, not {type(value).__name__}")
@@ -62,13 +61,10 @@ def check_flag(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
 
 
-def check_codec(value: Any) -> Codec:
-    """Check the option ``codec``; ``None`` is a plain ``Codec()``."""
-    if value is None:
-        return Codec()
-    if not isinstance(value, Codec):
-        raise TypeError(f"codec must be a Codec, not {type(value).__name__}")
-    return value
+def check_instance(name: str, value: Any, kind: type) -> None:
+    """Check that an option is an instance of a class, or ``None``."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
 
 
 def check_ssl(value: Any, server_side: bool) -> None:

@@ -1,52 +1,46 @@
 """The server: its options, its life, who is connected, and broadcasts.
 
-``EZEZWebsocketServer`` is what users hold; each ``start`` makes a ``Hosting``, which owns the listener, the janitor and
-the sessions until ``close``. A connection's way: ``Listener`` (accepts, starts its thread) → ``Hosting.serve`` (on that
-thread) → ``Reception`` (handshake) → ``Session.run`` (until the connection ends). Others come on threads of their own,
-by ``wsgi_app`` or ``serve_connection``.
+``EZEZWebsocketServer`` is what users hold; each ``start`` makes a ``ServerRun``, which owns the listener and the
+connections until ``close``. A connection's way: ``Listener`` (accepts, starts its thread) → ``ServerRun.serve`` (on
+that thread) → ``Upgrade`` (handshake) → ``ServerConnection.run`` (until the connection ends). Others come on threads of
+their own, by ``wsgi_app`` or ``serve_connection``.
 """
 
 import logging
 import re
 import socket
 import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
-    Callable,
-    Collection,
-    FrozenSet,
-    Iterable,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Union,
     overload,
 )
 
-from .broadcast import Broadcast
-from .codec import Codec
+from .connection.connection import ConnectionOptions
+from .connection.listeners import L, Listeners
+from .connection.outgoing import Broadcast
+from .connection.server_side import ServerCallbacks, ServerConnectionOptions
 from .context import Context
-from .exits import close_at_exit
-from .fork import ForkGuard
-from .hosting import Hosting, HostingOptions
-from .listeners import L, Listeners
+from .messages.codec import Codec
+from .opening.listener import Listener
+from .opening.server_handshake import HandshakeRequest, Refusal
+from .opening.url import validate_subprotocols
+from .opening.wsgi import Environ, StartResponse, answer
 from .options import (
     check_callback,
     check_choice,
-    check_codec,
     check_compression,
     check_count,
     check_flag,
+    check_instance,
     check_seconds,
     check_ssl,
 )
-from .peer import PeerOptions
-from .server_client import EZEZServerClient, ServerCallbacks, SessionOptions
-from .transport.handshake import HandshakeRequest, Refusal, validate_subprotocols
-from .transport.listener import Listener
-from .transport.wsgi import Environ, StartResponse, answer
+from .server_client import EZEZServerClient
+from .server_run import ServerOptions, ServerRun
+from .threads.exits import close_at_exit
+from .threads.fork import ForkGuard
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -62,7 +56,7 @@ class EZEZWebsocketServer:
     Constructing checks the options and starts nothing. All options are keyword-only; durations are seconds, sizes are
     bytes. ``docs/configuration.md`` says what each means. A server belongs to the process that first starts it. Every
     method may be called from any thread, but ``serve_forever``, which refuses a connection's own thread. ``_lock``
-    guards ``_hosting`` and ``_closed``; ``_starting`` is held while one starts, and may be held over it.
+    guards ``_server_run`` and ``_closed``; ``_starting`` is held while one starts, and may be held over it.
 
     Raises:
         TypeError, ValueError: an option is wrong; the text names it.
@@ -72,41 +66,42 @@ class EZEZWebsocketServer:
         self,
         *,
         on_auth_request: Callable[[EZEZServerClient, str], bool],
-        port: Optional[int] = None,
+        port: int | None = None,
         host: str = "127.0.0.1",
-        path: Optional[str] = None,
-        subprotocols: Optional[Sequence[str]] = None,
-        ssl: "Optional[_ssl.SSLContext]" = None,
-        on_auth_ok: Optional[Callable[[EZEZServerClient], Any]] = None,
-        on_auth_rejected: Optional[Callable[[EZEZServerClient, str], Any]] = None,
-        on_message: Optional[Callable[..., Any]] = None,
-        on_disconnect: Optional[Callable[[EZEZServerClient, int, str], Any]] = None,
-        on_error: Optional[Callable[[EZEZServerClient, BaseException], Any]] = None,
-        default_context: Optional[Mapping[str, Any]] = None,
+        path: str | None = None,
+        subprotocols: Sequence[str] | None = None,
+        ssl: "_ssl.SSLContext | None" = None,
+        on_auth_ok: Callable[[EZEZServerClient], Any] | None = None,
+        on_auth_rejected: Callable[[EZEZServerClient, str], Any] | None = None,
+        on_message: Callable[..., Any] | None = None,
+        on_disconnect: Callable[[EZEZServerClient, int, str], Any] | None = None,
+        on_error: Callable[[EZEZServerClient, BaseException], Any] | None = None,
+        default_context: Mapping[str, Any] | None = None,
         messages_before_auth: str = "ignore",
         queue_limit_bytes: int = 1 << 20,
-        queue_overflow: Union[str, Callable[[EZEZServerClient, int], Any]] = "ignore",
+        queue_overflow: str | Callable[[EZEZServerClient, int], Any] = "ignore",
         send_after_disconnect: str = "ignore",
         auth_timeout: float = 5.0,
         clear_awaiting_replies_after: float = 300.0,
         max_payload: int = 1 << 20,
         max_payload_before_auth: int = 64 << 10,
-        codec: Optional[Codec] = None,
-        allowed_origins: Optional[Collection[str]] = None,
-        verify_request: Optional[Callable[[HandshakeRequest], Union[bool, int]]] = None,
-        max_connections: Optional[int] = None,
+        codec: Codec | None = None,
+        allowed_origins: Collection[str] | None = None,
+        verify_request: Callable[[HandshakeRequest], bool | int] | None = None,
+        max_connections: int | None = None,
         handshake_timeout: float = 10.0,
-        ping_interval: Optional[float] = 20.0,
-        ping_timeout: Optional[float] = 20.0,
+        ping_interval: float | None = 20.0,
+        ping_timeout: float | None = 20.0,
         inbox_limit_bytes: int = 1 << 20,
         send_buffer_limit: int = 4 << 20,
         send_timeout: float = 30.0,
         close_timeout: float = 5.0,
-        compression: Optional[str] = None,
+        compression: str | None = None,
         reuse_port: bool = False,
     ) -> None:
-        peer = PeerOptions(
-            codec=check_codec(codec),
+        check_instance("codec", codec, Codec)
+        common = ConnectionOptions(
+            codec=Codec() if codec is None else codec,
             clear_awaiting_replies_after=clear_awaiting_replies_after,
             max_payload=max_payload,
             inbox_limit_bytes=inbox_limit_bytes,
@@ -116,9 +111,9 @@ class EZEZWebsocketServer:
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
         )
-        peer.check()
-        session = SessionOptions(
-            peer=peer,
+        common.check()
+        connection = ServerConnectionOptions(
+            common=common,
             auth_timeout=auth_timeout,
             messages_before_auth=messages_before_auth,
             max_payload_before_auth=max_payload_before_auth,
@@ -127,7 +122,7 @@ class EZEZWebsocketServer:
             raise_after_disconnect=send_after_disconnect == "raise",
         )
         check_choice("send_after_disconnect", send_after_disconnect, ("ignore", "raise"))
-        session.check()
+        connection.check()
         callbacks = ServerCallbacks(on_auth_request, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
         callbacks.check()
         _check_address(port, host, path)
@@ -140,8 +135,8 @@ class EZEZWebsocketServer:
         check_seconds("handshake_timeout", handshake_timeout)
         check_callback("verify_request", verify_request)
         self._listeners = Listeners()
-        self._options = HostingOptions(
-            session=session,
+        self._options = ServerOptions(
+            connection=connection,
             callbacks=callbacks,
             listeners=self._listeners,
             default_context=_check_context(default_context),
@@ -157,11 +152,11 @@ class EZEZWebsocketServer:
             handshake_timeout=handshake_timeout,
             compression=compression,
         )
-        self._codec = peer.codec
+        self._codec = common.codec
         self._fork_guard = ForkGuard("server", bound=False)
         self._starting = threading.Lock()
         self._lock = threading.Lock()
-        self._hosting: Optional[Hosting] = None
+        self._server_run: ServerRun | None = None
         self._closed = False  # and not started since
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -178,23 +173,23 @@ class EZEZWebsocketServer:
         """Start; where nobody has asked for it, not after ``close``."""
         self._fork_guard.check()
         with self._starting:  # two that start at once must not both bind
-            hosting = self._current()
-            if hosting is not None:
-                if not hosting.closing:
+            run = self._current()
+            if run is not None:
+                if not run.closing:
                     return
-                hosting.closed.wait(None)
+                run.closed.wait(None)
             self._fork_guard.bind()
-            hosting = Hosting(self._options)
+            run = ServerRun(self._options)
             with self._lock:
                 if self._closed and by_itself:
                     return
                 self._closed = False
-                self._hosting = hosting  # before the first client can come
+                self._server_run = run  # before the first client can come
             try:
-                hosting.start()
+                run.start()
             except BaseException:
-                hosting.close(0.0)
-                self._forget(hosting)
+                run.close(0.0)
+                self._forget(run)
                 raise
         close_at_exit(self)
 
@@ -206,14 +201,14 @@ class EZEZWebsocketServer:
             RuntimeError: called on the thread of one of this server's connections, which it would block for ever.
         """
         self._fork_guard.check()
-        hosting = self._current()
-        if hosting is not None and hosting.is_own_thread():
+        run = self._current()
+        if run is not None and run.is_own_thread():
             raise RuntimeError("serve_forever() would block the connection's thread that it was called on")
         try:
             self.start()
-            hosting = self._current()
-            if hosting is not None:
-                hosting.wait_closed()
+            run = self._current()
+            if run is not None:
+                run.wait_closed()
         except KeyboardInterrupt:
             logger.info("interrupted, closing")
         finally:
@@ -226,24 +221,24 @@ class EZEZWebsocketServer:
         those still inside user code, which are logged by name and end when that code returns. ``start()`` works again.
         """
         self._fork_guard.check()
-        hosting = self._end()
-        if hosting is not None:
-            hosting.close(self._options.session.peer.close_timeout)
-            self._forget(hosting)
+        run = self._end()
+        if run is not None:
+            run.close(self._options.connection.common.close_timeout)
+            self._forget(run)
 
     def close_within(self, seconds: float) -> None:
         """Close, within ``seconds`` all in all."""
         # in a forked child the lock may be held by nobody for ever
-        hosting = None if self._fork_guard.foreign() else self._end()
-        if hosting is not None:
-            hosting.close(seconds * 0.75, seconds * 0.25)
-            self._forget(hosting)
+        run = None if self._fork_guard.foreign() else self._end()
+        if run is not None:
+            run.close(seconds * 0.75, seconds * 0.25)
+            self._forget(run)
 
     def say_goodbye(self) -> None:
         """Send 1001 to every client, and do not wait for anything."""
-        hosting = None if self._fork_guard.foreign() else self._current()
-        if hosting is not None:
-            hosting.say_goodbye()
+        run = None if self._fork_guard.foreign() else self._current()
+        if run is not None:
+            run.say_goodbye()
 
     def __enter__(self) -> "EZEZWebsocketServer":
         self.start()
@@ -266,10 +261,10 @@ class EZEZWebsocketServer:
         """
         refusal = None
         try:
-            hosting = self._admitting()
-            if hosting is None:
+            run = self._admitting()
+            if run is None:
                 raise Refusal(503, "the server is not running")
-            hosting.serve_upgrade(environ)
+            run.serve_upgrade(environ)
         except Refusal as error:
             refusal = error
         return answer(start_response, environ, refusal)
@@ -287,16 +282,16 @@ class EZEZWebsocketServer:
             RuntimeError: the server is closed, or not started; or it was started before this process was forked.
         """
         with sock:
-            hosting = self._admitting()
-            if hosting is None:
+            run = self._admitting()
+            if run is None:
                 raise RuntimeError("the server is not running: call start()")
             try:
                 address = sock.getpeername()
             except OSError:
                 return  # it has gone
-            hosting.serve_borrowed(sock, address if isinstance(address, tuple) else ())
+            run.serve_borrowed(sock, address if isinstance(address, tuple) else ())
 
-    def _admitting(self) -> Optional[Hosting]:
+    def _admitting(self) -> ServerRun | None:
         """Return the run that takes connections, begun if need be; ``None`` where there is none."""
         self._fork_guard.check()
         if self._options.port is None and self._current() is None:
@@ -306,7 +301,7 @@ class EZEZWebsocketServer:
     # -- who is connected -------------------------------------------------------------------------------------------
 
     @property
-    def port(self) -> Optional[int]:
+    def port(self) -> int | None:
         """The port that is bound; while none is, the option."""
         listener = self._listener()
         return self._options.port if listener is None else int(listener.server.port)
@@ -318,7 +313,7 @@ class EZEZWebsocketServer:
         return self._options.host if listener is None else str(listener.server.server_address[0])
 
     @property
-    def url(self) -> Optional[str]:
+    def url(self) -> str | None:
         """Where clients connect to; ``None`` without a port of its own."""
         if self.port is None:
             return None
@@ -332,13 +327,13 @@ class EZEZWebsocketServer:
         return None if listener is None else listener.server
 
     @property
-    def clients(self) -> List[EZEZServerClient]:
+    def clients(self) -> list[EZEZServerClient]:
         """Who is connected, the unauthenticated included; a copy."""
-        hosting = self._current()
-        sessions = [] if hosting is None else hosting.sessions()
-        return [session.client for session in sessions if session.stream.ending is None]
+        run = self._current()
+        connections = [] if run is None else run.connections()
+        return [connection.client for connection in connections if connection.stream.ending is None]
 
-    def broadcast(self, event: str, args: Any = (), where: Optional[Callable[[EZEZServerClient], Any]] = None) -> int:
+    def broadcast(self, event: str, args: Any = (), where: Callable[[EZEZServerClient], Any] | None = None) -> int:
         """Send an event to every authenticated client, and return to how many. It never waits for a slow one.
 
         The arguments are encoded once. A client without room in its send buffer is cut; ``on_disconnect`` says 1008.
@@ -353,10 +348,14 @@ class EZEZWebsocketServer:
         self._fork_guard.check()
         broadcast = Broadcast(self._codec, event, args)
         check_callback("where", where)
-        hosting = self._current()
+        run = self._current()
         sent = 0
-        for session in () if hosting is None else hosting.sessions():
-            if session.authenticated and (where is None or where(session.client)) and session.broadcast(broadcast):
+        for connection in () if run is None else run.connections():
+            if (
+                connection.authenticated
+                and (where is None or where(connection.client))
+                and connection.broadcast(broadcast)
+            ):
                 sent += 1
         return sent
 
@@ -366,7 +365,7 @@ class EZEZWebsocketServer:
     @overload
     def on(self, event: str) -> Callable[[L], L]: ...
 
-    def on(self, event: str, listener: Optional[L] = None) -> Union[L, Callable[[L], L]]:
+    def on(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
         """Listen to an event of every client: ``listener(client, args, reply, ids)``. Also as ``@server.on(event)``.
 
         Listeners run on the client's connection thread, after those of the client itself.
@@ -380,12 +379,12 @@ class EZEZWebsocketServer:
     @overload
     def once(self, event: str) -> Callable[[L], L]: ...
 
-    def once(self, event: str, listener: Optional[L] = None) -> Union[L, Callable[[L], L]]:
+    def once(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
         """Listen to the next event of that name only, whoever sends it. Also as ``@server.once(event)``."""
         self._fork_guard.check()
         return self._listeners.add(event, listener, once=True)
 
-    def off(self, event: str, listener: Optional[Callable[..., Any]] = None) -> None:
+    def off(self, event: str, listener: Callable[..., Any] | None = None) -> None:
         """Remove a listener, as often as it is registered, or all listeners of an event."""
         self._fork_guard.check()
         self._listeners.remove(event, listener)
@@ -393,25 +392,25 @@ class EZEZWebsocketServer:
     def __repr__(self) -> str:
         return f"<EZEZWebsocketServer {self.url if self._current() is not None else 'not started'}>"
 
-    def _current(self) -> Optional[Hosting]:
+    def _current(self) -> ServerRun | None:
         with self._lock:
-            return self._hosting
+            return self._server_run
 
-    def _end(self) -> Optional[Hosting]:
+    def _end(self) -> ServerRun | None:
         """Take no connection without being started anew; return the run to close."""
         with self._lock:
             self._closed = True
-            return self._hosting
+            return self._server_run
 
-    def _forget(self, hosting: Hosting) -> None:
+    def _forget(self, run: ServerRun) -> None:
         """Let ``start`` begin anew, when a run is closed."""
         with self._lock:
-            if self._hosting is hosting and hosting.closed.is_open:
-                self._hosting = None
+            if self._server_run is run and run.closed.is_open:
+                self._server_run = None
 
-    def _listener(self) -> Optional[Listener]:
-        hosting = self._current()
-        return None if hosting is None else hosting.listener
+    def _listener(self) -> Listener | None:
+        run = self._current()
+        return None if run is None else run.listener
 
 
 def _check_address(port: Any, host: Any, path: Any) -> None:
@@ -435,7 +434,7 @@ def _check_context(value: Any) -> Context:
         raise TypeError(f"default_context cannot be copied: {error}") from error
 
 
-def _check_origins(origins: Any) -> Optional[FrozenSet[str]]:
+def _check_origins(origins: Any) -> frozenset[str] | None:
     if origins is None:
         return None
     if isinstance(origins, (str, bytes)) or not isinstance(origins, Collection):

@@ -19,17 +19,17 @@ import threading
 import time
 import unittest
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Optional, Union
+from typing import Any
 
 from tests import support
 
 TESTS = support.REPO / "tests"
 DEFAULT_LIMIT = support.EZEZTestCase.time_limit
 
-ExcInfo = Union[tuple[type[BaseException], BaseException, TracebackType], tuple[None, None, None]]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 
 class Watchdog:
@@ -66,7 +66,7 @@ class Watchdog:
 class Report(unittest.TestResult):
     """Prints what happens as it happens: a line for each module, failures at once, and the counts."""
 
-    def __init__(self, verbose: bool, counts: Optional[Path]) -> None:
+    def __init__(self, verbose: bool, counts: Path | None) -> None:
         super().__init__()
         self.passed = 0
         self.failed = 0
@@ -118,7 +118,7 @@ class Report(unittest.TestResult):
         super().addFailure(test, err)
         self.fail(test.id(), self.failures[-1][1])
 
-    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Optional[ExcInfo]) -> None:
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: ExcInfo | None) -> None:
         super().addSubTest(test, subtest, err)
         if err is not None:
             kind = err[0]
@@ -176,8 +176,8 @@ def main() -> int:
     report.failfast = options.failfast
     report.watchdog.start()
     if options.turns:
-        turnstile = importlib.import_module("ezez_ws.transport.turnstile").turnstile
-        turnstile.crowd = turnstile.most_let_by = 0
+        read_gate = importlib.import_module("ezez_ws.wire.read_gate").read_gate
+        read_gate.crowd = read_gate.most_let_by = 0
     threads, fds = set(threading.enumerate()), support.open_fds()
     with warnings.catch_warnings(), support.collect_swallowed() as swallowed:
         warnings.simplefilter("error")
@@ -220,7 +220,7 @@ def _time_limit(test: unittest.TestCase) -> float:
     return limit
 
 
-def _load(names: list[str], patterns: Optional[list[str]]) -> unittest.TestSuite:
+def _load(names: list[str], patterns: list[str] | None) -> unittest.TestSuite:
     loader = unittest.TestLoader()
     if patterns:
         loader.testNamePatterns = [pattern if "*" in pattern else f"*{pattern}*" for pattern in patterns]

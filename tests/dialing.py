@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Any, Tuple, Type
+from typing import Any
 
 from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
 from tests.rawpeer import RawPeer, RawServer
@@ -58,7 +58,7 @@ class DialingTestCase(EZEZTestCase):
         self.addCleanup(peer.close)
         return peer
 
-    def meet(self, **options: Any) -> Tuple[EZEZWebSocketClient, RawPeer, RawServer]:
+    def meet(self, **options: Any) -> tuple[EZEZWebSocketClient, RawPeer, RawServer]:
         """Connect a client to a server that the test plays."""
         server = self.listen()
         client = self.make(server.url, **options)
@@ -72,7 +72,7 @@ class DialingTestCase(EZEZTestCase):
         return f"ws://127.0.0.1:{free_port()}"
 
     def assert_fails_cleanly(
-        self, error: Type[BaseException], client: EZEZWebSocketClient, timeout: float = 30.0, accepting: bool = False
+        self, error: type[BaseException], client: EZEZWebSocketClient, timeout: float = 30.0, accepting: bool = False
     ) -> Any:
         """Connect, which fails; return the error. At its return neither thread nor file descriptor is left.
 

@@ -1,6 +1,6 @@
 """Checks the lock rules of the library while tests run it.
 
-Within ``checking()`` each lock that the library makes is one of ours. It knows its role (``Reader.lock``), and each
+Within ``checking()`` each lock that the library makes is one of ours. It knows its role (``Inbox.lock``), and each
 thread knows which ones it holds. A violation is noted, with the stack, when
 
     a lock is taken inside another, but for the pairs in ``ALLOWED`` and below ``OUTERMOST``
@@ -20,19 +20,20 @@ import sys
 import threading
 import traceback
 from collections import deque
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple
+from typing import Any
 
-from ezez_ws.threads import start_thread
-from ezez_ws.transport.flusher import flusher
-from ezez_ws.transport.turnstile import turnstile
-from ezez_ws.transport.wire import SocketWire
-from ezez_ws.waker import Latch, Waker
+from ezez_ws.threads.starting import start_thread
+from ezez_ws.threads.waiting import Latch, Waker
+from ezez_ws.wire.flusher import flusher
+from ezez_ws.wire.read_gate import read_gate
+from ezez_ws.wire.sockets import SocketWire
 
 __all__ = ["CheckedLock", "Checker", "checking"]
 
 ALLOWED = {
-    ("Outbox.lock", "Reader.lock"),
+    ("Outbox.lock", "Inbox.lock"),
     ("Outbox.lock", "TLSWire._lock"),
     ("Outbox.lock", "TLSSocketWire._lock"),
 }
@@ -52,14 +53,14 @@ class Checker:
     """What is noted: ``violations``, and ``seen``, the nestings that are allowed and have come."""
 
     def __init__(self) -> None:
-        self.violations: Deque[str] = deque()
-        self.seen: Deque[Tuple[str, str]] = deque(maxlen=10_000)
-        self.taken: Deque[str] = deque(maxlen=100_000)
+        self.violations: deque[str] = deque()
+        self.seen: deque[tuple[str, str]] = deque(maxlen=10_000)
+        self.taken: deque[str] = deque(maxlen=100_000)
         self._local = threading.local()
 
-    def held(self) -> List["CheckedLock"]:
+    def held(self) -> list["CheckedLock"]:
         """The locks that the calling thread holds, the first one taken first."""
-        held: Optional[List[CheckedLock]] = getattr(self._local, "held", None)
+        held: list[CheckedLock] | None = getattr(self._local, "held", None)
         if held is None:
             held = self._local.held = []
         return held
@@ -164,7 +165,7 @@ def _check_new_locks(checker: Checker, undo: contextlib.ExitStack) -> None:
     _patch(undo, threading, "RLock", lambda: make(_real_rlock, True))
 
 
-def _role(frame: FrameType) -> Optional[str]:
+def _role(frame: FrameType) -> str | None:
     """Name the attribute that the library's code is about to set; ``None`` for other code."""
     if not frame.f_globals.get("__name__", "").startswith("ezez_ws"):
         return None
@@ -189,7 +190,7 @@ def _check_module_locks(checker: Checker, undo: contextlib.ExitStack) -> None:
                     role = f"{name.rpartition('.')[2]}.{attribute}"
                     _patch(undo, module, attribute, CheckedLock(checker, role))
     _patch(undo, flusher, "_lock", CheckedLock(checker, "Flusher._lock"))
-    _patch(undo, turnstile, "_lock", CheckedLock(checker, "Turnstile._lock"))
+    _patch(undo, read_gate, "_lock", CheckedLock(checker, "ReadGate._lock"))
 
 
 def _check_blocking(checker: Checker, undo: contextlib.ExitStack) -> None:
@@ -221,7 +222,7 @@ def _check_blocking(checker: Checker, undo: contextlib.ExitStack) -> None:
     before(SocketWire, "_read_alone", "recv() may block", lambda wire, size: True)
     before(SocketWire, "poll", "poll() may block", lambda wire, read, write, timeout: timeout != 0)
 
-    def for_long(_: Any, timeout: Optional[float]) -> bool:
+    def for_long(_: Any, timeout: float | None) -> bool:
         starting = sys._getframe(2).f_code is start_thread.__code__  # a moment, as with Thread.start
         return timeout != 0 and not starting
 

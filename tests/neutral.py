@@ -1,11 +1,11 @@
 """Values described in plain JSON, as in ``interop/neutral.mjs``, so that no serializer vouches for itself."""
 
-from typing import Any, List
+from typing import Any
 
-from ezez_ws.codec import UNDEFINED, BigInt
+from ezez_ws.messages.codec import UNDEFINED, BigInt
 
 
-def build(description: List[Any]) -> Any:
+def build(description: list[Any]) -> Any:
     """Return the Python value that the codec should give for a JavaScript value."""
     value: Any
     kind, value = description[0], description[-1]  # a kind without a value is its own

@@ -6,12 +6,16 @@ close frames, and both can send what no proper peer would. Only frames, handshak
 
 import socket
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Deque, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
+from typing import Any, NamedTuple
 
-from ezez_ws.codec import Codec
-from ezez_ws.protocol import AUTH, AUTH_OK, Event, parse_event
-from ezez_ws.transport.frames import (
+from ezez_ws.messages.codec import Codec
+from ezez_ws.messages.protocol import AUTH, AUTH_OK, Event, parse_event
+from ezez_ws.opening.client_handshake import ClientHandshake
+from ezez_ws.opening.server_handshake import HandshakeRequest, ServerHandshake
+from ezez_ws.opening.url import parse_url
+from ezez_ws.websocket.frames import (
     BINARY,
     CLOSE,
     PING,
@@ -23,7 +27,6 @@ from ezez_ws.transport.frames import (
     encode_frame,
     parse_close,
 )
-from ezez_ws.transport.handshake import ClientHandshake, HandshakeRequest, ServerHandshake, parse_url
 
 __all__ = ["AuthSeen", "End", "RawPeer", "RawServer"]
 
@@ -44,8 +47,8 @@ class End(NamedTuple):
     ``code`` is ``None`` where the bytes ended without a close frame.
     """
 
-    messages: List[Any]
-    code: Optional[int]
+    messages: list[Any]
+    code: int | None
     reason: str
 
 
@@ -69,28 +72,28 @@ class RawPeer:
         is_client: bool,
         early: bytes = b"",
         timeout: float = TIMEOUT,
-        codec: Optional[Codec] = None,
+        codec: Codec | None = None,
     ) -> None:
         self.sock = sock
         self.codec = codec or Codec()
         self.last_id = 0
         self._is_client = is_client
         self._decoder = FrameDecoder(masked=not is_client, max_payload=1 << 30)
-        self._messages: Deque[Message] = deque(self._decoder.feed(early))
+        self._messages: deque[Message] = deque(self._decoder.feed(early))
         sock.settimeout(timeout)
 
     @classmethod
     def connect(
         cls,
         url: str,
-        auth: Optional[str] = None,
+        auth: str | None = None,
         *,
-        headers: Sequence[Tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
         subprotocols: Sequence[str] = (),
-        receive_buffer: Optional[int] = None,
+        receive_buffer: int | None = None,
         early: bytes = b"",
         timeout: float = TIMEOUT,
-        codec: Optional[Codec] = None,
+        codec: Codec | None = None,
     ) -> "RawPeer":
         """Connect and shake hands; with ``auth`` authenticate too, and expect auth-ok.
 
@@ -123,7 +126,7 @@ class RawPeer:
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
@@ -138,19 +141,19 @@ class RawPeer:
         self.sock.sendall(data)
 
     def frame(
-        self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: Optional[bool] = None
+        self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool | None = None
     ) -> bytes:
         """Make a frame; ``masked`` is as this end must, unless given."""
         mask = _MASK if (self._is_client if masked is None else masked) else None
         return encode_frame(opcode, payload, mask, fin, rsv)
 
     def send_frame(
-        self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: Optional[bool] = None
+        self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool | None = None
     ) -> None:
         """Send one frame."""
         self.send_raw(self.frame(opcode, payload, fin=fin, rsv=rsv, masked=masked))
 
-    def send_message(self, payload: Union[bytes, str]) -> None:
+    def send_message(self, payload: bytes | str) -> None:
         """Send one whole message, binary or text."""
         if isinstance(payload, str):
             self.send_frame(TEXT, payload.encode())
@@ -162,7 +165,7 @@ class RawPeer:
         self.send_message(self.codec.encode(values))
 
     def event_bytes(
-        self, event: str, args: Sequence[Any] = (), reply_to: Optional[int] = None, event_id: Optional[int] = None
+        self, event: str, args: Sequence[Any] = (), reply_to: int | None = None, event_id: int | None = None
     ) -> bytes:
         """Return the message of an event, with the next id unless one is given."""
         if event_id is None:
@@ -171,7 +174,7 @@ class RawPeer:
         return self.codec.encode([event, event_id, reply_to, *args])
 
     def send_event(
-        self, event: str, args: Sequence[Any] = (), reply_to: Optional[int] = None, event_id: Optional[int] = None
+        self, event: str, args: Sequence[Any] = (), reply_to: int | None = None, event_id: int | None = None
     ) -> int:
         """Send an event and return its id."""
         self.send_message(self.event_bytes(event, args, reply_to, event_id))
@@ -189,7 +192,7 @@ class RawPeer:
 
     # -- receiving --------------------------------------------------------------------------------------------------
 
-    def read_message(self) -> Optional[Message]:
+    def read_message(self) -> Message | None:
         """Return the next message or control frame, ``None`` at the end of the bytes."""
         while not self._messages:
             if self._decoder.failure is not None:
@@ -207,7 +210,7 @@ class RawPeer:
             raise AssertionError(f"expected opcode {opcode}, got {message!r}")
         return message.payload
 
-    def read_values(self) -> List[Any]:
+    def read_values(self) -> list[Any]:
         """Return the fields of the next message, which must be binary; pings and pongs are skipped."""
         message = self.read_message()
         while message is not None and message.opcode in (PING, PONG):
@@ -223,7 +226,7 @@ class RawPeer:
 
     def read_end(self) -> End:
         """Read on until a close frame or the end of the bytes."""
-        messages: List[Any] = []
+        messages: list[Any] = []
         while True:
             message = self.read_message()
             if message is None:
@@ -292,7 +295,7 @@ class RawServer:
         sock.settimeout(TIMEOUT)
         return sock
 
-    def accept(self, auth: bool = False, headers: Sequence[Tuple[str, str]] = (), early: bytes = b"") -> RawPeer:
+    def accept(self, auth: bool = False, headers: Sequence[tuple[str, str]] = (), early: bytes = b"") -> RawPeer:
         """Accept a connection and shake hands; with ``auth`` also authenticate whoever comes.
 
         Args:
@@ -331,7 +334,7 @@ class RawServer:
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 

@@ -1,7 +1,8 @@
 """What the server's tests share: servers, peers and gates that a test opens and need not close."""
 
 import threading
-from typing import Any, Callable, List, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
 from ezez_ws import EZEZServerClient, EZEZWebSocketClient, EZEZWebsocketServer
 from tests.rawpeer import RawPeer
@@ -18,7 +19,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._calls: List[Tuple[Any, ...]] = []
+        self._calls: list[tuple[Any, ...]] = []
 
     def add(self, *call: Any) -> None:
         with self._changed:
@@ -34,11 +35,11 @@ class Calls:
         return record
 
     @property
-    def seen(self) -> List[Tuple[Any, ...]]:
+    def seen(self) -> list[tuple[Any, ...]]:
         with self._changed:
             return list(self._calls)
 
-    def wait(self, count: int = 1) -> List[Tuple[Any, ...]]:
+    def wait(self, count: int = 1) -> list[tuple[Any, ...]]:
         """Wait until there are so many, and return them all."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._calls) >= count, TIMEOUT):
@@ -70,7 +71,7 @@ class ServingTestCase(EZEZTestCase):
     """Closes, at the end of each test, first the peers, then the gates, then the servers."""
 
     def setUp(self) -> None:
-        self._gates: List[Gate] = []
+        self._gates: list[Gate] = []
 
     def gate(self) -> Gate:
         gate = Gate()
@@ -97,7 +98,7 @@ class ServingTestCase(EZEZTestCase):
         server.start()
         return server
 
-    def peer(self, server: EZEZWebsocketServer, auth: Optional[str] = KEY, **options: Any) -> RawPeer:
+    def peer(self, server: EZEZWebsocketServer, auth: str | None = KEY, **options: Any) -> RawPeer:
         """Connect a raw peer; with ``auth=None`` it does not authenticate."""
         assert server.url is not None
         peer = RawPeer.connect(server.url, auth, **options)
@@ -113,7 +114,7 @@ class ServingTestCase(EZEZTestCase):
         client.connect()
         return client
 
-    def pair(self, server: EZEZWebsocketServer, **options: Any) -> Tuple[EZEZServerClient, RawPeer]:
+    def pair(self, server: EZEZWebsocketServer, **options: Any) -> tuple[EZEZServerClient, RawPeer]:
         """Connect an authenticated raw peer, and return the server's side of it, too."""
         before = {client.connection_id for client in server.clients}
         peer = self.peer(server, **options)
@@ -136,7 +137,7 @@ class Result:
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self._value: Any = None
-        self._error: Optional[BaseException] = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(function, *args), daemon=True)
         self._thread.start()
 

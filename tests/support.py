@@ -18,9 +18,9 @@ import threading
 import time
 import traceback
 import unittest
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, TypeVar
 
 __all__ = [
     "NODE_MODULES",
@@ -56,7 +56,7 @@ class EZEZTestCase(unittest.TestCase):
     swallowed: list[str]
     """Exceptions that threads and destructors raised so far; a test that provokes one asserts it and clears this."""
 
-    def run(self, result: Optional[unittest.TestResult] = None) -> Optional[unittest.TestResult]:
+    def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
         with collect_swallowed() as self.swallowed:
             # The first cleanup to be registered is the last to run: after tearDown and the test's own cleanups.
             self.addCleanup(self._check_nothing_left, set(threading.enumerate()), open_fds())
@@ -148,7 +148,7 @@ def collect_swallowed() -> Iterator[list[str]]:
         threading.excepthook, sys.unraisablehook = hooks
 
 
-def _traceback(kind: type[BaseException], error: Optional[BaseException], trace: Any) -> str:
+def _traceback(kind: type[BaseException], error: BaseException | None, trace: Any) -> str:
     return "".join(traceback.format_exception(kind, error, trace)).rstrip()
 
 
@@ -197,8 +197,8 @@ def run_sample(
     path: str,
     *args: str,
     timeout: float = 60.0,
-    input: Optional[str] = None,
-    env: Optional[Mapping[str, str]] = None,
+    input: str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a Python file of the repo with this Python as a user would, and collect what it prints.
 

@@ -6,11 +6,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, List
 
 from benchmarks.agent import Agent, AgentFailed
 from benchmarks.check import compare
-from benchmarks.peers import GENERATOR, NODE, OURS, PEERS, Peer
+from benchmarks.peers import GENERATOR, NODE, OURS, PEERS, Connection
 from benchmarks.results import Goal, Line, Results
 from benchmarks.rows import ROWS
 from benchmarks.run import Run
@@ -18,7 +17,7 @@ from benchmarks.table import markdown, number
 from tests.support import EZEZTestCase
 
 
-def line(samples: Dict[str, List[float]], less_is_better: bool = False, goals: "tuple[Goal, ...]" = ()) -> Line:
+def line(samples: dict[str, list[float]], less_is_better: bool = False, goals: "tuple[Goal, ...]" = ()) -> Line:
     return Line("row", "work", "unit", samples, list(goals), less_is_better)
 
 
@@ -40,7 +39,7 @@ class LineTest(EZEZTestCase):
                 self.assertIsNone(line(samples).reached(Goal("peer", 1)))
 
     def test_a_goal_is_a_least_value_or_where_less_is_better_a_greatest(self) -> None:
-        samples: Dict[str, List[float]] = {OURS: [6], "peer": [3]}
+        samples: dict[str, list[float]] = {OURS: [6], "peer": [3]}
         for limit, more, less in ((1.9, True, False), (2, True, True), (2.1, False, True)):
             with self.subTest(limit=limit):
                 self.assertIs(more, line(samples).reached(Goal("peer", limit)))
@@ -81,7 +80,7 @@ class ResultsTest(EZEZTestCase):
 
 
 class CheckTest(EZEZTestCase):
-    def worse(self, old: Line, new: Line) -> List[str]:
+    def worse(self, old: Line, new: Line) -> list[str]:
         return [str(each) for each in compare(results(old), results(new))]
 
     def test_a_ratio_that_has_got_worse_by_more_than_15_percent_is_told(self) -> None:
@@ -135,7 +134,7 @@ class RunTest(EZEZTestCase):
         self.assertEqual(list("abbaab"), list(Run(3, 1.0, False).alternate(["a", "b"])))
 
     def test_a_peer_that_is_not_installed_is_named(self) -> None:
-        peer = Peer("script", "echo", ("sys", "no_such_package"))
+        peer = Connection("script", "echo", ("sys", "no_such_package"))
         self.assertEqual("no_such_package", peer.missing())
 
     def test_a_variant_of_ours_gets_a_line_of_its_own_with_the_same_others(self) -> None:

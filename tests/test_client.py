@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from ezez_ws import (
     EVENT_UNKNOWN_DATA_TYPE,
@@ -19,13 +19,13 @@ from ezez_ws import (
     ReplyTimeout,
     SerializationError,
 )
-from ezez_ws.protocol import AUTH_OK, AUTH_REJECTED
-from ezez_ws.transport.frames import BINARY, CLOSE, TEXT
+from ezez_ws.messages.protocol import AUTH_OK, AUTH_REJECTED
+from ezez_ws.websocket.frames import BINARY, CLOSE, TEXT
 from tests.dialing import DialingTestCase
 from tests.serving import Gate, Result
 from tests.support import EZEZTestCase, eventually
 
-WRONG_OPTIONS: List[Tuple[str, Any]] = [
+WRONG_OPTIONS: list[tuple[str, Any]] = [
     *[("auth", value) for value in (5, b"key", ["key"])],
     *[("subprotocols", value) for value in ("chat", 5, [5], ["a b"], ["a", "a"], [""])],
     *[("headers", value) for value in ("X: y", 5, {"X": 5}, {5: "x"}, [("X",)], {"a b": "c"}, {"X": "a\r\nY: b"})],
@@ -68,7 +68,7 @@ class OptionsTest(EZEZTestCase):
             self.assertRegex(str(caught.exception), r"\burl\b")
 
     def test_good_options_are_taken_and_start_nothing(self) -> None:
-        good: List[Dict[str, Any]] = [
+        good: list[dict[str, Any]] = [
             {"auth": None, "subprotocols": ["a", "b"], "headers": {"X": "y"}, "ssl": ssl.create_default_context()},
             {"headers": [("X", "1"), ("X", "2")], "ping_interval": None, "ping_timeout": None, "compression": None},
             {"reconnect_delay": 1, "codec": None, "on_connect": None, "unknown_data": "close"},
@@ -165,7 +165,7 @@ class ConnectTest(DialingTestCase):
 
     def test_a_wrong_timeout_is_refused_by_its_name(self) -> None:
         client = self.make(self.nobody())
-        wrong: List[Any] = [-1, "1", True, float("nan")]
+        wrong: list[Any] = [-1, "1", True, float("nan")]
         for timeout in wrong:
             with self.subTest(timeout=timeout), self.assertRaisesRegex((TypeError, ValueError), "timeout"):
                 client.connect(timeout)
@@ -188,7 +188,7 @@ class ConnectTest(DialingTestCase):
 
     def test_connect_and_wait_closed_on_the_clients_own_thread_are_refused(self) -> None:
         client, peer, _ = self.meet()
-        caught: List[Any] = []
+        caught: list[Any] = []
 
         def listener(args: Any, reply: Any, ids: Any) -> None:
             for call in (client.connect, client.wait_closed):
@@ -295,7 +295,7 @@ class ConnectFailureTest(DialingTestCase):
         self.assertLess(self.took, 10)
 
     def test_nobody_there_is_connect_timeout_with_the_last_failure_with_auto_reconnect(self) -> None:
-        attempts: List[Any] = []
+        attempts: list[Any] = []
         client = self.make(self.nobody(), on_error=attempts.append)
         error = self.assert_fails_cleanly(ConnectTimeout, client, timeout=0.5)
         self.assertIsInstance(error, TimeoutError)
@@ -410,7 +410,7 @@ class CloseTest(DialingTestCase):
 
     def test_a_code_or_reason_that_cannot_be_sent_is_refused_and_the_connection_goes_on(self) -> None:
         client, peer, _ = self.meet()
-        wrong: List[Tuple[Any, Any]] = [(1006, ""), (999, ""), (5000, ""), ("1000", ""), (1000, "x" * 124), (1000, 5)]
+        wrong: list[tuple[Any, Any]] = [(1006, ""), (999, ""), (5000, ""), ("1000", ""), (1000, "x" * 124), (1000, 5)]
         for code, reason in wrong:
             with self.subTest(code=code), self.assertRaisesRegex((TypeError, ValueError), "code|reason"):
                 client.close(code, reason)
@@ -728,7 +728,7 @@ class SendTest(DialingTestCase):
         self.assertTrue(client.wait_closed(10))
 
     def test_waiting_for_a_queued_message_on_the_own_thread_is_refused(self) -> None:
-        caught: List[Any] = []
+        caught: list[Any] = []
 
         def ask() -> None:
             for timeout in (None, 5.0):
@@ -748,7 +748,7 @@ class SendTest(DialingTestCase):
 
     def test_what_cannot_be_sent_is_refused_and_uses_no_id(self) -> None:
         client, peer, _ = self.meet()
-        wrong: List[Tuple[Any, Any]] = [(5, []), ("x", "text"), ("x", 5), ("x", None), ("x", {"a": 1}), ("x", {1})]
+        wrong: list[tuple[Any, Any]] = [(5, []), ("x", "text"), ("x", 5), ("x", None), ("x", {"a": 1}), ("x", {1})]
         for event, args in [*wrong, ("ezez-ws::auth", []), ("ezez-ws:incoming:unknown-message", []), ("x", [{1}])]:
             with self.subTest(event=event, args=args), self.assertRaises((TypeError, ValueError)):
                 client.send(event, args)
@@ -769,7 +769,7 @@ class SendTest(DialingTestCase):
         client, peer, _ = self.meet()
         self.assertTrue(client.send_json({"a": [1, None, "ż"]}))
         self.assertEqual(peer.read(TEXT), '{"a": [1, null, "ż"]}')
-        wrong: List[Any] = [{1, 2}, float("nan"), "\ud800", b"x"]
+        wrong: list[Any] = [{1, 2}, float("nan"), "\ud800", b"x"]
         for value in wrong:
             with self.subTest(value=value), self.assertRaises(SerializationError):
                 client.send_json(value)
@@ -791,7 +791,7 @@ class IncomingTest(DialingTestCase):
         peer.send_close(4000, "bye")
         peer.close()
         self.assertTrue(client.wait_closed(10))
-        wanted: List[Any] = [("connect",), ("auth_ok",), ("message", "x", [1]), ("listener", (1, None))]
+        wanted: list[Any] = [("connect",), ("auth_ok",), ("message", "x", [1]), ("listener", (1, None))]
         self.assertEqual(self.calls.seen, [*wanted, ("error", "MalformedMessage"), ("disconnect", 4000, "bye")])
 
     def test_events_before_the_answer_to_the_authentication_are_delivered(self) -> None:
@@ -867,7 +867,7 @@ class IncomingTest(DialingTestCase):
 
     # text messages
 
-    def emitted(self, event: str, messages: List[Any], **options: Any) -> List[Any]:
+    def emitted(self, event: str, messages: list[Any], **options: Any) -> list[Any]:
         """What listeners of an event are given when a server sends these messages; then all of it in order."""
         client, peer, _ = self.meet(**options, on_error=lambda error: self.calls.add("error", type(error).__name__))
 
@@ -893,7 +893,7 @@ class IncomingTest(DialingTestCase):
         self.assertEqual(seen, [(["hello"], (-1, None)), (['{"a": 1}'], (-1, None)), ([""], (-1, None))])
 
     def test_text_messages_are_events_with_parsed_json_where_it_parses_with_emit_try_json(self) -> None:
-        texts: List[Any] = ['{"a": [1, null]}', "5", '"x"', "null", "plain", "NaN", "[" * 100000, "", '{"a": NaN}']
+        texts: list[Any] = ['{"a": [1, null]}', "5", '"x"', "null", "plain", "NaN", "[" * 100000, "", '{"a": NaN}']
         seen = self.emitted(EVENT_UNKNOWN_MESSAGE, texts, unknown_messages="emit_try_json")
         parsed = [{"a": [1, None]}, 5, "x", None, *texts[4:]]
         self.assertEqual(seen, [([value], (-1, None)) for value in parsed])

@@ -4,10 +4,10 @@ import copy
 import threading
 import unittest
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from operator import methodcaller
 from types import MappingProxyType
-from typing import Any, Callable
+from typing import Any
 
 from ezez_ws.context import Context
 from tests.support import EZEZTestCase, switch_interval

@@ -14,8 +14,9 @@ import shlex
 import subprocess
 import sys
 import unittest
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, NamedTuple
 
 import ezez_ws
 from tests.support import REPO, EZEZTestCase, run_sample

@@ -1,14 +1,14 @@
 """Nobody gets in without a good authentication, whatever they send and in whatever order."""
 
 import threading
-from typing import Any, List
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ezez_ws.codec import Codec
-from ezez_ws.protocol import AUTH, AUTH_OK
-from ezez_ws.transport.frames import BINARY, CONTINUATION, PING, PONG, TEXT
+from ezez_ws.messages.codec import Codec
+from ezez_ws.messages.protocol import AUTH, AUTH_OK
+from ezez_ws.websocket.frames import BINARY, CONTINUATION, PING, PONG, TEXT
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, ServingTestCase
 from tests.support import allow_seconds, eventually
@@ -51,7 +51,7 @@ class OrderTest(ServingTestCase):
     @allow_seconds(180)
     def test_only_a_good_first_attempt_lets_events_through(self) -> None:
         lock = threading.Lock()
-        events: List[Any] = []
+        events: list[Any] = []
         gone = threading.Semaphore(0)
 
         def note(client: Any, name: str, args: Any, reply: Any, ids: Any) -> None:
@@ -62,7 +62,7 @@ class OrderTest(ServingTestCase):
 
         @given(st.lists(STEPS, max_size=8), st.integers(1, 3), st.booleans())
         @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-        def check(steps: List[Any], pieces: int, patient: bool) -> None:
+        def check(steps: list[Any], pieces: int, patient: bool) -> None:
             events.clear()
             allowed = self.model(steps)
             first_good = next((number for number, step in enumerate(steps) if step[0] == "good"), len(steps))
@@ -89,7 +89,7 @@ class OrderTest(ServingTestCase):
         check()
         eventually(lambda: not server.clients)
 
-    def model(self, steps: List[Any]) -> int:
+    def model(self, steps: list[Any]) -> int:
         """How many events get through."""
         allowed, inside, attempted = 0, False, False
         for kind, _ in steps:

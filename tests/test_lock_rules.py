@@ -7,7 +7,8 @@ import socket
 import ssl
 import threading
 import unittest
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 import trustme
@@ -21,13 +22,13 @@ from ezez_ws import (
     NotConnected,
     ReplyTimeout,
 )
-from ezez_ws.janitor import Janitor
-from ezez_ws.reader import Reader
-from ezez_ws.transport.outbox import Outbox
-from ezez_ws.transport.stream import Stream
-from ezez_ws.transport.turnstile import turnstile
-from ezez_ws.transport.wire import SocketWire
-from ezez_ws.waker import Waker
+from ezez_ws.connection.inbox import Inbox
+from ezez_ws.threads.timers import Janitor
+from ezez_ws.threads.waiting import Waker
+from ezez_ws.websocket.outbox import Outbox
+from ezez_ws.websocket.stream import Stream
+from ezez_ws.wire.read_gate import read_gate
+from ezez_ws.wire.sockets import SocketWire
 from tests.lockcheck import Checker, checking
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Result
@@ -40,7 +41,7 @@ class Thing:
     """A value that only the codec's own functions can send."""
 
 
-def contexts() -> Tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(server)
@@ -52,7 +53,7 @@ def contexts() -> Tuple[ssl.SSLContext, ssl.SSLContext]:
 class Load:
     """Everything that the library does, once; ``wrap`` is applied to each function of the user's."""
 
-    def __init__(self, test: unittest.TestCase, wrap: Wrap, tls: bool, compression: Optional[str]) -> None:
+    def __init__(self, test: unittest.TestCase, wrap: Wrap, tls: bool, compression: str | None) -> None:
         self.test = test
         self.wrap = wrap
         self.tls = contexts() if tls else None
@@ -129,7 +130,7 @@ class Load:
         with contextlib.suppress(ConnectionClosed):
             reply("nested", client.send("back").wait_reply(5).args)
 
-    def talk(self, server: EZEZWebsocketServer, clients: List[EZEZWebSocketClient]) -> None:
+    def talk(self, server: EZEZWebsocketServer, clients: list[EZEZWebSocketClient]) -> None:
         def work(number: int) -> None:
             client = clients[number % len(clients)]
             for turn in range(6):
@@ -178,7 +179,7 @@ class LockRulesTest(EZEZTestCase):
             yield checker
         self.assertEqual([], list(checker.violations)[:3])
 
-    def run_load(self, tls: bool, compression: Optional[str]) -> Checker:
+    def run_load(self, tls: bool, compression: str | None) -> Checker:
         with self.checked() as checker:
             Load(self, checker.user_code, tls, compression).run()
             eventually(lambda: not [one for one in threading.enumerate() if one.name.startswith("ezez-")])
@@ -186,20 +187,20 @@ class LockRulesTest(EZEZTestCase):
 
     def test_a_load_keeps_them(self) -> None:
         checker = self.run_load(tls=False, compression=None)
-        self.assertIn(("Outbox.lock", "Reader.lock"), checker.seen)
+        self.assertIn(("Outbox.lock", "Inbox.lock"), checker.seen)
         for role in (
-            "Bulletin.lock",
+            "Condition.lock",
             "Context._lock",
             "Dialer._lock",
             "EZEZWebsocketServer._lock",
             "EZEZWebsocketServer._starting",
             "Flusher._lock",
-            "Hosting._lock",
+            "ServerRun._lock",
             "Janitor._lock",
             "Listener._lock",
             "Listeners._lock",
             "Outbox.lock",
-            "Reader.lock",
+            "Inbox.lock",
         ):
             self.assertIn(role, checker.taken)
 
@@ -219,16 +220,16 @@ class LockRulesTest(EZEZTestCase):
                     server.close()
             serving.get()
         self.assertIn(("Outbox.lock", "TLSSocketWire._lock"), checker.seen)
-        self.assertIn("Hosting._lock", checker.taken)
+        self.assertIn("ServerRun._lock", checker.taken)
 
     def test_a_compressed_load_keeps_them(self) -> None:
         self.run_load(tls=False, compression="deflate")
 
     @unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
     def test_a_load_in_turns_keeps_them(self) -> None:
-        with mock.patch.object(turnstile, "crowd", 0):
+        with mock.patch.object(read_gate, "crowd", 0):
             checker = self.run_load(tls=False, compression=None)
-        self.assertIn("Turnstile._lock", checker.taken)
+        self.assertIn("ReadGate._lock", checker.taken)
 
     @allow_seconds(150)
     def test_a_collection_at_every_allocation_deadlocks_nothing(self) -> None:
@@ -248,11 +249,11 @@ class LockRulesTest(EZEZTestCase):
 class CheckerTest(EZEZTestCase):
     """The checker finds what it is for."""
 
-    def assert_found(self, text: str, act: Callable[[Checker, Outbox, Reader], Any]) -> None:
+    def assert_found(self, text: str, act: Callable[[Checker, Outbox, Inbox], Any]) -> None:
         with checking() as checker:
             here, there = socket.socketpair()
             stream = Stream(SocketWire(here), client_side=False, max_payload=100, send_buffer_limit=100)
-            reader = Reader(stream, 100, False, lambda payload: None, lambda payload: None)  # type: ignore[arg-type,return-value]
+            reader = Inbox(stream, 100, False, lambda payload: None, lambda payload: None)  # type: ignore[arg-type,return-value]
             try:
                 act(checker, stream.outbox, reader)
             finally:
@@ -262,33 +263,33 @@ class CheckerTest(EZEZTestCase):
         self.assertRegex(checker.violations[0], text)
 
     def test_locks_in_the_wrong_order(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
             with outbox.lock, reader.lock:
                 pass
             with reader.lock, outbox.lock:
                 pass
 
-        self.assert_found("^Outbox.lock taken while Reader.lock held", act)
+        self.assert_found("^Outbox.lock taken while Inbox.lock held", act)
 
     def test_a_lock_under_a_leaf(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
             janitor = Janitor("test")
             with janitor._lock, reader.lock:
                 pass
 
-        self.assert_found("^Reader.lock taken while Janitor._lock held", act)
+        self.assert_found("^Inbox.lock taken while Janitor._lock held", act)
 
     def test_user_code_under_a_lock(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
             callback = checker.user_code(lambda: None)
             callback()
             with reader.lock:
                 callback()
 
-        self.assert_found(r"^user code runs while \['Reader.lock'\] held", act)
+        self.assert_found(r"^user code runs while \['Inbox.lock'\] held", act)
 
     def test_a_socket_that_may_block_under_a_lock(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
             with outbox.lock:
                 outbox._wire.read_now(1)
                 outbox._wire.poll(True, False, 0)
@@ -298,26 +299,26 @@ class CheckerTest(EZEZTestCase):
 
     def enter_no_crowd(self) -> None:
         """Have readers wait inside ``recv``."""
-        patch = mock.patch.multiple(turnstile, crowd=1000, crowded=False)
+        patch = mock.patch.multiple(read_gate, crowd=1000, crowded=False)
         patch.start()
         self.addCleanup(patch.stop)
 
     def test_a_blocking_receive_under_a_lock(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
             outbox._wire.cut()
             outbox._wire.read(1)
             with reader.lock:
                 outbox._wire.read(1)
 
         self.enter_no_crowd()
-        self.assert_found(r"^recv\(\) may block while \['Reader.lock'\] held", act)
+        self.assert_found(r"^recv\(\) may block while \['Inbox.lock'\] held", act)
 
     def test_sleeping_under_a_lock(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Reader) -> None:
+        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
             with reader.lock:
                 Waker().wait(0.001)
 
-        self.assert_found(r"^Waker.wait\(\) may block while \['Reader.lock'\] held", act)
+        self.assert_found(r"^Waker.wait\(\) may block while \['Inbox.lock'\] held", act)
 
     def test_afterwards_all_is_as_it_was(self) -> None:
         before = threading.Lock, threading.RLock, Waker.wait, SocketWire.poll, threading.Event.wait

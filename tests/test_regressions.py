@@ -18,12 +18,12 @@ import threading
 import time
 import tracemalloc
 import unittest
+from collections.abc import Callable
 from types import FrameType, ModuleType
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any
 
-import ezez_ws.hosting
-import ezez_ws.peer
-import ezez_ws.reader
+import ezez_ws.connection.connection
+import ezez_ws.connection.inbox
 from ezez_ws import (
     Codec,
     ConnectionClosed,
@@ -33,14 +33,14 @@ from ezez_ws import (
     ReplyTimeout,
     SerializationError,
 )
-from ezez_ws.codec import peek_reply_to
-from ezez_ws.deadline import Deadline
-from ezez_ws.protocol import AUTH, AUTH_OK, parse_event
-from ezez_ws.reader import Reader
-from ezez_ws.replies import Reply, SentMessage
-from ezez_ws.transport.frames import BINARY, PING, PONG, TEXT
-from ezez_ws.transport.stream import Ending, Stream
-from ezez_ws.transport.wire import SocketWire
+from ezez_ws.connection.inbox import Inbox
+from ezez_ws.connection.replies import Reply, SentMessage
+from ezez_ws.messages.codec import peek_reply_to
+from ezez_ws.messages.protocol import AUTH, AUTH_OK, parse_event
+from ezez_ws.threads.deadline import Deadline
+from ezez_ws.websocket.frames import BINARY, PING, PONG, TEXT
+from ezez_ws.websocket.stream import Ending, Stream
+from ezez_ws.wire.sockets import SocketWire
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, Result, ServingTestCase
 from tests.support import REPO, EZEZTestCase, allow_seconds, eventually, switch_interval
@@ -100,7 +100,7 @@ def is_place(before: str, name: str) -> bool:
     return before.startswith(("JUMP_BACKWARD", "JUMP_ABSOLUTE"))
 
 
-def run_script(code: str, *args: str, python: str = sys.executable, timeout: float = 50.0) -> Tuple[str, float]:
+def run_script(code: str, *args: str, python: str = sys.executable, timeout: float = 50.0) -> tuple[str, float]:
     """Run a program with another Python process; return what it printed, and how many seconds it took."""
     start = time.monotonic()
     done = subprocess.run(
@@ -125,11 +125,11 @@ class ReadingTest(ServingTestCase):
         peer.send_raw(peer.frame(TEXT, b"x" * 1_000_000) + peer.frame(PING, b"read?"))
         self.assertEqual(peer.read(PONG), b"read?")
 
-        def kept() -> List[Any]:
+        def kept() -> list[Any]:
             """What the connection's thread keeps while it waits for the next."""
             for innermost in sys._current_frames().values():
-                frame: Optional[FrameType] = innermost
-                while frame is not None and frame.f_code is not Reader.next.__code__:
+                frame: FrameType | None = innermost
+                while frame is not None and frame.f_code is not Inbox.next.__code__:
                     frame = frame.f_back
                 if frame is not None:
                     return list(frame.f_locals.get("messages", []))
@@ -142,7 +142,7 @@ class ReadingTest(ServingTestCase):
 
 class WaitingTest(ServingTestCase):
     def test_wait_reply_inside_a_listener_ends_in_time_while_the_peer_floods(self) -> None:
-        took: List[float] = []
+        took: list[float] = []
         gate = self.gate()
 
         def listen(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
@@ -176,7 +176,7 @@ class WaitingTest(ServingTestCase):
         self.assertLess(took[0], 2.0)
 
     def test_user_code_that_is_freed_by_a_disconnect_may_use_the_client(self) -> None:
-        asked: List[int] = []
+        asked: list[int] = []
 
         class OnReply:
             def __init__(self, client: EZEZServerClient) -> None:
@@ -192,7 +192,7 @@ class WaitingTest(ServingTestCase):
         def listen(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
             for _ in range(3):
                 client.send("ask", on_reply=OnReply(client))
-            eventually(lambda: len(client._session.reader._inbox) == 2)  # the janitor has looked in
+            eventually(lambda: len(client._connection.inbox._arrived) == 2)  # the janitor has looked in
             client.disconnect()
 
         server = self.serve()
@@ -207,7 +207,7 @@ class WaitingTest(ServingTestCase):
         eventually(lambda: not server.clients)
 
     def test_early_events_with_a_wait_in_the_first_keep_their_order(self) -> None:
-        order: List[str] = []
+        order: list[str] = []
         gate = self.gate()
 
         def ask(client: EZEZServerClient, key: str) -> bool:
@@ -252,12 +252,12 @@ class ReadingRoleTest(EZEZTestCase):
             there = socket.create_connection(listening.getsockname())
             here, _ = listening.accept()
         self.stream = Stream(SocketWire(here), client_side=False, max_payload=1 << 20, send_buffer_limit=1 << 20)
-        self.reader = Reader(self.stream, 10_000, False, self.parse, peek_reply_to)
+        self.inbox = Inbox(self.stream, 10_000, False, self.parse, peek_reply_to)
         self.peer = RawPeer(there, is_client=True)
 
     def close(self) -> None:
         self.stream.cut()
-        self.assertIsNotNone(Result(self.reader.retire).get())
+        self.assertIsNotNone(Result(self.inbox.retire).get())
         self.stream.dispose()
         self.peer.close()
 
@@ -268,16 +268,14 @@ class ReadingRoleTest(EZEZTestCase):
 
     def expect(self, event_id: int) -> SentMessage:
         sent = SentMessage(None, event_id, None)
-        with self.reader.lock:
-            self.reader.table.expect(sent, event_id, None, 1e12)
+        with self.inbox.lock:
+            self.inbox.table.expect(sent, event_id, None, 1e12)
         return sent
 
     def wait(self, sent: SentMessage, timeout: float = 10.0) -> Any:
-        return self.reader.wait(
-            lambda: sent if sent.outcome is not None else self.reader.ending, Deadline(timeout), sent
-        )
+        return self.inbox.wait(lambda: sent if sent.outcome is not None else self.inbox.ending, Deadline(timeout), sent)
 
-    def check(self, events: List[str], alone: bool = True) -> bool:
+    def check(self, events: list[str], alone: bool = True) -> bool:
         """Check that another thread can wait, and the owner read on; false where the connection has failed."""
         sent = self.expect(99)
         with contextlib.suppress(OSError):
@@ -285,11 +283,11 @@ class ReadingRoleTest(EZEZTestCase):
             self.peer.send_event("last")
         got = Result(self.wait, sent).get()
 
-        def read_on() -> List[Any]:
-            self.reader.own()
-            names: List[Any] = []
+        def read_on() -> list[Any]:
+            self.inbox.own()
+            names: list[Any] = []
             while not names or not (names[-1] is None or names[-1] == "last" or isinstance(names[-1], Ending)):
-                item = self.reader.next(Deadline(10))
+                item = self.inbox.next(Deadline(10))
                 if item is None or isinstance(item, Ending):
                     names.append(item)
                 else:
@@ -299,10 +297,10 @@ class ReadingRoleTest(EZEZTestCase):
             return names
 
         names = Result(read_on).get()
-        self.assertNotEqual(threading.get_ident(), self.reader._reading)
+        self.assertNotEqual(threading.get_ident(), self.inbox._reading)
         if alone:
-            self.assertEqual({}, self.reader._sleepers)
-            self.assertIsNone(self.reader._reading)
+            self.assertEqual({}, self.inbox._sleepers)
+            self.assertIsNone(self.inbox._reading)
         if isinstance(names[-1], Ending):
             self.assertEqual(1006, names[-1].code)
             self.assertEqual(events[: len(names) - 1], [name for name in names if name in events])
@@ -311,7 +309,7 @@ class ReadingRoleTest(EZEZTestCase):
         self.assertEqual([*events, "answer", "last"], [name for name in names if name is not None])
         return True
 
-    def try_all(self, act: Callable[[], Any], events: List[str], beside: Optional[Callable[[], Any]] = None) -> int:
+    def try_all(self, act: Callable[[], Any], events: list[str], beside: Callable[[], Any] | None = None) -> int:
         """Interrupt ``act`` everywhere; return how many of the connections survived."""
         number = survived = 0
         interrupted = True
@@ -324,9 +322,9 @@ class ReadingRoleTest(EZEZTestCase):
                     self.peer.send_event(event, reply_to=1 if event == "reply" else None)
                 other = None if beside is None else Result(beside)
                 if other is not None:
-                    eventually(lambda: self.reader._reading is not None)
+                    eventually(lambda: self.inbox._reading is not None)
                 try:
-                    interrupted = interrupt(act, number, ezez_ws.reader)
+                    interrupted = interrupt(act, number, ezez_ws.connection.inbox)
                     with self.subTest(number=number):
                         survived += self.check(events, other is None)
                 finally:
@@ -351,7 +349,7 @@ class ReadingRoleTest(EZEZTestCase):
         self.assertGreater(self.try_all(lambda: self.wait(self.expect(1), 0.002), []), SEVERAL)
 
     def test_wait_that_is_interrupted_while_nothing_comes_keeps_the_connection(self) -> None:
-        def poll(read: bool, write: bool, timeout: Optional[float]) -> Any:
+        def poll(read: bool, write: bool, timeout: float | None) -> Any:
             raise KeyboardInterrupt
 
         self.open()
@@ -364,29 +362,29 @@ class ReadingRoleTest(EZEZTestCase):
         self.assertTrue(self.check([]))
 
     def test_look_in(self) -> None:
-        self.assertGreater(self.try_all(lambda: self.reader.look_in(), ["event"]), SEVERAL)
+        self.assertGreater(self.try_all(lambda: self.inbox.look_in(), ["event"]), SEVERAL)
 
     def test_look_in_where_there_is_nothing(self) -> None:
-        self.assertGreater(self.try_all(lambda: self.reader.look_in(), []), SEVERAL)
+        self.assertGreater(self.try_all(lambda: self.inbox.look_in(), []), SEVERAL)
 
     def test_wait_for_room(self) -> None:
         def act() -> None:
             answers = iter([False, False, False, True])
-            self.reader.wait_for_room(lambda: next(answers), Deadline(10))
+            self.inbox.wait_for_room(lambda: next(answers), Deadline(10))
 
         self.assertGreater(self.try_all(act, ["event"]), SEVERAL)
 
     def test_wait_for_room_while_another_reads(self) -> None:
         def act() -> None:
             answers = iter([False, False, True])
-            self.reader.wait_for_room(lambda: next(answers), Deadline(10))
+            self.inbox.wait_for_room(lambda: next(answers), Deadline(10))
 
         self.assertGreater(self.try_all(act, [], beside=lambda: self.wait(self.expect(2))), SEVERAL)
 
     def test_look_in_several_times(self) -> None:
         def act() -> None:
-            self.reader.look_in()
-            self.reader.expected_in_time()
+            self.inbox.look_in()
+            self.inbox.expected_in_time()
 
         self.assertGreater(self.try_all(act, ["event", "event"]), SEVERAL)
 
@@ -395,14 +393,14 @@ class RetireTest(ServingTestCase):
     def test_all_who_want_to_retire_a_reader_come_back(self) -> None:
         """One takes the role for good; the others must not wait for it for ever."""
         side, _peer = self.pair(self.serve())
-        reader = side._session.reader
+        reader = side._connection.inbox
         held = self.in_thread(side.send("question").wait_reply)
-        side._session.stream.cut()
+        side._connection.stream.cut()
         retiring = [self.in_thread(reader.retire) for _ in range(4)]
         self.assertLessEqual(sum(one.get() for one in retiring), 1)
         with self.assertRaises(ConnectionClosed):
             held.get()
-        side._session.stream.dispose()
+        side._connection.stream.dispose()
 
 
 class OptionsTest(ServingTestCase):
@@ -430,7 +428,7 @@ class SendingTest(ServingTestCase):
         side, peer = self.pair(server)
         number, interrupted = 0, True
         last_seen = 0
-        sent: Optional[SentMessage] = None
+        sent: SentMessage | None = None
         while interrupted:
             number += 1
             if not side.alive:
@@ -440,7 +438,7 @@ class SendingTest(ServingTestCase):
             def act() -> None:
                 side.send("question", on_reply=lambda *args: None)  # noqa: B023
 
-            interrupted = interrupt(act, number, ezez_ws.peer)
+            interrupted = interrupt(act, number, ezez_ws.connection.connection)
             sent = side.send("final")
             if not sent:
                 eventually(lambda: not side.alive)  # noqa: B023
@@ -462,7 +460,7 @@ class SendingTest(ServingTestCase):
         limit = 1 << 20
         server = self.serve(ping_interval=None, send_buffer_limit=limit)
         side, _ = self.pair(server, receive_buffer=4096)
-        outbox = side._session._outbox
+        outbox = side._connection._outbox
         while not outbox.waiting_bytes:
             server.broadcast("a", ["x" * 1000])
         gc.collect()
@@ -489,7 +487,7 @@ class SendingTest(ServingTestCase):
             on_disconnect=calls.named("gone", 1, 2),
         )
         side, peer = self.pair(server, receive_buffer=4096)
-        outbox = side._session._outbox
+        outbox = side._connection._outbox
         while outbox.waiting_bytes < (1 << 20) - 70_000:
             side.send("a", ["x" * 65000])
         side.disconnect(4321, "enough")
@@ -536,7 +534,7 @@ class UserCodeTest(ServingTestCase):
 
         server.on("event", listen)
 
-        def bad(peer: RawPeer, reply_to: Optional[int]) -> None:
+        def bad(peer: RawPeer, reply_to: int | None) -> None:
             peer.send_message(peer.event_bytes("bad", [], reply_to) + b'5j\0"x:1"\0')
 
         peer = self.peer(server)
@@ -549,7 +547,7 @@ class UserCodeTest(ServingTestCase):
         gate.wait_entered()
         bad(peer, question.ids.event_id)  # on the janitor's, which looks in
         side = server.clients[0]
-        eventually(lambda: side._session.reader._inbox)
+        eventually(lambda: side._connection.inbox._arrived)
         janitor = [thread for thread in threading.enumerate() if thread.name.startswith("ezez-janitor")]
         self.assertTrue(janitor)
         gate.open()
@@ -570,14 +568,14 @@ class UserCodeTest(ServingTestCase):
         self.assertIsInstance(copy.deepcopy(Once()), Once)
         Once.copies = 0
         server = self.serve(max_connections=2, default_context={"a": Once()})
-        hosting = server._hosting
-        assert hosting is not None
+        run = server._server_run
+        assert run is not None
         with self.assertLogs("ezez_ws.listener", "ERROR"):
             for _ in range(4):
                 peer = self.peer(server, None)
                 self.assertIsNone(peer.read_message())
-                eventually(lambda: hosting._places == 0)  # its thread ends a little later than the bytes
-        self.assertEqual(set(), hosting._wires)
+                eventually(lambda: run._places == 0)  # its thread ends a little later than the bytes
+        self.assertEqual(set(), run._wires)
 
 
 class ReconnectTest(ServingTestCase):
@@ -607,7 +605,7 @@ class ReconnectTest(ServingTestCase):
             client.close()
 
     def test_start_inside_on_disconnect_connects_again(self) -> None:
-        lost: List[int] = []
+        lost: list[int] = []
 
         def on_disconnect(code: int, reason: str) -> None:
             lost.append(code)
@@ -629,7 +627,7 @@ class ClosingTest(ServingTestCase):
             server = self.serve(close_timeout=0.05, ping_interval=None)
             port = server.port
             peer = self.peer(server)  # it never answers the close frame
-            interrupted = interrupt(server.close, number, ezez_ws.hosting)
+            interrupted = interrupt(server.close, number, ezez_ws.server_run)
             closing = self.in_thread(server.close)
             closing.get(5)
             with self.subTest(number=number):
@@ -637,10 +635,10 @@ class ClosingTest(ServingTestCase):
             peer.close()
         self.assertGreater(number, SEVERAL)
 
-    def left(self, port: Any) -> List[str]:
+    def left(self, port: Any) -> list[str]:
         names = (f"ezez-accept-{port}", f"ezez-janitor-{port}", "ezez-conn-")
 
-        def found() -> List[str]:
+        def found() -> list[str]:
             return [thread.name for thread in threading.enumerate() if thread.name.startswith(names)]
 
         deadline = time.monotonic() + 3.0
@@ -680,7 +678,7 @@ class ClosingTest(ServingTestCase):
         self.assertEqual(3, printed.count("closed with 1001"), printed)
 
 
-def pythons() -> List[str]:
+def pythons() -> list[str]:
     """This Python, and others that are named in the environment, with what they need installed."""
     return [sys.executable, *filter(None, os.environ.get("EZEZ_OTHER_PYTHONS", "").split(os.pathsep))]
 
@@ -745,7 +743,7 @@ class SignalTest(EZEZTestCase):
 STARTS = """
     import random, signal, sys, threading, time
     sys.unraisablehook = lambda args: None
-    from ezez_ws.threads import start_thread
+    from ezez_ws.threads.starting import start_thread
     armed, interrupts = False, 0
     def handler(*args):
         if armed:

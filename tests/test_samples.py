@@ -10,7 +10,6 @@ import sys
 import threading
 import unittest
 import urllib.request
-from typing import Optional
 
 from ezez_ws import AuthRejected, EZEZWebSocketClient
 from tests.support import REPO, EZEZTestCase, free_port, run_sample
@@ -33,7 +32,7 @@ class Running:
             encoding="utf-8",
         )
         self.seen: list[str] = []
-        self._lines: queue.SimpleQueue[Optional[str]] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 

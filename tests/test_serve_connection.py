@@ -8,24 +8,25 @@ import ssl
 import tempfile
 import threading
 import unittest
-from typing import Any, Optional
+from typing import Any
 from unittest import mock
 
 import trustme
 
 from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
-from ezez_ws.reader import Reader
-from ezez_ws.server_client import Session
-from ezez_ws.transport.handshake import ClientHandshake, parse_url
-from ezez_ws.transport.stream import Stream
-from ezez_ws.transport.turnstile import turnstile
+from ezez_ws.connection.inbox import Inbox
+from ezez_ws.connection.server_side import ServerConnection
+from ezez_ws.opening.client_handshake import ClientHandshake
+from ezez_ws.opening.url import parse_url
+from ezez_ws.websocket.stream import Stream
+from ezez_ws.wire.read_gate import read_gate
+from tests.opening.test_upgrade import read_refusal
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import eventually
-from tests.transport.test_reception import read_refusal
 
 
-def shake_hands(sock: socket.socket, auth: Optional[str] = KEY) -> RawPeer:
+def shake_hands(sock: socket.socket, auth: str | None = KEY) -> RawPeer:
     """Become a client over a socket that is connected."""
     handshake = ClientHandshake(parse_url("ws://localhost/inside"), (), ())
     sock.sendall(handshake.request())
@@ -145,16 +146,16 @@ class ServeConnectionTest(ServingTestCase):
             armed.set()
 
         server.on("event", listen)
-        wait = Reader.wait
+        wait = Inbox.wait
 
-        def interrupted(reader: Reader, *args: Any, **options: Any) -> Any:
+        def interrupted(reader: Inbox, *args: Any, **options: Any) -> Any:
             if armed.is_set() and reader._reading == threading.get_ident():
                 armed.clear()
                 raise KeyboardInterrupt  # as a signal's handler does, at the first byte code
             return wait(reader, *args, **options)
 
         ours, theirs = self.pair_of_sockets()
-        with mock.patch.object(Reader, "wait", interrupted), self.assertLogs("ezez_ws", "ERROR"):
+        with mock.patch.object(Inbox, "wait", interrupted), self.assertLogs("ezez_ws", "ERROR"):
             serving = self.in_thread(server.serve_connection, ours)
             peer = shake_hands(theirs)
             peer.send_event("event")
@@ -179,8 +180,8 @@ class ServeConnectionTest(ServingTestCase):
         (first, talking), (second, silent) = self.pair_of_sockets(), self.pair_of_sockets()
         calls = [self.in_thread(server.serve_connection, sock) for sock in (first, second)]
         peer = shake_hands(talking)
-        hosting = server._hosting
-        eventually(lambda: hosting is not None and len(hosting._wires) == 1 and server.clients)
+        run = server._server_run
+        eventually(lambda: run is not None and len(run._wires) == 1 and server.clients)
         server.close()
         for call in calls:
             call.get()
@@ -202,15 +203,15 @@ class ServeConnectionTest(ServingTestCase):
         server = self.mount(on_disconnect=gone.named("gone", 1))
         ours, theirs = self.pair_of_sockets()
 
-        def waits(session: Session) -> bool:
+        def waits(session: ServerConnection) -> bool:
             """Tell whether no callback runs any more, and nothing is being set up."""
-            seat = session.stream._wire._seat  # type: ignore[attr-defined]
-            return not session.reader._busy and seat is not None and (seat.watched or not turnstile.crowded)
+            reader = session.stream._wire._gated  # type: ignore[attr-defined]
+            return not session.inbox._busy and reader is not None and (reader.watched or not read_gate.crowded)
 
         def interrupt() -> None:
             peer = shake_hands(theirs)
             (side,) = server.clients
-            eventually(lambda: waits(side._session))
+            eventually(lambda: waits(side._connection))
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             with contextlib.suppress(OSError):  # CPython does not notice a signal right before it begins to block
                 peer.send_ping()
@@ -226,7 +227,7 @@ class ServeConnectionTest(ServingTestCase):
         server = self.mount()
         ours, theirs = self.pair_of_sockets()
         interrupted = mock.patch.object(Stream, "finish", side_effect=KeyboardInterrupt)
-        with mock.patch.object(turnstile, "crowd", 0), interrupted:
+        with mock.patch.object(read_gate, "crowd", 0), interrupted:
             serving = self.in_thread(server.serve_connection, ours)
             peer = shake_hands(theirs)
             for number in range(3):
@@ -235,7 +236,7 @@ class ServeConnectionTest(ServingTestCase):
             peer.send_close(1000)
             with self.assertRaises(KeyboardInterrupt):
                 serving.get()
-        self.assertNotIn("ezez-turnstile", [thread.name for thread in threading.enumerate()])
+        self.assertNotIn("ezez-read-gate", [thread.name for thread in threading.enumerate()])
 
     def test_a_peer_that_has_gone_before_is_no_error(self) -> None:
         server = self.mount()

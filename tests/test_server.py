@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 import unittest
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from ezez_ws import (
     ConnectionClosed,
@@ -24,8 +24,8 @@ from ezez_ws import (
     MalformedMessage,
     SerializationError,
 )
-from ezez_ws.protocol import AUTH, AUTH_OK
-from ezez_ws.transport.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT
+from ezez_ws.messages.protocol import AUTH, AUTH_OK
+from ezez_ws.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import REPO, EZEZTestCase, allow_seconds, eventually
@@ -38,9 +38,9 @@ class OptionsTest(EZEZTestCase):
         return EZEZWebsocketServer(**{"on_auth_request": lambda *_: True, **options})
 
     def test_each_wrong_option_is_refused_by_name(self) -> None:
-        not_seconds: List[Any] = ["5", True, -1, 0, float("nan"), float("inf")]
-        not_sizes: List[Any] = ["5", True, -1, 0, 1.5]
-        wrong: Dict[str, List[Any]] = {
+        not_seconds: list[Any] = ["5", True, -1, 0, float("nan"), float("inf")]
+        not_sizes: list[Any] = ["5", True, -1, 0, 1.5]
+        wrong: dict[str, list[Any]] = {
             "port": ["80", -1, 65536, 1.5, True],
             "host": [None, 1, b"127.0.0.1"],
             "path": [1, "", "chat", "/chat?x", "/chat#x", b"/"],
@@ -224,7 +224,7 @@ class LifeTest(ServingTestCase):
         for name in ("on_auth_request", "on_auth_ok", "on_auth_rejected", "on_message", "on_disconnect", "on_error"):
             with self.subTest(name=name):
                 closed = threading.Event()
-                servers: List[EZEZWebsocketServer] = []
+                servers: list[EZEZWebsocketServer] = []
 
                 def close(*_: Any, closed: Any = closed, servers: Any = servers) -> bool:
                     servers[0].close()
@@ -248,7 +248,7 @@ class LifeTest(ServingTestCase):
         sides = [self.pair(server, receive_buffer=4096)[0] for _ in range(3)]
         for side in sides:
             self.in_thread(self.fill, side)
-            eventually(lambda side=side: side._session.stream.outbox.waiting_bytes > 10_000)  # type: ignore[misc]
+            eventually(lambda side=side: side._connection.stream.outbox.waiting_bytes > 10_000)  # type: ignore[misc]
         silent = socket.create_connection((server.host, server.port or 0))
         self.addCleanup(silent.close)
         start = time.monotonic()
@@ -258,7 +258,7 @@ class LifeTest(ServingTestCase):
 
     def test_close_returns_though_a_listener_is_busy_which_is_logged_by_name(self) -> None:
         gate = self.gate()
-        names: List[str] = []
+        names: list[str] = []
         server = self.serve(close_timeout=0.2)
 
         @server.on("block")
@@ -285,7 +285,7 @@ class LifeTest(ServingTestCase):
         side, _ = self.pair(server, receive_buffer=4096)
 
         filling = self.in_thread(self.fill, side)
-        eventually(lambda: side._session.stream.outbox.waiting_bytes > 10_000)
+        eventually(lambda: side._connection.stream.outbox.waiting_bytes > 10_000)
         server.close()
         filling.get(2)
 
@@ -388,7 +388,7 @@ class ProcessTest(EZEZTestCase):
         assert process.stdout is not None
         return process.stdout.readline().strip()
 
-    def finish(self, process: "subprocess.Popen[str]", seconds: float = 20.0) -> Tuple[int, str]:
+    def finish(self, process: "subprocess.Popen[str]", seconds: float = 20.0) -> tuple[int, str]:
         output, _ = process.communicate(timeout=seconds)
         return process.returncode, output.strip()
 
@@ -558,7 +558,7 @@ class ClientsTest(ServingTestCase):
         self.assertEqual(2, len(server.clients))
 
     def test_a_client_that_has_gone_is_no_longer_among_them_when_on_disconnect_runs(self) -> None:
-        seen: List[int] = []
+        seen: list[int] = []
         server: EZEZWebsocketServer = self.make(on_disconnect=lambda *_: seen.append(len(server.clients)))
         server.start()
         _, peer = self.pair(server)
@@ -658,14 +658,14 @@ class BroadcastTest(ServingTestCase):
         side, _ = self.pair(server)
         self.peer(server, None)
         eventually(lambda: len(server.clients) == 2)
-        asked: List[Any] = []
+        asked: list[Any] = []
         server.broadcast("x", where=asked.append)
         self.assertEqual([side], asked)
 
     def test_wrong_arguments_send_nothing(self) -> None:
         server = self.serve()
         side, peer = self.pair(server)
-        wrong: List[Any] = [("ezez-ws::x",), (1,), ("x", "text"), ("x", [{1}]), ("x", [], "where")]
+        wrong: list[Any] = [("ezez-ws::x",), (1,), ("x", "text"), ("x", [{1}]), ("x", [], "where")]
         for arguments in wrong:
             with self.subTest(arguments=arguments), self.assertRaises((TypeError, ValueError)):
                 server.broadcast(*arguments)
@@ -687,7 +687,7 @@ class BroadcastTest(ServingTestCase):
         slow, _ = self.pair(server, receive_buffer=4096)
         peers = [self.pair(server)[1] for _ in range(3)]
         count = 200
-        received: List[int] = []
+        received: list[int] = []
 
         def read(peer: RawPeer) -> None:
             for index in range(count):
@@ -807,7 +807,7 @@ class ListenersOfTheServerTest(ServingTestCase):
     def test_reserved_names_cannot_be_listened_to(self) -> None:
         server = self.serve()
         side, _ = self.pair(server)
-        methods: List[Any] = [server.on, server.once, server.off, side.on, side.once, side.off]
+        methods: list[Any] = [server.on, server.once, server.off, side.on, side.once, side.off]
         for method in methods:
             with self.assertRaises(ValueError):
                 method("ezez-ws::auth", print)
@@ -881,11 +881,11 @@ class ListenersOfTheServerTest(ServingTestCase):
 
     def test_those_of_one_connection_run_one_at_a_time_in_order(self) -> None:
         server = self.serve()
-        running: List[int] = []
-        seen: List[int] = []
+        running: list[int] = []
+        seen: list[int] = []
 
         @server.on("event")
-        def listener(client: EZEZServerClient, args: List[int], reply: Any, ids: Ids) -> None:
+        def listener(client: EZEZServerClient, args: list[int], reply: Any, ids: Ids) -> None:
             running.append(1)
             seen.append(args[0] if len(running) == 1 else -1)
             running.pop()
@@ -900,7 +900,7 @@ class ListenersOfTheServerTest(ServingTestCase):
 class EndingTest(ServingTestCase):
     """``on_disconnect`` runs once for each connection, with the right code, and the peer sees the right one."""
 
-    def check(self, act: Any, code: int, seen: Any, auth: bool = True, **options: Any) -> List[Tuple[Any, ...]]:
+    def check(self, act: Any, code: int, seen: Any, auth: bool = True, **options: Any) -> list[tuple[Any, ...]]:
         calls = Calls()
         server = self.serve(on_disconnect=calls.named("disconnect", 1), on_error=calls.named("error", 1), **options)
         bystander_side, bystander = self.pair(server)
@@ -915,7 +915,7 @@ class EndingTest(ServingTestCase):
         bystander_side.send("still here")
         self.assertEqual("still here", bystander.read_event().name)
         bystander.close()
-        eventually(lambda: not server._current() or not server._current().sessions())  # type: ignore[union-attr]
+        eventually(lambda: not server._current() or not server._current().connections())  # type: ignore[union-attr]
         found = sorted(call for call in calls.seen if call[0] == "disconnect")
         self.assertEqual(sorted([("disconnect", code), ("disconnect", 1006)]), found)
         return [call for call in calls.seen if call[0] == "error"]
@@ -956,7 +956,7 @@ class EndingTest(ServingTestCase):
         self.check(act, 1006, None)
 
     def test_1002_for_broken_frames(self) -> None:
-        frames: List[Tuple[str, Any]] = [
+        frames: list[tuple[str, Any]] = [
             ("unmasked", lambda peer: peer.send_frame(BINARY, b"x", masked=False)),
             ("reserved bit", lambda peer: peer.send_frame(BINARY, b"x", rsv=0x40)),
             ("unknown opcode", lambda peer: peer.send_frame(0x3, b"x")),
@@ -972,7 +972,7 @@ class EndingTest(ServingTestCase):
 
     def test_1002_for_each_kind_of_malformed_message(self) -> None:
         event = b'4f\0name\x005j\0"n:1"\x004j\0"l:"\0'
-        kinds: List[Tuple[str, bytes]] = [
+        kinds: list[tuple[str, bytes]] = [
             ("empty", b""),
             ("no zero", b"4ftest"),
             ("unknown mark", b"4x\0test\0"),

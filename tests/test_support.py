@@ -8,7 +8,6 @@ import textwrap
 import time
 import unittest
 from pathlib import Path
-from typing import Optional
 from unittest import mock
 
 from tests import support
@@ -29,7 +28,7 @@ class RunnerTest(EZEZTestCase):
         self.folder = Path(folder.name)
 
     def run_tests(
-        self, body: str, *options: str, name: str = "sample_tests", env: Optional[dict[str, str]] = None
+        self, body: str, *options: str, name: str = "sample_tests", env: dict[str, str] | None = None
     ) -> "subprocess.CompletedProcess[str]":
         (self.folder / "sample_tests.py").write_text(HEADER + textwrap.dedent(body))
         return subprocess.run(

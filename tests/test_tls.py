@@ -5,19 +5,20 @@ import os
 import socket
 import ssl
 import threading
-from typing import Any, List, Optional
+from typing import Any
 
 import trustme
 
 from ezez_ws import ConnectionFailed, EZEZWebSocketClient, EZEZWebsocketServer
-from ezez_ws.transport.frames import encode_frame
-from ezez_ws.transport.handshake import ClientHandshake, parse_url
+from ezez_ws.opening.client_handshake import ClientHandshake
+from ezez_ws.opening.url import parse_url
+from ezez_ws.websocket.frames import encode_frame
 from tests.support import EZEZTestCase, eventually
 
 AUTHORITY = trustme.CA()
 
 
-def server_context(certificate: Optional[trustme.LeafCert] = None, wants_client: bool = False) -> ssl.SSLContext:
+def server_context(certificate: trustme.LeafCert | None = None, wants_client: bool = False) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     (certificate or AUTHORITY.issue_cert("127.0.0.1", "localhost")).configure_cert(context)
     if wants_client:
@@ -40,7 +41,7 @@ class TLSTestCase(EZEZTestCase):
         self.addCleanup(server.close)
         return server
 
-    def connect(self, url: Optional[str], context: Optional[ssl.SSLContext], **options: Any) -> EZEZWebSocketClient:
+    def connect(self, url: str | None, context: ssl.SSLContext | None, **options: Any) -> EZEZWebSocketClient:
         assert url is not None
         client = EZEZWebSocketClient(url, ssl=context, **options)
         self.addCleanup(client.close)
@@ -49,7 +50,7 @@ class TLSTestCase(EZEZTestCase):
 
 
 class TrustTest(TLSTestCase):
-    def refused(self, url: Optional[str], context: Optional[ssl.SSLContext]) -> ConnectionFailed:
+    def refused(self, url: str | None, context: ssl.SSLContext | None) -> ConnectionFailed:
         with self.assertRaises(ConnectionFailed) as caught:
             self.connect(url, context)
         return caught.exception
@@ -137,7 +138,7 @@ class StrangersTest(TLSTestCase):
 
     def test_a_client_that_half_closes_is_answered_and_forgotten(self) -> None:
         gone = threading.Event()
-        codes: List[int] = []
+        codes: list[int] = []
 
         def note(client: Any, code: int, reason: str) -> None:
             codes.append(code)
@@ -187,7 +188,7 @@ class ThreadsTest(TLSTestCase):
         size, rounds = 1 << 20, 5
         server = self.serve(server_context(), max_payload=2 * size)
         client = self.connect(server.url, client_context(), max_payload=2 * size)
-        wrong: List[object] = []
+        wrong: list[object] = []
 
         def write(number: int) -> None:
             data = os.urandom(size - 1) + bytes([number])

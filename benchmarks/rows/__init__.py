@@ -1,6 +1,7 @@
 """The rows of the table, in its order. Each is a function that takes the run and returns lines of figures."""
 
-from typing import Callable, Dict, List, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from ..results import Line
 from ..run import Run
@@ -20,11 +21,11 @@ __all__ = ["ROWS", "Row"]
 class Row(NamedTuple):
     """What measures, and whether that takes the load generator."""
 
-    measure: Callable[[Run], List[Line]]
+    measure: Callable[[Run], list[Line]]
     needs_load: bool = True
 
 
-ROWS: Dict[str, Row] = {
+ROWS: dict[str, Row] = {
     "roundtrip": Row(roundtrip),
     "latency": Row(latency),
     "pipelined": Row(pipelined),

@@ -1,7 +1,5 @@
 """bulk: a large binary argument there and back."""
 
-from typing import List
-
 from ..peers import GENERATOR, NODE, OURS, PURE, WEBSOCKETS
 from ..results import Goal, Line
 from ..run import Run
@@ -12,7 +10,7 @@ SIZE = 1 << 20
 CONNECTIONS = 4
 
 
-def bulk(run: Run) -> List[Line]:
+def bulk(run: Run) -> list[Line]:
     """With the C extension and without, against the same figures of the others."""
     line = Line(
         "bulk", f"1 MiB there and back, {CONNECTIONS} connections", "MB/s each way", goals=[Goal(WEBSOCKETS, 1)]

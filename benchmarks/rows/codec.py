@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from typing import Dict, List
 
 from ..agent import Agent
 from ..peers import IN_PYTHON, NODE, OURS, PURE
@@ -15,9 +14,9 @@ HERE = Path(__file__).resolve().parents[1]
 OPERATIONS = ("encode", "decode")
 
 
-def codec(run: Run) -> List[Line]:
+def codec(run: Run) -> list[Line]:
     """A measurement here is short: there are eight of them. The bytes tell that both do the same work."""
-    lines: Dict[str, Line] = {}
+    lines: dict[str, Line] = {}
     commands = {
         OURS: [sys.executable, "-m", "benchmarks.codec_speed"],
         PURE: [sys.executable, "-m", "benchmarks.codec_speed"],

@@ -1,7 +1,5 @@
 """connect: connections that come, authenticate and go."""
 
-from typing import List
-
 from ..peers import GENERATOR, NODE, OURS, SIMPLE, WEBSOCKETS
 from ..results import Goal, Line
 from ..run import Run
@@ -9,7 +7,7 @@ from ..run import Run
 __all__ = ["connect"]
 
 
-def connect(run: Run) -> List[Line]:
+def connect(run: Run) -> list[Line]:
     """Both on the same server: one after the other, then many at a time."""
     works = {1: "one after another", 50: "50 at a time"}
     lines = {

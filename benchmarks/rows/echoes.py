@@ -1,6 +1,6 @@
 """roundtrip, latency, pipelined, many: a small message there and back, on few or many connections."""
 
-from typing import List, Sequence
+from collections.abc import Sequence
 
 from ..peers import CEILING, GENERATOR, NODE, ONE_CORE, OURS, PURE, SIMPLE, SOCKETIO, WEBSOCKETS
 from ..results import Goal, Line
@@ -15,21 +15,21 @@ VARIANTS = {PURE: "in Python", ONE_CORE: "the process on one core"}
 AT_50 = f"{OURS}, 50 connections"
 
 
-def roundtrip(run: Run) -> List[Line]:
+def roundtrip(run: Run) -> list[Line]:
     goals = [Goal(CEILING, 0.5), Goal(WEBSOCKETS, 2), Goal(SOCKETIO, 7)]
     return _with_variants(_echoes(run, "roundtrip", (*ALL, *VARIANTS), 50, 1, goals))
 
 
-def latency(run: Run) -> List[Line]:
+def latency(run: Run) -> list[Line]:
     line = _echoes(run, "latency", (*ALL, PURE), 1, 1, [Goal(CEILING, 0.75)])
     return [line, line.variant(PURE, VARIANTS[PURE])]
 
 
-def pipelined(run: Run) -> List[Line]:
+def pipelined(run: Run) -> list[Line]:
     return _with_variants(_echoes(run, "pipelined", (*ALL, *VARIANTS), 50, 8, [Goal(NODE, 0.6)]))
 
 
-def many(run: Run) -> List[Line]:
+def many(run: Run) -> list[Line]:
     """Ours at 50 connections is measured right before ours at 2,000."""
     line = Line("many", "2,000 connections, all active", UNIT, goals=[Goal(AT_50, 0.5)])
     for who in run.alternate(run.present(OURS, ONE_CORE, CEILING, NODE)):
@@ -51,7 +51,7 @@ def _echoes(run: Run, row: str, names: Sequence[str], connections: int, in_fligh
     return line
 
 
-def _with_variants(line: Line) -> List[Line]:
+def _with_variants(line: Line) -> list[Line]:
     variants = [line.variant(who, how) for who, how in VARIANTS.items()]
     for variant in variants:
         for who in VARIANTS:

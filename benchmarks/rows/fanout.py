@@ -1,7 +1,5 @@
 """fanout, fanout-stalled: one text to all who are connected, with and without some who never read."""
 
-from typing import List
-
 from ezez_ws import EZEZWebSocketClient
 
 from ..peers import GENERATOR, NODE, OURS, PURE, SOCKETIO, WEBSOCKETS
@@ -18,7 +16,7 @@ LIMIT = 4 << 20  # the default of ``send_buffer_limit``
 WITHOUT = f"{OURS}, none stalled"
 
 
-def fanout(run: Run) -> List[Line]:
+def fanout(run: Run) -> list[Line]:
     """Each size on the same connections."""
     sizes = {64: "64 bytes", 4096: "4 KiB"}
     lines = {
@@ -32,7 +30,7 @@ def fanout(run: Run) -> List[Line]:
     return [line for size in lines.values() for line in (size, size.variant(PURE, "in Python"))]
 
 
-def fanout_stalled(run: Run) -> List[Line]:
+def fanout_stalled(run: Run) -> list[Line]:
     """Those who never read are there, their send buffers filling, for all of the measurement."""
     work = f"4 KiB to {CLIENTS:,} clients, {STALLED} more never read"
     row = "fanout-stalled"

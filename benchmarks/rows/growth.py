@@ -1,7 +1,6 @@
 """growth: the same work over more and more connections, as curves."""
 
 import time
-from typing import Dict, List
 
 from ..peers import CEILING, NODE, OURS, WEBSOCKETS
 from ..results import Line
@@ -23,9 +22,9 @@ CURVES = {
 WITHOUT_FANOUT = (CEILING,)
 
 
-def growth(run: Run) -> List[Line]:
+def growth(run: Run) -> list[Line]:
     """Few connections first: what they leave of the time is for the many."""
-    lines: List[Line] = []
+    lines: list[Line] = []
     names = run.present(OURS, CEILING, NODE, WEBSOCKETS)
     start = time.monotonic()
     for place, count in enumerate(QUICK_COUNTS if run.quick else COUNTS, 1):
@@ -33,7 +32,7 @@ def growth(run: Run) -> List[Line]:
     return lines
 
 
-def _points(run: Run, names: List[str], count: int, until: float) -> List[Line]:
+def _points(run: Run, names: list[str], count: int, until: float) -> list[Line]:
     """A point of each curve, of as many whole rounds as are begun by ``until``, but at least one."""
     curves = {
         curve: Line("growth", f"{curve}, {count:,} connections", unit, less_is_better=curve == "idle")
@@ -49,7 +48,7 @@ def _points(run: Run, names: List[str], count: int, until: float) -> List[Line]:
     return [line for line in curves.values() if line.samples]
 
 
-def _point(run: Run, who: str, count: int, curves: Dict[str, Line]) -> None:
+def _point(run: Run, who: str, count: int, curves: dict[str, Line]) -> None:
     """One server for all four figures: it is connected to, idles, and is then put to work."""
     with run.stage(who) as stage:
         before = stage.usage()

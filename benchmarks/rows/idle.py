@@ -1,7 +1,6 @@
 """idle: what a connection costs that does nothing, and what many of them cost the others."""
 
 import time
-from typing import List
 
 from ..machine import Usage
 from ..peers import CEILING, NODE, OURS, SIMPLE, SOCKETIO, WEBSOCKETS
@@ -15,7 +14,7 @@ MANY = 10_000
 WITHOUT = f"{OURS}, none idle"
 
 
-def idle(run: Run) -> List[Line]:
+def idle(run: Run) -> list[Line]:
     some = _lines(SOME)
     for who in run.alternate(run.present(OURS, CEILING, WEBSOCKETS, SIMPLE, SOCKETIO, NODE)):
         with run.tolerate(who), run.stage(who) as stage:
@@ -26,7 +25,7 @@ def idle(run: Run) -> List[Line]:
     return some + _many(run) if run.fits(OURS, MANY) else some
 
 
-def _many(run: Run) -> List[Line]:
+def _many(run: Run) -> list[Line]:
     """What so many cost, and what those cost that idle beside them."""
     lines = _lines(MANY)
     work = f"roundtrip of 50 beside {MANY:,} idle ones"
@@ -39,7 +38,7 @@ def _many(run: Run) -> List[Line]:
     return [*lines, beside]
 
 
-def _lines(count: int) -> List[Line]:
+def _lines(count: int) -> list[Line]:
     work = f"{count:,} idle connections"
     return [
         Line("idle", work, "KB for each", goals=[Goal(None, 30)], less_is_better=True),
@@ -47,7 +46,7 @@ def _lines(count: int) -> List[Line]:
     ]
 
 
-def _add_idle(stage: Stage, who: str, count: int, lines: List[Line]) -> None:
+def _add_idle(stage: Stage, who: str, count: int, lines: list[Line]) -> None:
     """Connect so many more, and add the memory and the threads that each of them takes."""
     before = stage.usage()
     stage.ask("connect", count=count)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import Any, List
+from typing import Any
 
 from ..peers import OURS, PEERS
 from ..results import Line
@@ -14,7 +14,7 @@ CONNECTIONS = 50
 ONE = f"{OURS}, 1 process"
 
 
-def processes(run: Run) -> List[Line]:
+def processes(run: Run) -> list[Line]:
     """The kernel deals the connections out, not always evenly."""
     line = Line("processes", f"roundtrip, {CONNECTIONS} connections, 2 processes on one port", "messages/s")
     cores = os.cpu_count() or 1

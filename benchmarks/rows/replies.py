@@ -7,8 +7,8 @@ questions of all over, or lets all of them expire; its own processor time says w
 import contextlib
 import random
 import time
-from collections.abc import Iterator
-from typing import Any, Callable, List, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ezez_ws import EZEZWebSocketClient
 
@@ -26,7 +26,7 @@ RESOLVED = 500
 PATIENCE = 60.0
 
 
-def replies(run: Run) -> List[Line]:
+def replies(run: Run) -> list[Line]:
     most = 20_000 if run.quick else 100_000
     asked = f"{most:,} outstanding"
     janitor = Line("replies", f"{asked}, TTL 300 s, idle", "% of a core", goals=[Goal(None, 1)], less_is_better=True)
@@ -42,17 +42,17 @@ def replies(run: Run) -> List[Line]:
     return [janitor, resolve, expire]
 
 
-State = Callable[[], Tuple[float, int]]
+State = Callable[[], tuple[float, int]]
 
 
 @contextlib.contextmanager
-def _asked(count: int, ttl: float) -> "Iterator[Tuple[State, List[Any]]]":
+def _asked(count: int, ttl: float) -> "Iterator[tuple[State, list[Any]]]":
     """Yield what returns the server's processor time and its outstanding replies, and how to answer each question."""
-    answers: List[Any] = []
+    answers: list[Any] = []
     with PEERS[OURS].start(clear_awaiting_replies_after=ttl) as server, _client(server) as client:
         client.on("question", lambda args, reply, ids: answers.append(reply))
 
-        def state() -> Tuple[float, int]:
+        def state() -> tuple[float, int]:
             cpu, outstanding = client.send("state").wait_reply(timeout=PATIENCE).args
             return cpu, outstanding
 
@@ -72,7 +72,7 @@ def _idle(state: State, seconds: float) -> float:
     return (state()[0] - before) / seconds
 
 
-def _resolve(state: State, answers: List[Any]) -> float:
+def _resolve(state: State, answers: list[Any]) -> float:
     """The server's seconds for one answer."""
     chosen = random.sample(answers, min(RESOLVED, len(answers)))
     before, outstanding = state()

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from typing import Set
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
@@ -10,7 +9,7 @@ __all__ = ["start"]
 
 FANOUT = b"fanout "
 
-_connected: Set[WSTransport] = set()
+_connected: set[WSTransport] = set()
 
 
 class _Echo(WSListener):

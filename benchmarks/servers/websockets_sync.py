@@ -1,7 +1,6 @@
 """websockets' threading server, a bare echo, and its ``broadcast``."""
 
 import threading
-from typing import Set
 
 from websockets.sync.server import ServerConnection, broadcast, serve
 
@@ -11,7 +10,7 @@ FANOUT = b"fanout "
 
 
 def start() -> str:
-    connected: Set[ServerConnection] = set()
+    connected: set[ServerConnection] = set()
 
     def talk(connection: ServerConnection) -> None:
         connected.add(connection)

@@ -6,10 +6,11 @@ options between the arguments of an event (``call URL sum 2 --timeout 5 3``).
 
 import argparse
 import math
-from typing import Any, Callable, Dict, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..errors import EZEZError
-from ..protocol import check_event_name
+from ..messages.protocol import check_event_name
 from .outcome import UsageError
 from .values import read_argument
 
@@ -123,7 +124,7 @@ def _decode(parser: argparse.ArgumentParser) -> None:
     )
 
 
-_COMMANDS: Dict[str, Tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "connect": ("talk to a server: type events, see what arrives", _connect),
     "call": ("send an event, print its reply as JSON", _call),
     "send": ("send an event", _send),
@@ -202,7 +203,7 @@ def _integer(text: str, least: int, most: int) -> int:
     return int(text)
 
 
-def _header(text: str) -> Tuple[str, str]:
+def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise argparse.ArgumentTypeError("must be written as 'Name: value'")

@@ -2,9 +2,10 @@
 
 import threading
 from collections import deque
-from typing import Any, Deque, Iterator, List, NamedTuple, Union
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from ..protocol import Ids
+from ..messages.protocol import Ids
 
 __all__ = ["Arrival", "Arrivals"]
 
@@ -16,7 +17,7 @@ class Arrival(NamedTuple):
     """An event as it came in."""
 
     event: str
-    args: List[Any]
+    args: list[Any]
     ids: Ids
 
 
@@ -28,7 +29,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: Deque[Union[Arrival, Exception]] = deque()
+        self._waiting: deque[Arrival | Exception] = deque()
         self._closed = False
 
     @property
@@ -36,7 +37,7 @@ class Arrivals:
         with self._changed:
             return self._closed
 
-    def put(self, arrival: Union[Arrival, Exception]) -> None:
+    def put(self, arrival: Arrival | Exception) -> None:
         """Add one, which waits for room, or the error that was the end. Does nothing after ``close``."""
         with self._changed:
             if isinstance(arrival, Arrival):

@@ -3,11 +3,11 @@
 import argparse
 import re
 import sys
-from typing import Any, Dict, List
+from typing import Any
 
-from ..codec import Codec
 from ..errors import MalformedMessage
-from ..protocol import AUTH, AUTH_OK, AUTH_REJECTED, Event, parse_from_client, parse_from_server
+from ..messages.codec import Codec
+from ..messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED, Event, parse_from_client, parse_from_server
 from .outcome import UsageError
 from .output import write_line
 from .values import write_event, write_json
@@ -36,7 +36,7 @@ def _read_hex(text: str) -> bytes:
         raise UsageError(f"no bytes in hex: {'the last digit is alone' if odd else repr(text.strip()[:60])}") from None
 
 
-def _describe(values: List[Any]) -> str:
+def _describe(values: list[Any]) -> str:
     """Return the JSON of an event, as ``listen`` prints it, or of one of the protocol's own messages.
 
     Raises:
@@ -50,7 +50,7 @@ def _describe(values: List[Any]) -> str:
     return write_json({AUTH: message.key, "version": message.version})
 
 
-def _describe_answer(values: List[Any]) -> Dict[str, Any]:
+def _describe_answer(values: list[Any]) -> dict[str, Any]:
     answer = parse_from_server(values)
     assert not isinstance(answer, Event)
     accepted, reason = answer

@@ -3,11 +3,12 @@
 import argparse
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from ..client import EZEZWebSocketClient
 from ..errors import EZEZError
-from ..transport.handshake import parse_url
+from ..opening.url import parse_url
 from .outcome import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def connected(
         client.close()
 
 
-def key_of(options: argparse.Namespace) -> Optional[str]:
+def key_of(options: argparse.Namespace) -> str | None:
     """Return the key of ``--auth`` or ``--auth-env``, or ``None`` where there is neither."""
     if options.auth_env is None:
         return options.auth  # type: ignore[no-any-return]

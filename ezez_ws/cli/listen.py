@@ -7,11 +7,11 @@ closed pipe interrupt.
 import argparse
 import threading
 from itertools import islice
-from typing import Any, List
+from typing import Any
 
 from ..client import EZEZWebSocketClient
 from ..errors import AuthRejected, ConnectionClosed, EZEZError
-from ..protocol import Ids
+from ..messages.protocol import Ids
 from .arrivals import Arrival, Arrivals
 from .dialing import connected, make_client, shown_url
 from .output import notice, write_line
@@ -43,7 +43,7 @@ def _make_client(
         was_connected.set()
         notice(f"connected to {shown_url(options)}")
 
-    def arrived(event: str, args: List[Any], reply: Any, ids: Ids) -> None:
+    def arrived(event: str, args: list[Any], reply: Any, ids: Ids) -> None:
         arrivals.put(Arrival(event, args, ids))
 
     def lost(code: int, reason: str) -> None:

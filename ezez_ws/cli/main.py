@@ -2,17 +2,17 @@
 
 import argparse
 import sys
-from typing import Callable, Dict, Optional, Sequence
+from collections.abc import Callable, Sequence
 
+from ..cli import call, connect, decode, listen, send, serve
 from ..errors import EZEZError
-from . import call, connect, decode, listen, send, serve
 from .arguments import parse
 from .outcome import ExitCode, UsageError, exit_code_of
 from .output import complain, give_up_what_is_left
 
 __all__ = ["main"]
 
-_COMMANDS: Dict[str, Callable[[argparse.Namespace], None]] = {
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "connect": connect.run,
     "call": call.run,
     "send": send.run,
@@ -22,7 +22,7 @@ _COMMANDS: Dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see docs/cli.md for both.
 
     Args:

@@ -1,7 +1,8 @@
 """What a session remembers of what went by: names of events to complete, and messages to reply to."""
 
 import threading
-from typing import Any, Callable, Dict, List
+from collections.abc import Callable
+from typing import Any
 
 from .outcome import UsageError
 
@@ -18,8 +19,8 @@ class Memory:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._names: Dict[str, None] = {}  # the most recent last
-        self._replies: Dict[int, Reply] = {}
+        self._names: dict[str, None] = {}  # the most recent last
+        self._replies: dict[int, Reply] = {}
 
     def note_name(self, event: str) -> None:
         with self._lock:
@@ -50,16 +51,16 @@ class Memory:
             raise UsageError(f"no message with the id {event_id} has come")
         return reply
 
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         with self._lock:
             return sorted(self._names)
 
-    def ids(self) -> List[int]:
+    def ids(self) -> list[int]:
         """Return the ids of the messages that can be replied to, the most recent first."""
         with self._lock:
             return list(reversed(self._replies))
 
 
-def _bound(entries: Dict[Any, Any], most: int) -> None:
+def _bound(entries: dict[Any, Any], most: int) -> None:
     if len(entries) > most:
         del entries[next(iter(entries))]

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from typing import Iterator, Optional
+from collections.abc import Iterator
 
 __all__ = ["PipedLines"]
 
@@ -20,7 +20,7 @@ class PipedLines:
     strict = True  # a line that means nothing ends the session: nobody is there to type it again
 
     def __init__(self) -> None:
-        self._lines: queue.Queue[Optional[str]] = queue.Queue(_WAITING)
+        self._lines: queue.Queue[str | None] = queue.Queue(_WAITING)
         self._stopped = threading.Event()
 
     def __enter__(self) -> "PipedLines":

@@ -1,9 +1,10 @@
 """The relay of ``ezez-ws serve``: a server that knows a few events, to try clients with."""
 
 import threading
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
-from ..protocol import Ids, check_event_name
+from ..messages.protocol import Ids, check_event_name
 from ..server import EZEZWebsocketServer
 from ..server_client import EZEZServerClient
 from .output import write_line
@@ -28,7 +29,7 @@ class Relay:
     are in the clients' contexts, as lists that are replaced and never changed.
     """
 
-    def __init__(self, host: str, port: int, key: Optional[str]) -> None:
+    def __init__(self, host: str, port: int, key: str | None) -> None:
         self._printing = threading.Lock()
         self.server = EZEZWebsocketServer(
             host=host,
@@ -40,7 +41,7 @@ class Relay:
             on_message=self._arrived,
             default_context={"rooms": []},
         )
-        self._answers: Dict[str, Callable[[EZEZServerClient, List[Any]], List[Any]]] = {
+        self._answers: dict[str, Callable[[EZEZServerClient, list[Any]], list[Any]]] = {
             "broadcast": self._broadcast,
             "join": self._join,
             "leave": self._leave,
@@ -52,7 +53,7 @@ class Relay:
         with self._printing:
             write_line(f"#{client.connection_id} {text}")
 
-    def _arrived(self, client: EZEZServerClient, event: str, args: List[Any], reply: Any, ids: Ids) -> None:
+    def _arrived(self, client: EZEZServerClient, event: str, args: list[Any], reply: Any, ids: Ids) -> None:
         self._print(client, write_arguments(event, args))
         if event == "echo":
             reply("echo", args)
@@ -61,17 +62,17 @@ class Relay:
         elif ids.reply_to is None:  # an answer is not answered: two relays would never end
             reply("error", [f"no such event: {event}", *_HELP.values()])
 
-    def _answer(self, client: EZEZServerClient, event: str, args: List[Any]) -> Tuple[str, List[Any]]:
+    def _answer(self, client: EZEZServerClient, event: str, args: list[Any]) -> tuple[str, list[Any]]:
         try:
             return "ok", self._answers[event](client, args)
         except (TypeError, ValueError):  # too many, too few, or no text where there should be one
             return "error", [_HELP[event]]
 
-    def _broadcast(self, client: EZEZServerClient, args: List[Any]) -> List[Any]:
+    def _broadcast(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
         event, *rest = args
         return [self.server.broadcast(check_event_name(event), rest, where=lambda other: other is not client)]
 
-    def _room(self, client: EZEZServerClient, args: List[Any]) -> List[Any]:
+    def _room(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
         room, event, *rest = args
 
         def is_in(other: EZEZServerClient) -> bool:
@@ -79,13 +80,13 @@ class Relay:
 
         return [self.server.broadcast(check_event_name(event), rest, where=is_in)]
 
-    def _join(self, client: EZEZServerClient, args: List[Any]) -> List[Any]:
+    def _join(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
         (room,) = args
         with client.context as context:
             context["rooms"] = [*(other for other in context["rooms"] if other != room), room]
             return list(context["rooms"])
 
-    def _leave(self, client: EZEZServerClient, args: List[Any]) -> List[Any]:
+    def _leave(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
         (room,) = args
         with client.context as context:
             context["rooms"] = [other for other in context["rooms"] if other != room]

@@ -1,8 +1,8 @@
 """How ``connect`` shows what happens: to a person at a terminal, or as JSON lines to a program."""
 
-from typing import Any, List, Optional, Union
+from typing import Any
 
-from ..protocol import Ids
+from ..messages.protocol import Ids
 from .output import notice, write_line
 from .values import write_arguments, write_event
 
@@ -17,11 +17,11 @@ class TerminalScreen:
     def __init__(self, colour: bool) -> None:
         self._colour = colour
 
-    def arrived(self, event: str, args: List[Any], ids: Ids) -> None:
+    def arrived(self, event: str, args: list[Any], ids: Ids) -> None:
         answers = "" if ids.reply_to is None else self._paint(_DIM, f"  (answers {ids.reply_to})")
         write_line(f"{self._paint(_GREEN, f'<- {ids.event_id}')} {write_arguments(event, args)}{answers}")
 
-    def sent(self, event_id: Optional[int], event: str, args: List[Any]) -> None:
+    def sent(self, event_id: int | None, event: str, args: list[Any]) -> None:
         number = "when connected" if event_id is None else event_id
         write_line(self._paint(_DIM, f"-> {number} {write_arguments(event, args)}"))
 
@@ -36,14 +36,14 @@ class TerminalScreen:
 class JsonScreen:
     """What has arrived goes to standard output, as ``listen`` prints it; the rest to standard error or nowhere."""
 
-    def arrived(self, event: str, args: List[Any], ids: Ids) -> None:
+    def arrived(self, event: str, args: list[Any], ids: Ids) -> None:
         write_line(write_event(event, args, ids))
 
-    def sent(self, event_id: Optional[int], event: str, args: List[Any]) -> None:
+    def sent(self, event_id: int | None, event: str, args: list[Any]) -> None:
         pass
 
     def say(self, text: str) -> None:
         notice(text)
 
 
-Screen = Union[TerminalScreen, JsonScreen]
+Screen = TerminalScreen | JsonScreen

@@ -1,17 +1,16 @@
 """``ezez-ws send``: send an event, and end when the server has read it."""
 
 import argparse
-from typing import List
 
 from ..errors import ConnectionClosed
-from ..protocol import CloseCode
+from ..messages.protocol import CloseCode
 from .dialing import connected, make_client
 
 __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> None:
-    endings: List[ConnectionClosed] = []
+    endings: list[ConnectionClosed] = []
     client = make_client(
         options,
         auto_reconnect=False,

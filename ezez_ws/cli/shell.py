@@ -6,11 +6,12 @@ connection, an output that nobody reads) is kept, stops the lines, and is raised
 
 import argparse
 import threading
-from typing import Any, Callable, Iterator, List, Optional, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from ..client import EZEZWebSocketClient
 from ..errors import AuthRejected, ConnectionClosed, EZEZError
-from ..protocol import Ids
+from ..messages.protocol import Ids
 from .dialing import connected, make_client, shown_url
 from .memory import Memory
 from .outcome import UsageError
@@ -44,7 +45,7 @@ class Shell:
         self._screen = screen
         self._lines = lines
         self._lock = threading.Lock()
-        self._ending: Optional[Exception] = None
+        self._ending: Exception | None = None
         self._over = threading.Event()
         self._was_connected = threading.Event()
         self._client = self._make_client()
@@ -124,7 +125,7 @@ class Shell:
         self._memory.forget_replies()
         self._show(self._screen.say, f"connected to {shown_url(self._options)}")
 
-    def _arrived(self, event: str, args: List[Any], reply: Callable[..., Any], ids: Ids) -> None:
+    def _arrived(self, event: str, args: list[Any], reply: Callable[..., Any], ids: Ids) -> None:
         if ids.event_id > 0:  # else the client has made it itself, of something that is no message
             self._memory.note_name(event)
             self._memory.note_reply(ids.event_id, reply)

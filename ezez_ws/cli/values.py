@@ -11,11 +11,12 @@ when it is read. So every value that can travel is written in one way, and read 
 import base64
 import json
 import math
-from typing import Any, Callable, Dict, List, NoReturn, Tuple
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from ..protocol import Ids
-from ..refusals import Bad
-from ..scalars import UNDEFINED, BigInt, bigint, digits_of, format_number, number
+from ..messages.protocol import Ids
+from ..messages.refusals import Bad
+from ..messages.scalars import UNDEFINED, BigInt, bigint, digits_of, format_number, number
 from .outcome import UsageError
 
 __all__ = ["read_argument", "read_words", "write_arguments", "write_event", "write_json"]
@@ -32,12 +33,12 @@ def write_json(value: Any) -> str:
     return _escape(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
 
 
-def write_event(event: str, args: List[Any], ids: Ids) -> str:
+def write_event(event: str, args: list[Any], ids: Ids) -> str:
     """Return an event as one line of JSON."""
     return write_json({"event": event, "args": args, "id": ids.event_id, "reply_to": ids.reply_to})
 
 
-def write_arguments(event: str, args: List[Any]) -> str:
+def write_arguments(event: str, args: list[Any]) -> str:
     """Return an event as ``read_words`` reads it; a name of letters stays without quotes."""
     is_word = event.isprintable() and not event.startswith("/") and _reads_as(event, event)
     return " ".join([event if is_word else write_json(event), *map(write_json, args)])
@@ -67,7 +68,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _written_key(owner: Dict[str, Any], key: str) -> str:
+def _written_key(owner: dict[str, Any], key: str) -> str:
     return _MARK + key if len(owner) == 1 and key.startswith(_MARK) else key
 
 
@@ -93,7 +94,7 @@ def read_argument(text: str) -> Any:
         return text
 
 
-def read_words(line: str) -> List[Any]:
+def read_words(line: str) -> list[Any]:
     """Take a line apart into values: JSON, with blanks in it where JSON has them, or words without blanks.
 
     Raises:
@@ -111,7 +112,7 @@ def _skip_blanks(line: str, at: int) -> int:
     return len(line) - len(line[at:].lstrip())
 
 
-def _read_word(line: str, start: int) -> Tuple[Any, int]:
+def _read_word(line: str, start: int) -> tuple[Any, int]:
     try:
         value, end = _DECODER.raw_decode(line, start)
         if end == len(line) or line[end].isspace():
@@ -124,7 +125,7 @@ def _read_word(line: str, start: int) -> Tuple[Any, int]:
     return word, start + len(word)
 
 
-def _revive(found: Dict[str, Any]) -> Any:
+def _revive(found: dict[str, Any]) -> Any:
     """Turn an object with one key that starts with ``$`` back into what it was written for."""
     if len(found) != 1:
         return found
@@ -151,7 +152,7 @@ def _read_undefined(flag: Any) -> Any:
     return UNDEFINED
 
 
-_READERS: Dict[str, Callable[[Any], Any]] = {
+_READERS: dict[str, Callable[[Any], Any]] = {
     "$bytes": _read_bytes,
     "$bigint": bigint,
     "$number": number,

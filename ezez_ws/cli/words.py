@@ -8,9 +8,9 @@ Words are JSON where they are JSON, and texts else (see ``values.read_words``). 
 or starts with a slash, is written as a JSON string.
 """
 
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
-from ..protocol import check_event_name
+from ..messages.protocol import check_event_name
 from .outcome import UsageError
 from .values import read_words
 
@@ -31,12 +31,12 @@ Tab completes events that were seen, the arrow keys go through what was typed be
 class Saying(NamedTuple):
     """An event to send; ``answers`` is the id of the message that it replies to."""
 
-    answers: Optional[int]
+    answers: int | None
     event: str
-    args: List[Any]
+    args: list[Any]
 
 
-def read_line(line: str) -> Optional[Saying]:
+def read_line(line: str) -> Saying | None:
     """Return what is to be sent; ``None`` where the line is empty.
 
     Raises:

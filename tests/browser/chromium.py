@@ -4,7 +4,7 @@ import importlib.util
 import os
 import shutil
 import unittest
-from typing import TYPE_CHECKING, Any, List, Optional
+from typing import TYPE_CHECKING, Any
 
 from tests.support import EZEZTestCase
 
@@ -16,7 +16,7 @@ __all__ = ["ChromiumTestCase", "chromium_missing"]
 PATIENCE = 20_000  # milliseconds that something on a page may take
 
 
-def chromium() -> Optional[str]:
+def chromium() -> str | None:
     """The path of the system's Chromium, if there is one."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -60,7 +60,7 @@ class ChromiumTestCase(EZEZTestCase):
         self.addCleanup(context.close)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
-        errors: List[str] = []
+        errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         self.addCleanup(lambda: self.assertEqual(errors, []))
         page.goto(url)

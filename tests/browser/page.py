@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from tests.neutral import build
 
@@ -28,7 +28,7 @@ class Running:
     """JavaScript that has been started."""
 
     def __init__(self) -> None:
-        self.outcome: queue.SimpleQueue[Dict[str, Any]] = queue.SimpleQueue()
+        self.outcome: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def result(self, timeout: float = 30.0) -> Any:
         """Return what it returned, as the Python value, or raise what it has thrown."""
@@ -51,8 +51,8 @@ class Page:
             [node, *options, str(_SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
         )
         self._lock = threading.Lock()
-        self._started: Dict[int, Running] = {}
-        self._told: queue.SimpleQueue[List[Any]] = queue.SimpleQueue()
+        self._started: dict[int, Running] = {}
+        self._told: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="reads page.mjs")
         self._reader.start()
 
@@ -75,7 +75,7 @@ class Page:
         self._process.stdin.flush()
         return running
 
-    def told(self, count: int = 1, timeout: float = 30.0) -> List[List[Any]]:
+    def told(self, count: int = 1, timeout: float = 30.0) -> list[list[Any]]:
         """Wait for the next things that the JavaScript tells."""
         return [self._told.get(timeout=timeout) for _ in range(count)]
 

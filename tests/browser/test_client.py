@@ -2,17 +2,17 @@
 
 import json
 import unittest
-from typing import Any, List
+from typing import Any
 
 from ezez_ws import UNDEFINED, BigInt, EZEZWebsocketServer
-from ezez_ws.protocol import AUTH, AUTH_OK, AUTH_REJECTED
+from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
 from tests.browser.page import JavaScriptError, Page
 from tests.dialing import DialingTestCase
 from tests.neutral import same
 from tests.rawpeer import RawPeer, RawServer
 from tests.support import eventually, free_port, needs_node
 
-VALUES: List[Any] = [
+VALUES: list[Any] = [
     *("text", "zażółć \U0001f600", "", 0, -1.5, 2**53 - 1, 1e21, float("nan"), BigInt(5), BigInt(-(2**70)), True, None),
     *(UNDEFINED, b"\0\x01\xff", b"", [], {}, [UNDEFINED, None, BigInt(5), "s:x", [[{}]]], {"a": {"c": BigInt(1)}}),
 ]
@@ -40,7 +40,7 @@ class BrowserTestCase(DialingTestCase):
         while self.page.told() != [["end"]]:
             pass
 
-    def expect(self, *told: List[Any]) -> None:
+    def expect(self, *told: list[Any]) -> None:
         """Wait for what the callbacks tell."""
         self.assertEqual(self.page.told(len(told)), list(told))
 
@@ -420,7 +420,7 @@ class ReconnectTest(BrowserTestCase):
         failed = ["ConnectionFailed", f"cannot connect to ws://127.0.0.1:{port}/chat"]
         self.expect(*[failed] * 5)
         pauses = self.page.evaluate("times.slice(1).map((time, index) => time - times[index])")
-        for pause, least in zip(pauses, (20, 40, 80, 80)):
+        for pause, least in zip(pauses, (20, 40, 80, 80), strict=False):
             self.assertGreaterEqual(pause, least - 2)  # timers may be early by a millisecond
         self.serve(port=port)
         while self.page.told() != [["onAuthOk"]]:
@@ -480,7 +480,7 @@ class UnknownInputTest(BrowserTestCase):
     def test_malformed_messages_are_reported_and_the_connection_goes_on(self) -> None:
         peer, _ = self.host()
         self.page.run("client.on('x', () => tell('x'))")
-        shapes: List[List[Any]] = [
+        shapes: list[list[Any]] = [
             [], ["x"], ["x", 1], [5, 1, None], ["x", 0, None], ["x", 1.5, None], ["x", BigInt(1), None], ["x", 1, -1],
             ["x", 1, "1"], [AUTH, "key", 1], ["ezez-ws::other", 1, None], [AUTH_REJECTED], [AUTH_REJECTED, 5],
         ]  # fmt: skip

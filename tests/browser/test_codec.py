@@ -2,13 +2,13 @@
 
 import json
 import unittest
-from typing import Any, List, Optional
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ezez_ws.codec import Codec
 from ezez_ws.errors import MalformedMessage
+from ezez_ws.messages.codec import Codec
 from tests.browser.page import JavaScriptError, Page
 from tests.interop.test_codec_differential import describe, messages, texts
 from tests.neutral import build, same
@@ -42,11 +42,11 @@ class CodecTestCase(EZEZTestCase):
         cls.addClassCleanup(cls.page.close)
         cls.page.run("globalThis.codec = new Codec()")
 
-    def encode(self, values: List[Any]) -> str:
+    def encode(self, values: list[Any]) -> str:
         hexadecimal: str = self.page.evaluate(f"hex(codec.encode({json.dumps(values)}.map(build)))")
         return hexadecimal
 
-    def decode(self, data: bytes) -> Optional[List[Any]]:
+    def decode(self, data: bytes) -> list[Any] | None:
         """Decode in JavaScript; ``None`` where it is malformed."""
         try:
             return list(self.page.evaluate(f'codec.decode(unhex("{data.hex()}"))'))
@@ -56,7 +56,7 @@ class CodecTestCase(EZEZTestCase):
 
     def assert_agree(self, data: bytes) -> None:
         try:
-            expected: Optional[List[Any]] = Codec().decode(data)
+            expected: list[Any] | None = Codec().decode(data)
         except MalformedMessage:
             expected = None
         found = self.decode(data)
@@ -88,14 +88,14 @@ class SameBytesTest(CodecTestCase):
 
     @settings(max_examples=250)
     @given(messages)
-    def test_any_values_are_the_same_bytes_in_both_languages_and_come_back(self, values: List[Any]) -> None:
+    def test_any_values_are_the_same_bytes_in_both_languages_and_come_back(self, values: list[Any]) -> None:
         data = Codec().encode(values)
         self.assertEqual(self.encode([describe(value) for value in values]), data.hex())
         self.assertTrue(same(self.decode(data), Codec().decode(data)), data)
 
     @settings(max_examples=200)
     @given(st.lists(objects, min_size=1, max_size=3))
-    def test_keys_have_the_order_of_the_reference_serializer(self, values: List[Any]) -> None:
+    def test_keys_have_the_order_of_the_reference_serializer(self, values: list[Any]) -> None:
         described = json.dumps([describe(value) for value in values])
         code = f"const values = {described}.map(build); return [codec.encode(values), reference(values)].map(hex)"
         ours, reference = self.page.run(code)
@@ -141,14 +141,14 @@ class RefusedInputTest(CodecTestCase):
 
     @settings(max_examples=250)
     @given(st.lists(payloads, min_size=1, max_size=3))
-    def test_any_json_is_taken_or_refused_as_python_does(self, all_payloads: List[bytes]) -> None:
+    def test_any_json_is_taken_or_refused_as_python_does(self, all_payloads: list[bytes]) -> None:
         self.assert_agree(b"".join(map(field, all_payloads)))
 
     @settings(max_examples=200)
     @given(
         st.lists(st.sampled_from([b"0", b"1", b"2", b"f", b"t", b"j", b"\0", b'"', b"l", b":", b"\xff"]), max_size=12)
     )
-    def test_any_fields_are_taken_or_refused_as_python_does(self, pieces: List[bytes]) -> None:
+    def test_any_fields_are_taken_or_refused_as_python_does(self, pieces: list[bytes]) -> None:
         self.assert_agree(b"".join(pieces))
 
     def test_each_golden_vector_cut_anywhere_is_taken_or_refused_as_python_does(self) -> None:

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import unittest
 from pathlib import Path
-from typing import Any, Dict, List, Set
+from typing import Any
 
 from ezez_ws import browser
 from tests.browser.test_types import COMPILER, TYPES
@@ -24,7 +24,7 @@ globalThis.location = {{ href: "http://{address}/" }};
 """
 
 
-def blocks(document: str, language: str) -> List[str]:
+def blocks(document: str, language: str) -> list[str]:
     text = (REPO / document).read_text("utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
@@ -61,7 +61,7 @@ class DocumentTest(EZEZTestCase):
             def log(self, type: str, message: str, *args: Any) -> None:
                 pass
 
-        namespace: Dict[str, Any] = {"__name__": "__main__"}
+        namespace: dict[str, Any] = {"__name__": "__main__"}
         for block in python_blocks(document):
             exec(block.code, namespace)
         web = make_server("127.0.0.1", 0, namespace["app"], threaded=True, request_handler=Quiet)
@@ -90,12 +90,12 @@ class DocumentTest(EZEZTestCase):
 class ReferenceTest(EZEZTestCase):
     """docs/browser.md against the types, which test_types.py compares with the module."""
 
-    def table(self, section: str) -> Dict[str, str]:
+    def table(self, section: str) -> dict[str, str]:
         text = (REPO / "docs/browser.md").read_text("utf-8")
         body = text.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
         return dict(re.findall(r"^\| `(\w+)[^|]*\| ([^|]*) \|", body, re.MULTILINE))
 
-    def declared(self, head: str) -> Set[str]:
+    def declared(self, head: str) -> set[str]:
         body = TYPES.read_text("utf-8").split(f"export {head}", 1)[1].split("\n}\n", 1)[0]
         return set(re.findall(r"^    (?:readonly )?(\w+)\??[:(<]", body, re.MULTILINE)) - {"constructor"}
 

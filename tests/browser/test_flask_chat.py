@@ -7,10 +7,10 @@ import signal
 import struct
 import unittest
 import zlib
-from typing import TYPE_CHECKING, Any, Dict
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from ezez_ws.codec import Codec
+from ezez_ws.messages.codec import Codec
 from tests.browser.chromium import ChromiumTestCase
 from tests.browser.test_codec import VECTORS
 from tests.neutral import build
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAY_RUN_BESIDE = True
 
-PHONE: Dict[str, Any] = {"viewport": {"width": 375, "height": 667}, "is_mobile": True, "has_touch": True}
+PHONE: dict[str, Any] = {"viewport": {"width": 375, "height": 667}, "is_mobile": True, "has_touch": True}
 
 
 def png(width: int, height: int) -> bytes:
@@ -88,7 +88,7 @@ class FlaskChatTest(ChromiumTestCase):
         for page, names in ((anna, ["Anna (you)", "Bert"]), (bert, ["Anna", "Bert (you)"])):
             people = page.get_by_role("list", name="Here now").get_by_role("listitem")
             self.expect(people).to_have_count(2)
-            for person, name in zip(people.all(), names):
+            for person, name in zip(people.all(), names, strict=False):
                 self.expect(person).to_contain_text(name)
         self.expect(anna.get_by_role("log")).to_contain_text("Bert is here")
         self.say(anna, "hello <b>Bert</b> & all")

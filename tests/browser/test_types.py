@@ -3,7 +3,6 @@
 import re
 import subprocess
 import unittest
-from typing import Set
 
 from ezez_ws import browser
 from tests.browser.page import Page
@@ -49,12 +48,12 @@ class TypesTest(EZEZTestCase):
         self.addCleanup(page.close)
         return page
 
-    def names_in(self, text: str, head: str) -> Set[str]:
+    def names_in(self, text: str, head: str) -> set[str]:
         """The members that a class or an interface declares."""
         body = text.split(f"export {head}", 1)[1].split("\n}\n", 1)[0]
         return set(re.findall(r"^    (?:readonly )?(\w+)\??[:(<]", body, re.MULTILINE))
 
-    def names_known(self, wrong: str) -> Set[str]:
+    def names_known(self, wrong: str) -> set[str]:
         """The names that the error about an unknown one lists."""
         message = self.page().run(f"try {{ {wrong} }} catch (error) {{ return error.message; }}")
         return set(re.findall(r"\w+", message.split("one of ")[1].split(", not")[0]))

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Callable, List, Mapping, NamedTuple, Optional
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import pyte
 
@@ -57,7 +58,7 @@ def environment(**more: str) -> Mapping[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8", **more}
 
 
-def run(*args: str, input: str = "", env: Optional[Mapping[str, str]] = None) -> Done:
+def run(*args: str, input: str = "", env: Mapping[str, str] | None = None) -> Done:
     """Run a command in a process of its own, to its end."""
     done = subprocess.run(
         [*PROGRAM, *args],
@@ -82,7 +83,7 @@ class Program:
             env=environment(),
             encoding="utf-8",
         )
-        self._lines: queue.SimpleQueue[Optional[str]] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -122,7 +123,7 @@ class Program:
     def wait(self) -> int:
         return self.process.wait(TIMEOUT)
 
-    def rest(self) -> List[str]:
+    def rest(self) -> list[str]:
         """Return the lines that were left, when it has ended."""
         self._reader.join(TIMEOUT)
         return [line.rstrip("\n") for line in iter(self._lines.get, None)]
@@ -148,7 +149,7 @@ class _Screen(pyte.Screen):
 class Terminal:
     """A program at a terminal of 100 columns and 30 lines, whose screen can be read. To be used in ``with``."""
 
-    def __init__(self, *command: str, env: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(self, *command: str, env: Mapping[str, str] | None = None) -> None:
         self._lock = threading.Lock()  # guards the screen
         self._screen = _Screen(self.type)
         self._stream = pyte.ByteStream(self._screen)
@@ -180,16 +181,16 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def lines(self) -> List[str]:
+    def lines(self) -> list[str]:
         """Return what stands on the screen, without the empty lines at its end."""
         with self._lock:
             text = "\n".join(line.rstrip() for line in self._screen.display).rstrip()
         return text.split("\n")
 
-    def wait_for(self, *expected: str) -> List[str]:
+    def wait_for(self, *expected: str) -> list[str]:
         """Wait until these lines stand below each other, and return all that stands there."""
 
-        def look() -> Optional[List[str]]:
+        def look() -> list[str] | None:
             lines = self.lines()
             starts = range(len(lines) - len(expected) + 1)
             return lines if any(lines[at : at + len(expected)] == list(expected) for at in starts) else None

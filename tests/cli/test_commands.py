@@ -4,7 +4,7 @@ import json
 import os
 import ssl
 import unittest
-from typing import Any, List
+from typing import Any
 from unittest import mock
 
 import trustme
@@ -49,7 +49,7 @@ class CallTest(CommandTestCase):
         calls = Calls()
 
         @server.on("e")
-        def record(client: Any, args: List[Any], reply: Any, ids: Any) -> None:
+        def record(client: Any, args: list[Any], reply: Any, ids: Any) -> None:
             calls.add(*args)
             reply("ok")
 
@@ -131,7 +131,7 @@ class ListenTest(CommandTestCase):
                 seen.append(client)
                 client.disconnect(4001)
 
-        seen: List[Any] = []
+        seen: list[Any] = []
         done = self.listen("--reconnect", "--count", "2", send=send)
         self.assertEqual((0, 2), (done.code, len(done.out.splitlines())))
         self.assertIn("connection closed (4001), connecting again\n", done.err)
@@ -187,7 +187,7 @@ class ConnectingTest(CommandTestCase):
         self.check(2, invoke("send", self.url(server), "e", "--auth-env", "THE_KEY"))
 
     def test_headers_go_into_the_handshake(self) -> None:
-        asked: List[HandshakeRequest] = []
+        asked: list[HandshakeRequest] = []
 
         def note(request: HandshakeRequest) -> bool:
             asked.append(request)

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Tuple
 
 from ezez_ws.cli.arguments import parse
 from ezez_ws.cli.outcome import ExitCode
@@ -32,7 +32,7 @@ def blocks(language: str) -> Iterator[str]:
     yield from re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-def examples() -> Iterator[Tuple[str, str]]:
+def examples() -> Iterator[tuple[str, str]]:
     """Each command of the sessions, and what it prints."""
     for block in blocks("console"):
         for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:

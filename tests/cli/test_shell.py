@@ -7,7 +7,8 @@ import queue
 import tempfile
 import threading
 import unittest
-from typing import Any, Iterator, List, Optional
+from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 from prompt_toolkit.application import create_app_session
@@ -23,7 +24,7 @@ from ezez_ws.cli.outcome import UsageError
 from ezez_ws.cli.relay import Relay
 from ezez_ws.cli.shell import Shell
 from ezez_ws.cli.terminal import EventCompleter, TerminalLines
-from ezez_ws.protocol import Ids
+from ezez_ws.messages.protocol import Ids
 from tests.cli.running import TIMEOUT
 from tests.serving import KEY, Calls, Result, ServingTestCase
 from tests.support import EZEZTestCase, eventually
@@ -34,7 +35,7 @@ class Script:
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
-        self._lines: queue.SimpleQueue[Optional[str]] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def __enter__(self) -> "Script":
         return self
@@ -45,7 +46,7 @@ class Script:
     def __iter__(self) -> Iterator[str]:
         return iter(self._next, None)
 
-    def _next(self) -> Optional[str]:
+    def _next(self) -> str | None:
         return self._lines.get(timeout=TIMEOUT)
 
     def type(self, line: str) -> None:
@@ -61,12 +62,12 @@ class Recorder:
     def __init__(self) -> None:
         self.calls = Calls()
 
-    def arrived(self, event: str, args: List[Any], ids: Ids) -> None:
+    def arrived(self, event: str, args: list[Any], ids: Ids) -> None:
         if event == "full":
             raise OSError("no space left")
         self.calls.add("arrived", event, args)
 
-    def sent(self, event_id: Optional[int], event: str, args: List[Any]) -> None:
+    def sent(self, event_id: int | None, event: str, args: list[Any]) -> None:
         self.calls.add("sent", event, args)
 
     def say(self, text: str) -> None:

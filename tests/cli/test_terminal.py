@@ -4,8 +4,9 @@ import stat
 import sys
 import tempfile
 import unittest
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from ezez_ws import EZEZWebsocketServer
 from tests.cli.running import PROGRAM, Terminal, environment

@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ezez_ws.deadline import Deadline
-from ezez_ws.transport.dialer import Dialer
-from ezez_ws.transport.handshake import parse_url
-from ezez_ws.transport.stream import Stream
+from ezez_ws.opening.dialer import Dialer
+from ezez_ws.opening.url import parse_url
+from ezez_ws.threads.deadline import Deadline
+from ezez_ws.websocket.stream import Stream
 from tests.conformance.echo_server import MAX_PAYLOAD, echo
 
 AGENT = "ezez_ws"

@@ -10,11 +10,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ezez_ws.deadline import Deadline
-from ezez_ws.transport.listener import Listener
-from ezez_ws.transport.reception import Reception
-from ezez_ws.transport.stream import Stream
-from ezez_ws.transport.wire import SocketWire
+from ezez_ws.opening.listener import Listener
+from ezez_ws.opening.upgrade import Upgrade
+from ezez_ws.threads.deadline import Deadline
+from ezez_ws.websocket.stream import Stream
+from ezez_ws.wire.sockets import SocketWire
 
 MAX_PAYLOAD = 32 << 20
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--deflate", action="store_true")
     options = parser.parse_args()
-    reception = Reception(None, None, None, None, options.deflate, lambda: True, lambda: None)
+    reception = Upgrade(None, None, None, None, options.deflate, lambda: True, lambda: None)
 
     def serve(sock: Any, address: Any) -> None:
         wire = SocketWire(sock)

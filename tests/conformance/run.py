@@ -14,13 +14,13 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 GOOD = ("OK", "INFORMATIONAL")
 QUICK = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.1.*", "6.2.*", "7.*", "12.1.1", "12.1.2", "13.1.1", "13.4.1"]
 
-Results = Dict[str, Tuple[str, str]]
+Results = dict[str, tuple[str, str]]
 
 
 def find_kosoku() -> str:
@@ -48,12 +48,12 @@ def wait_for_port(port: int) -> None:
 
 
 def read_results(folder: Path) -> Results:
-    index: Dict[str, Dict[str, Dict[str, Any]]] = json.loads((folder / "index.json").read_text())
+    index: dict[str, dict[str, dict[str, Any]]] = json.loads((folder / "index.json").read_text())
     (cases,) = index.values()
     return {name: (case["behavior"], case["behaviorClose"]) for name, case in cases.items()}
 
 
-def run_server_role(kosoku: str, cases: List[str], folder: Path) -> Results:
+def run_server_role(kosoku: str, cases: list[str], folder: Path) -> Results:
     """The fuzzing client against our server."""
     echo = subprocess.Popen(
         [sys.executable, str(HERE / "echo_server.py"), "0", "--deflate"],
@@ -73,7 +73,7 @@ def run_server_role(kosoku: str, cases: List[str], folder: Path) -> Results:
     return read_results(folder)
 
 
-def run_client_role(kosoku: str, cases: List[str], folder: Path) -> Results:
+def run_client_role(kosoku: str, cases: list[str], folder: Path) -> Results:
     """Our client against the fuzzing server."""
     port = free_port()
     command = [kosoku, "-m", "fuzzingserver", "-o", str(folder), f"127.0.0.1:{port}"]
@@ -91,7 +91,7 @@ def run_client_role(kosoku: str, cases: List[str], folder: Path) -> Results:
 
 def print_table(role: str, results: Results) -> int:
     """Print how many cases of each group had which outcome; return how many were not good."""
-    groups: Dict[int, Dict[str, int]] = {}
+    groups: dict[int, dict[str, int]] = {}
     bad = 0
     for name, outcome in results.items():
         good = all(part in GOOD for part in outcome)

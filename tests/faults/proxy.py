@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 import time
-from typing import Callable, List, Optional
+from collections.abc import Callable
 
 __all__ = ["Fault", "Proxy"]
 
@@ -16,7 +16,7 @@ Fault = Callable[["Pipe"], None]
 class Pipe:
     """One direction of one connection, on a thread of its own."""
 
-    def __init__(self, source: socket.socket, target: socket.socket, fault: Optional[Fault], seed: int) -> None:
+    def __init__(self, source: socket.socket, target: socket.socket, fault: Fault | None, seed: int) -> None:
         self.random = random.Random(seed)
         self.piece = 65536
         self.passed = 0
@@ -71,11 +71,11 @@ class Proxy:
         fault: what happens to each piece, in each direction.
     """
 
-    def __init__(self, port: int, fault: Optional[Fault] = None) -> None:
+    def __init__(self, port: int, fault: Fault | None = None) -> None:
         self.fault = fault
         self._target = port
         self._lock = threading.Lock()
-        self._pipes: List[Pipe] = []
+        self._pipes: list[Pipe] = []
         self._closed = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -107,7 +107,7 @@ class Proxy:
             pipe.source.close()
             pipe.target.close()
 
-    def _copy(self) -> List[Pipe]:
+    def _copy(self) -> list[Pipe]:
         with self._lock:
             return list(self._pipes)
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from typing import Any, Dict, List
+from typing import Any
 
 from ezez_ws import ConnectionClosed, EZEZWebSocketClient
 from tests.faults.proxy import Fault, Pipe, Proxy
@@ -45,10 +45,10 @@ class Traffic:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.arrived: Dict[int, List[int]] = {}  # by connection: the server may still be busy with an old one
-        self.sent: List[int] = []
-        self.refused: List[int] = []
-        self.replied: Dict[int, Any] = {}
+        self.arrived: dict[int, list[int]] = {}  # by connection: the server may still be busy with an old one
+        self.sent: list[int] = []
+        self.refused: list[int] = []
+        self.replied: dict[int, Any] = {}
         self.lost = 0
 
     def receive(self, client: Any, args: Any, reply: Any, ids: Any) -> None:

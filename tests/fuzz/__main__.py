@@ -15,9 +15,10 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, List, Optional
+from typing import Any
 
 from tests.fuzz import mutation
 
@@ -75,7 +76,7 @@ def _one_input(target: str) -> Callable[[bytes], None]:
     return one_input
 
 
-def _replay(target: str, paths: List[Path]) -> int:
+def _replay(target: str, paths: list[Path]) -> int:
     one_input = _one_input(target)
     for path in paths:
         print(f"{target}: {path}", flush=True)
@@ -168,7 +169,7 @@ def _limited(one_input: Callable[[bytes], None]) -> Callable[[bytes], None]:
     if not hasattr(signal, "setitimer"):
         return one_input
 
-    def too_long(signum: int, frame: Optional[FrameType]) -> None:
+    def too_long(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"one input takes more than {_ONE_LIMIT} seconds")
 
     def run(data: bytes) -> None:

@@ -3,12 +3,12 @@
 An input is a byte of options, and a message; by the options a message is repeated, so that it becomes a large one.
 """
 
-from typing import Any, List, Optional
+from typing import Any
 
-from ezez_ws.codec import Codec, peek_reply_to
 from ezez_ws.errors import MalformedMessage
-from ezez_ws.protocol import parse_event, parse_from_client, parse_from_server
-from ezez_ws.scalars import BigInt
+from ezez_ws.messages.codec import Codec, peek_reply_to
+from ezez_ws.messages.protocol import parse_event, parse_from_client, parse_from_server
+from ezez_ws.messages.scalars import BigInt
 
 __all__ = ["one_input"]
 
@@ -18,7 +18,7 @@ class _Date:
         self.text = text
 
 
-def _write_date(value: Any) -> Optional[str]:
+def _write_date(value: Any) -> str | None:
     return value.text if isinstance(value, _Date) else None
 
 
@@ -77,7 +77,7 @@ def _alike_to_the_letter(one: Any, other: Any) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
-def _check_round_trip(codec: Codec, values: List[Any]) -> None:
+def _check_round_trip(codec: Codec, values: list[Any]) -> None:
     encoded = codec.encode(values)
     try:
         again = codec.decode(encoded)
@@ -89,7 +89,7 @@ def _check_round_trip(codec: Codec, values: List[Any]) -> None:
     assert codec.encode(again) == encoded, "encoding is not stable"
 
 
-def _check_shapes(codec: Codec, values: List[Any], peeked: Optional[int]) -> None:
+def _check_shapes(codec: Codec, values: list[Any], peeked: int | None) -> None:
     for parse in (parse_from_client, parse_from_server):
         try:
             parse(list(values))

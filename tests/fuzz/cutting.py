@@ -1,12 +1,11 @@
 """Cutting bytes into pieces as a network might, by one number, so that an input stands for its pieces too."""
 
 import random
-from typing import List
 
 __all__ = ["cut_up"]
 
 
-def cut_up(data: bytes, seed: int) -> List[bytes]:
+def cut_up(data: bytes, seed: int) -> list[bytes]:
     """Return ``data`` in pieces: for 0 single bytes, else of random sizes, empty ones never."""
     if seed == 0:
         return [data[place : place + 1] for place in range(len(data))]

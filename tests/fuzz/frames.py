@@ -3,10 +3,10 @@
 An input is a byte of options, a byte that says how to cut, and what the peer sends.
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
-from ezez_ws.transport.deflate import Inflater
-from ezez_ws.transport.frames import (
+from ezez_ws.websocket.deflate import Inflater
+from ezez_ws.websocket.frames import (
     BINARY,
     CLOSE,
     PONG,
@@ -26,9 +26,9 @@ _MASK = b"\x37\xfa\x21\x3d"
 
 
 class _Outcome(NamedTuple):
-    messages: List[Message]
-    failure: Optional[int]
-    idle: Optional[bool]
+    messages: list[Message]
+    failure: int | None
+    idle: bool | None
 
 
 def one_input(data: bytes) -> None:
@@ -48,9 +48,9 @@ def _decoder(options: int, limit: int) -> FrameDecoder:
     return FrameDecoder(masked=bool(options & 1), max_payload=limit, inflater=inflater)
 
 
-def _feed(options: int, limit: int, pieces: List[bytes]) -> _Outcome:
+def _feed(options: int, limit: int, pieces: list[bytes]) -> _Outcome:
     decoder = _decoder(options, limit)
-    messages: List[Message] = []
+    messages: list[Message] = []
     for piece in pieces:
         ended = decoder.failure is not None or any(message.opcode == CLOSE for message in messages)
         got = decoder.feed(piece)
@@ -86,7 +86,7 @@ def _check_same(options: int, whole: _Outcome, pieces: _Outcome) -> None:
         assert whole.failure == pieces.failure, (whole.failure, pieces.failure)
 
 
-def _check_round_trip(messages: List[Message]) -> None:
+def _check_round_trip(messages: list[Message]) -> None:
     for mask in (None, _MASK):
         decoder = FrameDecoder(masked=mask is not None, max_payload=1 << 20)
         stream = b"".join(encode_frame(opcode, payload, mask) for opcode, payload in map(_as_bytes, messages))
@@ -94,6 +94,6 @@ def _check_round_trip(messages: List[Message]) -> None:
         assert decoder.failure is None
 
 
-def _as_bytes(message: Message) -> Tuple[int, bytes]:
+def _as_bytes(message: Message) -> tuple[int, bytes]:
     payload = message.payload
     return message.opcode, payload.encode() if isinstance(payload, str) else payload

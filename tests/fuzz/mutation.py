@@ -2,7 +2,7 @@
 
 import random
 import time
-from typing import Callable, List, Optional, Sequence
+from collections.abc import Callable, Sequence
 
 __all__ = ["Mutator", "run"]
 
@@ -31,7 +31,7 @@ class Mutator:
         self._inputs = list(inputs) or [b""]
         self._chance = random.Random(seed)
         self._max_size = max_size
-        self._steps: List[Callable[[bytearray], None]] = [
+        self._steps: list[Callable[[bytearray], None]] = [
             self._flip_bit,
             self._set_byte,
             self._insert_token,
@@ -103,8 +103,8 @@ class Result:
 
     def __init__(self) -> None:
         self.count = 0
-        self.culprit: Optional[bytes] = None
-        self.error: Optional[BaseException] = None
+        self.culprit: bytes | None = None
+        self.error: BaseException | None = None
 
     def add(self, one_input: Callable[[bytes], None], data: bytes) -> bool:
         """Run one; false where it fails."""

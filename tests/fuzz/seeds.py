@@ -5,37 +5,27 @@ name.
 """
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Sequence
 
-from ezez_ws.codec import UNDEFINED, BigInt, Codec
-from ezez_ws.protocol import AUTH, AUTH_OK, AUTH_REJECTED
-from ezez_ws.transport.frames import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    PING,
-    PONG,
-    RSV1,
-    TEXT,
-    encode_close,
-    encode_frame,
-)
-from ezez_ws.transport.handshake import ServerHandshake
+from ezez_ws.messages.codec import UNDEFINED, BigInt, Codec
+from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
+from ezez_ws.opening.server_handshake import ServerHandshake
+from ezez_ws.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, TEXT, encode_close, encode_frame
 from tests.fuzz.upgrade import KEY
 
 __all__ = ["CORPUS", "corpus", "main"]
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 
-Inputs = Dict[str, bytes]
+Inputs = dict[str, bytes]
 
 _MASK = b"\x37\xfa\x21\x3d"  # RFC 6455, section 5.7
 _AUTH = Codec().encode([AUTH, "secret", 1])
 _EVENT = Codec().encode(["chat", 1, None, "hello", {"room": "a", "n": 1.5}])
 
 
-def corpus() -> Dict[str, Inputs]:
+def corpus() -> dict[str, Inputs]:
     """Return, for each target, its inputs by name."""
     return {"frames": _frames(), "codec": _codec(), "upgrade": _upgrade()}
 
@@ -214,7 +204,7 @@ def _request(*headers: str, line: str = "GET /chat?a=b HTTP/1.1", good: Sequence
 def _answer(*headers: str) -> bytes:
     handshake = ServerHandshake()
     handshake.feed(_request())
-    pairs: List[List[str]] = [header.split(": ", 1) for header in headers]
+    pairs: list[list[str]] = [header.split(": ", 1) for header in headers]
     return handshake.accept([(name, value) for name, value in pairs])
 
 

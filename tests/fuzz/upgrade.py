@@ -4,23 +4,15 @@ An input is a byte of options, a byte that says how to cut, and what arrives; in
 the subprotocols, and headers as ``name: value``.
 """
 
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 import h11
 
-from ezez_ws.transport.deflate import accept_answer, choose_offer
-from ezez_ws.transport.handshake import (
-    MAX_HEAD_BYTES,
-    MAX_HEADERS,
-    ClientHandshake,
-    HandshakeFailed,
-    Refusal,
-    ServerHandshake,
-    Target,
-    parse_url,
-    validate_client_headers,
-    validate_subprotocols,
-)
+from ezez_ws.opening.client_handshake import ClientHandshake, HandshakeFailed
+from ezez_ws.opening.extensions import accept_answer, choose_offer
+from ezez_ws.opening.head import MAX_HEAD_BYTES, MAX_HEADERS
+from ezez_ws.opening.server_handshake import Refusal, ServerHandshake
+from ezez_ws.opening.url import URL, parse_url, validate_client_headers, validate_subprotocols
 from tests.fuzz.cutting import cut_up
 
 __all__ = ["KEY", "one_input"]
@@ -51,7 +43,7 @@ def one_input(data: bytes) -> None:
 # -- the server's end --------------------------------------------------------------------------------------------------
 
 
-def _listen(options: int, pieces: List[bytes]) -> Tuple[Any, ...]:
+def _listen(options: int, pieces: list[bytes]) -> tuple[Any, ...]:
     handshake = ServerHandshake(
         path="/chat" if options & 4 else None,
         subprotocols=["a", "b"] if options & 8 else None,
@@ -115,7 +107,7 @@ def _check_rewritten(handshake: ServerHandshake) -> None:
 # -- the client's end --------------------------------------------------------------------------------------------------
 
 
-def _hear(options: int, pieces: List[bytes]) -> Tuple[Any, ...]:
+def _hear(options: int, pieces: list[bytes]) -> tuple[Any, ...]:
     offered = ["a", "b"] if options & 8 else []
     handshake = ClientHandshake(_TARGET, subprotocols=offered, extensions=_OFFER if options & 4 else "")
     handshake._key = KEY
@@ -166,16 +158,16 @@ def _ask(text: str) -> None:
     assert client.trailing == b"down" and accept_answer(client.extensions) == agreed[1]
 
 
-def _split(text: str) -> Tuple[str, List[str], List[Tuple[str, str]]]:
+def _split(text: str) -> tuple[str, list[str], list[tuple[str, str]]]:
     url, *lines = text.split("\n")
     names = [name for name in lines[0].split(",") if name] if lines else []
     headers = [(name, value) for name, _, value in (line.partition(":") for line in lines[1:])]
     return url, names, headers
 
 
-def _check_asked(server: ServerHandshake, target: Target, pairs: List[Tuple[str, str]]) -> None:
+def _check_asked(server: ServerHandshake, target: URL, pairs: list[tuple[str, str]]) -> None:
     request = server.request
-    query: Optional[str] = request.query
+    query: str | None = request.query
     assert target.resource in (request.path, f"{request.path}?{query}")
     assert request.headers.get_all("Host") == [target.host_header]
     for name, _ in pairs:

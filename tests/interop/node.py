@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from ezez_ws import Codec
 from tests.neutral import build
@@ -27,7 +27,7 @@ class NodeProcess:
         self._process = subprocess.Popen(
             [node, str(_HERE / script), *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
         )
-        self._told: queue.SimpleQueue[Optional[Dict[str, Any]]] = queue.SimpleQueue()
+        self._told: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name=f"reads {script}")
         self._reader.start()
 
@@ -37,7 +37,7 @@ class NodeProcess:
         self._process.stdin.write(json.dumps({"do": command, **more}) + "\n")
         self._process.stdin.flush()
 
-    def next(self, kind: str, timeout: float = 30.0) -> Dict[str, Any]:
+    def next(self, kind: str, timeout: float = 30.0) -> dict[str, Any]:
         """Wait for the next thing of a kind that it tells; what it tells before is skipped."""
         while True:
             told = self._told.get(timeout=timeout)
@@ -46,14 +46,14 @@ class NodeProcess:
             if kind in told:
                 return told
 
-    def next_event(self, name: str) -> Dict[str, Any]:
+    def next_event(self, name: str) -> dict[str, Any]:
         """Wait for the next event of a name; its arguments are Python values then."""
         while True:
             told = self.next("event")
             if told["event"] == name:
                 return {**told, "args": [build(value) for value in told["args"]]}
 
-    def rest(self) -> List[Dict[str, Any]]:
+    def rest(self) -> list[dict[str, Any]]:
         """What it has told until its end; ``stop`` or ``kill`` must have been called."""
         return list(iter(self._told.get, None))
 
@@ -95,7 +95,7 @@ def date(text: str) -> datetime.datetime:
     return datetime.datetime.strptime(text, _FORMAT).replace(tzinfo=datetime.timezone.utc)
 
 
-def _date_text(value: Any) -> Optional[str]:
+def _date_text(value: Any) -> str | None:
     if not isinstance(value, datetime.datetime):
         return None
     utc = value.astimezone(datetime.timezone.utc)

@@ -6,12 +6,12 @@ import pathlib
 import shutil
 import subprocess
 import unittest
-from typing import Any, Dict, List
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ezez_ws.codec import UNDEFINED, BigInt, Codec
+from ezez_ws.messages.codec import UNDEFINED, BigInt, Codec
 from tests.neutral import build, same
 
 MAY_RUN_BESIDE = True
@@ -29,7 +29,7 @@ nested = st.recursive(scalars, lambda inner: st.lists(inner, max_size=5) | st.di
 messages = st.lists(nested | st.binary(max_size=20), min_size=1, max_size=5)
 
 
-def describe(value: Any) -> List[Any]:
+def describe(value: Any) -> list[Any]:
     if value is None:
         return ["null"]
     if value is UNDEFINED:
@@ -71,23 +71,23 @@ class Differential(unittest.TestCase):
     def stop(cls) -> None:
         cls.peer.communicate(timeout=10)
 
-    def ask(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self.peer.stdin is not None
         assert self.peer.stdout is not None
         self.peer.stdin.write(json.dumps(request) + "\n")
         self.peer.stdin.flush()
-        answer: Dict[str, Any] = json.loads(self.peer.stdout.readline())
+        answer: dict[str, Any] = json.loads(self.peer.stdout.readline())
         self.assertNotIn("error", answer)
         return answer
 
     @settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(messages)
-    def test_the_same_values_are_the_same_bytes_in_both_languages(self, values: List[Any]) -> None:
+    def test_the_same_values_are_the_same_bytes_in_both_languages(self, values: list[Any]) -> None:
         self.assertEqual(Codec().encode(values).hex(), self.ask({"encode": [describe(v) for v in values]})["hex"])
 
     @settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(messages)
-    def test_what_node_reads_of_ours_it_writes_again_as_it_was(self, values: List[Any]) -> None:
+    def test_what_node_reads_of_ours_it_writes_again_as_it_was(self, values: list[Any]) -> None:
         data = Codec().encode(values)
         answer = self.ask({"decode": data.hex()})
         self.assertEqual(answer["again"], data.hex())
@@ -96,12 +96,12 @@ class Differential(unittest.TestCase):
 
     @settings(max_examples=800, deadline=None)
     @given(st.lists(st.floats(), min_size=1, max_size=20))
-    def test_every_float_is_printed_as_javascript_prints_it(self, values: List[float]) -> None:
+    def test_every_float_is_printed_as_javascript_prints_it(self, values: list[float]) -> None:
         self.assertEqual(Codec().encode(values).hex(), self.ask({"encode": [describe(v) for v in values]})["hex"])
 
     @settings(max_examples=500, deadline=None)
     @given(messages)
-    def test_what_node_writes_the_codec_reads_and_writes_again_as_it_was(self, values: List[Any]) -> None:
+    def test_what_node_writes_the_codec_reads_and_writes_again_as_it_was(self, values: list[Any]) -> None:
         data = bytes.fromhex(self.ask({"encode": [describe(v) for v in values]})["hex"])
         self.assertEqual(Codec().encode(Codec().decode(data)), data)
 

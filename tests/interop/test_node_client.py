@@ -3,14 +3,14 @@
 import datetime
 import queue
 import threading
-from typing import Any, List
+from typing import Any
 
 from ezez_ws import UNDEFINED, BigInt, EZEZServerClient, EZEZWebsocketServer, MalformedMessage
 from tests.interop.node import CODEC, NodeProcess, date
 from tests.neutral import same
 from tests.support import EZEZTestCase, needs_node
 
-SAMPLES: List[Any] = [
+SAMPLES: list[Any] = [
     *("text", "zażółć \U0001f600", "", 0, 1, -1.5, 2**53 - 1, float(2**53), 1e21, 1e-7, float("nan"), float("-inf")),
     *(BigInt(5), BigInt(-(2**70)), True, False, None, UNDEFINED, b"\0\x01\xff", b"", [], {}),
     *([UNDEFINED, None, BigInt(5), "s:x", [[{}]]], {"a": {"c": BigInt(1), "d": [True]}, "b": UNDEFINED}),
@@ -69,14 +69,14 @@ class NodeClientTest(EZEZTestCase):
         client, _ = self.meet()
         answer = client.send("echo", SAMPLES).wait_reply(timeout=30)
         self.assertEqual(answer.event, "echo")
-        for sent, got in zip(SAMPLES, answer.args):
+        for sent, got in zip(SAMPLES, answer.args, strict=False):
             self.assertTrue(same(sent, got), (sent, got))
         self.assertEqual(len(answer.args), len(SAMPLES))
 
     def test_every_value_of_node_is_the_python_value_that_the_protocol_names(self) -> None:
         client, _ = self.meet()
         answer = client.send("samples").wait_reply(timeout=30)
-        for wanted, got in zip(SAMPLES, answer.args):
+        for wanted, got in zip(SAMPLES, answer.args, strict=False):
             self.assertTrue(same(wanted, got), (wanted, got))
         self.assertEqual(len(answer.args), len(SAMPLES))
 
@@ -119,7 +119,7 @@ class NodeClientTest(EZEZTestCase):
         client, node = self.meet()
 
         @client.on("question")
-        def answer(args: List[Any], reply: Any, ids: Any) -> None:
+        def answer(args: list[Any], reply: Any, ids: Any) -> None:
             thanks = reply("answer", [*args, 42]).wait_reply(timeout=30)
             thanks.reply("welcome", [thanks.event])
 
@@ -198,7 +198,7 @@ class NodeClientTest(EZEZTestCase):
 
     def test_several_threads_wait_for_their_own_replies(self) -> None:
         client, _ = self.meet()
-        wrong: List[Any] = []
+        wrong: list[Any] = []
 
         def ask(number: int) -> None:
             for count in range(20):

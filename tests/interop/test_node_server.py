@@ -2,7 +2,7 @@
 
 import datetime
 import queue
-from typing import Any, List
+from typing import Any
 
 from ezez_ws import (
     EVENT_UNKNOWN_DATA_TYPE,
@@ -48,7 +48,7 @@ class NodeServerTest(EZEZTestCase):
 
     def test_a_wrong_key_is_rejected_and_not_tried_again(self) -> None:
         self.run_node()
-        told: List[Any] = []
+        told: list[Any] = []
         client = self.make_client(
             auth="wrong",
             on_auth_rejected=lambda reason: told.append(reason),
@@ -63,14 +63,14 @@ class NodeServerTest(EZEZTestCase):
     def test_every_value_that_python_sends_comes_back_as_it_was(self) -> None:
         client, _ = self.meet()
         answer = client.send("echo", SAMPLES).wait_reply(timeout=30)
-        for sent, got in zip(SAMPLES, answer.args):
+        for sent, got in zip(SAMPLES, answer.args, strict=False):
             self.assertTrue(same(sent, got), (sent, got))
         self.assertEqual(len(answer.args), len(SAMPLES))
 
     def test_every_value_of_node_is_the_python_value_that_the_protocol_names(self) -> None:
         client, _ = self.meet()
         answer = client.send("samples").wait_reply(timeout=30)
-        for wanted, got in zip(SAMPLES, answer.args):
+        for wanted, got in zip(SAMPLES, answer.args, strict=False):
             self.assertTrue(same(wanted, got), (wanted, got))
         self.assertEqual(len(answer.args), len(SAMPLES))
 
@@ -105,7 +105,7 @@ class NodeServerTest(EZEZTestCase):
         client, node = self.meet()
 
         @client.on("question")
-        def answer(args: List[Any], reply: Any, ids: Any) -> None:
+        def answer(args: list[Any], reply: Any, ids: Any) -> None:
             thanks = reply("answer", [*args, 42]).wait_reply(timeout=30)
             thanks.reply("welcome", [thanks.event])
 

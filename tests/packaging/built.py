@@ -14,8 +14,8 @@ import tarfile
 import tempfile
 import unittest
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import List, Mapping, Optional
 
 from tests.support import REPO, EZEZTestCase, allow_seconds
 
@@ -26,10 +26,10 @@ EXTENSION = f"ezez_ws/_speedups{sysconfig.get_config_var('EXT_SUFFIX')}"
 # What is run where the wheel is installed, away from the repository.
 WHERE = "import ezez_ws; print(ezez_ws.__file__)"
 EDITOR = "from ezez_ws.cli import terminal"
-COMPILED = "from ezez_ws.speedups import compiled; print(compiled is not None)"
+COMPILED = "from ezez_ws.messages.speedups import compiled; print(compiled is not None)"
 
 
-def run(*command: "str | Path", cwd: Path, code: int = 0, more: Optional[Mapping[str, str]] = None) -> str:
+def run(*command: "str | Path", cwd: Path, code: int = 0, more: Mapping[str, str] | None = None) -> str:
     """Run a command without anything that leads to the repository, and return what it prints on both outputs."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "EZEZ_WS_"))}
     environment.update(more or {})
@@ -47,7 +47,7 @@ def run(*command: "str | Path", cwd: Path, code: int = 0, more: Optional[Mapping
     return done.stdout
 
 
-def repository_files() -> List[str]:
+def repository_files() -> list[str]:
     """What belongs to the repository, committed or about to be."""
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=REPO)
     return [name for name in listed.split("\0") if name and (REPO / name).is_file()]
@@ -108,7 +108,7 @@ class BuiltTest(PackagingTestCase):
 class InstalledTest(PackagingTestCase):
     """The wheel, and for other Pythons the source distribution, in fresh environments, used from another folder."""
 
-    def install(self, python: str, extra: str, environment: Optional[Mapping[str, str]] = None) -> Path:
+    def install(self, python: str, extra: str, environment: Mapping[str, str] | None = None) -> Path:
         """Return the folder of the programs."""
         built = self.wheel if python == sys.executable and not environment else self.sdist
         folder = Path(tempfile.mkdtemp(dir=self.folder))

@@ -7,7 +7,6 @@ No part of the suite: it needs the folder ``site``. That links lead somewhere, a
 import re
 import unittest
 from html.parser import HTMLParser
-from typing import List, Optional, Tuple
 
 import ezez_ws
 from tests.support import REPO, EZEZTestCase
@@ -22,10 +21,10 @@ class Loads(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.addresses: List[str] = []
-        self.classes: List[str] = []
+        self.addresses: list[str] = []
+        self.classes: list[str] = []
 
-    def handle_starttag(self, tag: str, attributes: List[Tuple[str, Optional[str]]]) -> None:
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         found = dict(attributes)
         self.classes += (found.get("class") or "").split()
         address = found.get(LOADING.get(tag, ""))
@@ -65,7 +64,7 @@ class SiteTest(EZEZTestCase):
 
     def test_the_threads_are_drawn(self) -> None:
         self.assertIn('src="threads.svg"', read("replies.html"))
-        self.assertIn("ezez-turnstile", read("threads.svg"))
+        self.assertIn("ezez-read-gate", read("threads.svg"))
 
 
 if __name__ == "__main__":

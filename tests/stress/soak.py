@@ -19,11 +19,12 @@ import random
 import sys
 import threading
 import time
-from typing import Any, Callable, List
+from collections.abc import Callable
+from typing import Any
 
 from ezez_ws import ConnectionClosed, EZEZWebSocketClient, EZEZWebsocketServer, NotConnected, ReplyTimeout
 
-Problems = List[str]
+Problems = list[str]
 
 
 def start_server() -> EZEZWebsocketServer:
@@ -177,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=2.0)
     options = parser.parse_args()
-    loads: List[Callable[[EZEZWebsocketServer, float], Problems]] = [crowd, doors, flood]
+    loads: list[Callable[[EZEZWebsocketServer, float], Problems]] = [crowd, doors, flood]
     share = max(2.0, min(120.0, options.minutes * 60 / len(loads)))
     until = time.monotonic() + options.minutes * 60
     passed = failed = 0

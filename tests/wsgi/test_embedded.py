@@ -13,18 +13,18 @@ import threading
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, List, Optional
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import trustme
 from werkzeug.serving import make_server
 
 from ezez_ws import ConnectionFailed, EZEZWebSocketClient, EZEZWebsocketServer
+from tests.opening.test_handshakes import make_request
+from tests.opening.test_upgrade import Answer, read_head
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import REPO, EZEZTestCase, eventually
-from tests.transport.test_handshake import make_request
-from tests.transport.test_reception import Answer, read_head
 from tests.wsgi.test_web_servers import LARGE, get
 
 PAGE = b"a page"
@@ -38,7 +38,7 @@ class QuietHandler(WSGIRequestHandler):
 class EmbeddedTestCase(ServingTestCase):
     """Runs Werkzeug's threaded server around ``server.wsgi_app``, as a test of a user's application does."""
 
-    def mount(self, context: Optional[ssl.SSLContext] = None, **options: Any) -> EZEZWebsocketServer:
+    def mount(self, context: ssl.SSLContext | None = None, **options: Any) -> EZEZWebsocketServer:
         """Make a server without a port, and a web server that gives it every path but ``/page``."""
         options.setdefault("port", None)
         server = self.make(**options)
@@ -73,18 +73,18 @@ class EmbeddedTestCase(ServingTestCase):
         client.connect(timeout=20)
         return client
 
-    def raw(self, auth: Optional[str] = KEY, **options: Any) -> RawPeer:
+    def raw(self, auth: str | None = KEY, **options: Any) -> RawPeer:
         peer = RawPeer.connect(f"ws://{self.address}/", auth, **options)
         self.addCleanup(peer.close)
         return peer
 
-    def ask(self, *headers: str, target: str = "/", **changed: Optional[str]) -> Answer:
+    def ask(self, *headers: str, target: str = "/", **changed: str | None) -> Answer:
         """Send a request for an upgrade, and return the head of the answer."""
         with socket.create_connection(self.web.server_address[:2], 20) as sock:  # type: ignore[arg-type]
             sock.sendall(make_request(f"GET {target} HTTP/1.1", *headers, **changed))
             return read_head(sock)
 
-    def status(self, *headers: str, target: str = "/", **changed: Optional[str]) -> int:
+    def status(self, *headers: str, target: str = "/", **changed: str | None) -> int:
         return self.ask(*headers, target=target, **changed).status
 
 
@@ -298,12 +298,12 @@ class LifeTest(EmbeddedTestCase):
 
     def test_serve_forever_is_refused_on_a_thread_that_serves(self) -> None:
         server = self.mount()
-        errors: List[BaseException] = []
+        errors: list[BaseException] = []
         server.on("serve", lambda client, args, reply, ids: self._expect(server.serve_forever, errors, reply))
         self.visit().send("serve").wait_reply(10)
         self.assertIsInstance(errors[0], RuntimeError)
 
-    def _expect(self, function: Any, errors: List[BaseException], reply: Any) -> None:
+    def _expect(self, function: Any, errors: list[BaseException], reply: Any) -> None:
         try:
             function()
         except RuntimeError as error:

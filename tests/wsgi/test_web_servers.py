@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, List, Tuple
+from typing import Any
 
 import gunicorn.config
 import trustme
@@ -30,7 +30,7 @@ MANY = 100
 LARGE = bytes(range(256)) * (8 << 12)  # 8 MiB
 
 
-def get(url: str, **options: Any) -> Tuple[int, str, Any]:
+def get(url: str, **options: Any) -> tuple[int, str, Any]:
     """Return status, body and headers of a page."""
     try:
         with urllib.request.urlopen(url, timeout=20, **options) as answer:
@@ -41,10 +41,10 @@ def get(url: str, **options: Any) -> Tuple[int, str, Any]:
 
 
 class WebServerTestCase(EZEZTestCase):
-    command: Tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
 
     def setUp(self) -> None:
-        self.ends: List[Tuple[int, str]] = []
+        self.ends: list[tuple[int, str]] = []
         if self.command:
             self.run_server(*self.command)
 
@@ -66,7 +66,7 @@ class WebServerTestCase(EZEZTestCase):
         client.connect(timeout=30)
         return client
 
-    def connect_many(self, count: int = MANY) -> List[EZEZWebSocketClient]:
+    def connect_many(self, count: int = MANY) -> list[EZEZWebSocketClient]:
         with ThreadPoolExecutor(10) as pool:
             return list(pool.map(lambda _: self.connect(), range(count)))
 
@@ -75,7 +75,7 @@ class WebServerTestCase(EZEZTestCase):
         self.addCleanup(peer.close)
         return peer
 
-    def stop(self, number: int, clients: List[EZEZWebSocketClient]) -> int:
+    def stop(self, number: int, clients: list[EZEZWebSocketClient]) -> int:
         """Stop it by a signal, see that everybody is told, and return the exit code."""
         self.web.signal(number)
         for client in clients:
@@ -213,7 +213,7 @@ class GunicornWorkersTest(Common.Tests):
 
     command = (*GUNICORN, "--workers", "2", "--threads", "120", "--access-logfile", "-", APP)
 
-    def both_workers(self) -> List[EZEZWebSocketClient]:
+    def both_workers(self) -> list[EZEZWebSocketClient]:
         """Connect to each: while one is stopped, the other accepts."""
         first = self.connect()
         pid, *_ = first.send("who").wait_reply(10).args

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from typing import List, Optional
 
 from tests.support import REPO
 
@@ -34,8 +33,8 @@ class WebServer:
             encoding="utf-8",
             start_new_session=True,
         )
-        self._lines: queue.SimpleQueue[Optional[str]] = queue.SimpleQueue()
-        self._seen: List[str] = []
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._seen: list[str] = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         try:

@@ -1,0 +1,1 @@
+"""Events on one connection: what both sides share, and what each does by itself."""

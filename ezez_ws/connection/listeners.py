@@ -1,0 +1,103 @@
+"""Who listens to which event."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar, overload
+
+from ..messages.protocol import check_listened_name
+
+__all__ = ["Listeners"]
+
+Listener = Callable[..., Any]
+L = TypeVar("L", bound=Listener)
+
+
+class _Entry(NamedTuple):
+    listener: Listener
+    once: bool
+
+
+class _Listeners:
+    """The listeners of one event, in order. Never changed."""
+
+    __slots__ = ("entries", "functions", "has_once")
+
+    def __init__(self, entries: Sequence[_Entry]) -> None:
+        self.entries = entries
+        self.functions = tuple(entry.listener for entry in entries)
+        self.has_once = any(entry.once for entry in entries)
+
+
+class Listeners:
+    """The listeners of one object, in the order of their registration.
+
+    One lock guards every change of the table; any thread may call any method, and nothing else is locked under it. What
+    the table holds is never changed, only replaced, so ``take`` looks an event up without: a dispatch works on what it
+    returned, and registering and removing inside a listener takes effect from the next event.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_event: dict[str, _Listeners] = {}
+
+    @overload
+    def add(self, event: str, listener: L, once: bool) -> L: ...
+
+    @overload
+    def add(self, event: str, listener: None, once: bool) -> Callable[[L], L]: ...
+
+    def add(self, event: str, listener: L | None, once: bool) -> L | Callable[[L], L]:
+        """Register a listener, or return a decorator that does."""
+        event = check_listened_name(event)
+        if listener is None:
+
+            def decorate(listener: L) -> L:
+                return self.add(event, _check_listener(event, listener), once)
+
+            return decorate
+        _check_listener(event, listener)
+        with self._lock:
+            self._replace(event, [*self._entries(event), _Entry(listener, once)])
+        return listener
+
+    def remove(self, event: str, listener: Listener | None) -> None:
+        """Remove a listener as often as it is registered, or all of an event; unknown ones are no error."""
+        event = check_listened_name(event)
+        if listener is not None:
+            _check_listener(event, listener)
+        with self._lock:
+            entries = self._entries(event)
+        # a listener's own __eq__ is user code: it runs without the lock
+        removed = {id(entry) for entry in entries if listener is None or entry.listener == listener}
+        with self._lock:
+            self._replace(event, [entry for entry in self._entries(event) if id(entry) not in removed])
+
+    def take(self, event: str) -> tuple[Listener, ...]:
+        """Return the listeners of an event that comes in now; those of ``once`` are removed by that."""
+        known = self._by_event.get(event)
+        if known is None:
+            return ()
+        if not known.has_once:
+            return known.functions
+        with self._lock:
+            entries = self._entries(event)
+            self._replace(event, [entry for entry in entries if not entry.once])
+            return tuple(entry.listener for entry in entries)
+
+    def _entries(self, event: str) -> Sequence[_Entry]:
+        """Requires holding the lock."""
+        known = self._by_event.get(event)
+        return () if known is None else known.entries
+
+    def _replace(self, event: str, entries: Sequence[_Entry]) -> None:
+        """Requires holding the lock."""
+        if entries:
+            self._by_event[event] = _Listeners(entries)
+        else:
+            self._by_event.pop(event, None)
+
+
+def _check_listener(event: str, listener: L) -> L:
+    if not callable(listener):
+        raise TypeError(f"the listener of {event!r} must be callable, not {type(listener).__name__}")
+    return listener

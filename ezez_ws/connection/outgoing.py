@@ -1,0 +1,180 @@
+"""Events on their way out: for many connections at once, and those that a client keeps while it is not connected."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..errors import NotConnected, QueueFull
+from ..messages.codec import Codec
+from ..messages.protocol import check_event_name
+from ..options import check_args
+from ..threads.deadline import Deadline
+from ..threads.fork import ForkGuard
+from ..threads.waiting import Condition
+from ..websocket.frames import Prepared
+from ..websocket.stream import Ending
+from .replies import OnReply, Outcome, SentMessage
+
+__all__ = ["Broadcast", "OutgoingQueue", "QueuedMessage"]
+
+
+_HEAD = 24  # what the fields of an event take beside its name and arguments, at least
+
+
+class Broadcast:
+    """An event for many, encoded once. Of its messages only the id differs, and often not even that."""
+
+    __slots__ = ("_body", "_codec", "_event", "_id", "_message")
+
+    def __init__(self, codec: Codec, event: str, args: Any) -> None:
+        self._codec = codec
+        self._event = check_event_name(event)
+        self._body = codec.encode(check_args(args))
+        self._id = 0
+        self._message: Prepared | None = None
+
+    def message(self, event_id: int) -> Prepared:
+        """Return the message with this id. The broadcasting thread's."""
+        if self._message is None or event_id != self._id:
+            self._message = Prepared(self._codec.encode_event(self._event, event_id, None, self._body))
+            self._id = event_id
+        return self._message
+
+
+class QueuedMessage:
+    """A message in the queue; the home of its ``SentMessage`` until it goes out.
+
+    ``waiting`` is guarded by the client's lock.
+    """
+
+    __slots__ = ("__weakref__", "_queue", "body", "event", "on_reply", "sent", "size", "waiting")
+
+    def __init__(self, queue: "OutgoingQueue", event: str, body: bytes, on_reply: OnReply | None) -> None:
+        self._queue = queue
+        self.event = event
+        self.body = body
+        self.on_reply = on_reply
+        self.size = len(event.encode()) + len(body) + _HEAD
+        self.waiting = 0
+        self.sent = SentMessage(self, None, None)
+
+    def wait_reply(self, sent: SentMessage, deadline: Deadline) -> Outcome:
+        """Wait until the message goes out, or will never."""
+        return self._queue.wait(self, deadline)
+
+
+class _Left(NamedTuple):
+    """Why nobody waits any more: the outcome, ``None`` where the message went out."""
+
+    outcome: Outcome
+
+
+class OutgoingQueue:
+    """Messages that wait for a connection, in order, bounded.
+
+    ``condition.lock``, which is the client's, guards it. Methods require holding it, but for ``wait``.
+
+    Args:
+        condition: tells of a change when a message goes out or never will, and when the client stops trying to connect.
+        limit: bytes of messages that may wait.
+        is_trying: whether the client is about to connect; requires holding the lock.
+        is_own_thread: whether the calling thread is the one that would send the queue; requires holding the lock.
+    """
+
+    def __init__(
+        self,
+        condition: Condition,
+        limit: int,
+        is_trying: Callable[[], bool],
+        is_own_thread: Callable[[], bool],
+    ) -> None:
+        self._condition = condition
+        self._fork_guard = ForkGuard("client")
+        self._limit = limit
+        self._is_trying = is_trying
+        self._is_own_thread = is_own_thread
+        self._messages: deque[QueuedMessage] = deque()
+        self._bytes = 0
+        self.closed = False
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def awaited(self) -> int:
+        """How many have an ``on_reply``, or a thread that waits."""
+        return sum(1 for message in self._messages if message.on_reply is not None or message.waiting)
+
+    def put(self, event: str, body: bytes, on_reply: OnReply | None) -> SentMessage:
+        """Add a message at the end.
+
+        Raises:
+            QueueFull: it does not fit.
+        """
+        message = QueuedMessage(self, event, body, on_reply)
+        if self._bytes + message.size > self._limit:
+            raise QueueFull(
+                f"event {event!r}: {message.size} bytes do not fit into the queue, which has {self._bytes} of"
+                f" queue_limit_bytes={self._limit}"
+            )
+        self._messages.append(message)
+        self._bytes += message.size
+        return message.sent
+
+    def take(self) -> QueuedMessage | None:
+        """Take the first message, to send it."""
+        if not self._messages:
+            return None
+        message = self._messages.popleft()
+        self._bytes -= message.size
+        return message
+
+    def put_back(self, message: QueuedMessage) -> None:
+        """Put a message that was not sent before all others; it is still itself."""
+        message.sent.went_out(message, None)
+        self._messages.appendleft(message)
+        self._bytes += message.size
+
+    def end_all(self, ending: Ending) -> list[QueuedMessage]:
+        """Give up all messages; what is returned is to be freed without the lock."""
+        messages = list(self._messages)
+        self._messages.clear()
+        self._bytes = 0
+        for message in messages:
+            message.sent.settle(ending)
+            message.sent.went_out(None, None)
+        self._condition.changed()
+        return messages
+
+    def close(self, ending: Ending) -> list[QueuedMessage]:
+        """Give up all messages, those too that are put back later."""
+        self.closed = True
+        return self.end_all(ending)
+
+    def wait(self, message: QueuedMessage, deadline: Deadline) -> Outcome:
+        """Wait until a message goes out (``None``), or is given up. Requires not holding the lock.
+
+        Raises:
+            NotConnected: nobody will send it: the caller would have to, or the client does not try to connect.
+        """
+        self._fork_guard.check()
+        with self._condition.lock:
+            message.waiting += 1
+        try:
+            left = self._condition.wait_for(lambda: self._look(message, deadline), deadline)
+        finally:
+            with self._condition.lock:
+                message.waiting -= 1
+        return left.outcome if left is not None else None
+
+    def _look(self, message: QueuedMessage, deadline: Deadline) -> "_Left | None":
+        """See whether there is nothing to wait for any more; requires holding the lock."""
+        if message.sent.home is None:
+            return _Left(message.sent.outcome)
+        if message.sent.home is not message:
+            return _Left(None)
+        if self._is_own_thread():
+            raise NotConnected("the message is queued, and this thread would have to send it")
+        if deadline.at is None and not self._is_trying():
+            raise NotConnected("the message is queued, and the client is not connecting")
+        return None

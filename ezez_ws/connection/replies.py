@@ -1,0 +1,288 @@
+"""Messages that were sent, the replies to them, and the table of those that are awaited.
+
+A waiter and a callback are two ways. A message is known to the table by a weak reference to its ``SentMessage``, so
+that one which nobody keeps costs nothing, and strongly by its ``on_reply`` while there is one. The reader fills the
+``SentMessage``; whoever holds it can ask for the reply at any time later.
+"""
+
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import ConnectionClosed, ReplyTimeout
+from ..messages.protocol import Ids
+from ..threads.deadline import Deadline
+from ..threads.waiting import Waker
+from ..websocket.stream import Ending
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Waits(Protocol):
+        """Where a message is waited for: its connection, or the queue that it waits in."""
+
+        def wait_reply(self, sent: "SentMessage", deadline: Deadline) -> "Outcome": ...
+
+
+__all__ = ["Outcome", "Reply", "ReplyTable", "SentMessage"]
+
+OnReply = Callable[..., Any]
+
+
+class Reply(NamedTuple):
+    """A reply: its event, its arguments, ``reply(event, args=(), on_reply=None)`` to answer it, and its ids."""
+
+    event: str
+    args: list[Any]
+    reply: Callable[..., "SentMessage"]
+    ids: Ids
+
+
+class _Expired:
+    """The outcome of a message whose time to be replied to is over."""
+
+
+EXPIRED = _Expired()
+
+Outcome = Reply | Ending | _Expired | None
+"""What became of a sent message; ``None``: nothing yet."""
+
+
+class SentMessage:
+    """A message that was sent, or is queued. Falsy where it was not sent: there was no connection.
+
+    ``home``, ``outcome``, ``waiting`` and ``wakers`` are changed under the lock of the connection's reader, or of the
+    client while the message is queued; ``event_id`` under the reader's, when the message goes out, and taken back where
+    it does not. ``home``, ``event_id`` and, once there is no ``home``, ``outcome`` are read without.
+    """
+
+    __slots__ = ("__weakref__", "_event_id", "_reply_to", "home", "outcome", "waiting", "wakers")
+
+    def __init__(self, home: "Waits | None", event_id: int | None, reply_to: int | None) -> None:
+        self.home = home
+        self._event_id = event_id
+        self._reply_to = reply_to
+        self.outcome: Outcome = None
+        self.waiting = 0
+        self.wakers: list[Waker] | None = None
+
+    @property
+    def event_id(self) -> int | None:
+        """The id that the message has on the wire; ``None`` where it was not sent, or is still queued."""
+        return self._event_id
+
+    @property
+    def reply_to(self) -> int | None:
+        """The id of the event that this message replies to, ``None`` for no reply."""
+        return self._reply_to
+
+    def __bool__(self) -> bool:
+        return self.home is not None
+
+    def __repr__(self) -> str:
+        return f"SentMessage(event_id={self._event_id}, reply_to={self._reply_to}{'' if self else ', not sent'})"
+
+    def wait_reply(self, timeout: float | None = None) -> Reply:
+        """Wait for the reply, and return it; it is taken from nobody, and a second call returns it again.
+
+        Callable from any thread. On the connection's own thread, inside a listener, it goes on reading and runs the
+        listeners of other events meanwhile, nested, up to 32 deep. A lock of yours that is not re-entrant, held
+        over this call, can deadlock with a listener that wants it.
+
+        Args:
+            timeout: seconds; 0 looks only; ``None`` waits for as long as replies are waited for at all
+                (``clear_awaiting_replies_after``, counted from the sending). A reply that has come is returned even
+                where the time is over.
+
+        Returns:
+            The first reply that came.
+
+        Raises:
+            ReplyTimeout: the timeout passed (the reply can still be waited for), or that time limit (it cannot).
+            ConnectionClosed: the connection ended first, or the message was not sent.
+            NotConnected: for a queued message: on the client's own thread, which would wait for itself, or without a
+                timeout where the client is not connecting.
+            TypeError, ValueError: ``timeout`` is no number of seconds >= 0.
+            RuntimeError: after ``os.fork``, in the child.
+        """
+        if timeout is not None:
+            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+                raise TypeError(f"timeout must be a number of seconds or None, not {type(timeout).__name__}")
+            if not timeout >= 0:
+                raise ValueError(f"timeout must be a number of seconds >= 0 or None, not {timeout}")
+            timeout = min(timeout, threading.TIMEOUT_MAX)
+        outcome = self._wait(Deadline(timeout))
+        if isinstance(outcome, Reply):
+            return outcome
+        if isinstance(outcome, Ending):
+            raise ConnectionClosed(*outcome)
+        text = "in time" if outcome is EXPIRED else f"within {timeout} seconds"
+        raise ReplyTimeout(f"no reply to message {self._event_id} {text}")
+
+    def _wait(self, deadline: Deadline) -> Outcome:
+        while True:
+            home = self.home
+            if home is None:
+                return self.outcome
+            outcome = home.wait_reply(self, deadline)
+            if outcome is not None or home is self.home:
+                return outcome
+            # it has left a queue, or went back into it
+
+    def went_out(self, home: "Waits | None", event_id: int | None) -> None:
+        """Note where and as what the message was sent, or that it was not. Requires holding the lock that guards it."""
+        self.home = home
+        self._event_id = event_id
+
+    def settle(self, outcome: Outcome) -> None:
+        """Note what became of the message and wake its waiters. Requires holding the lock that guards it."""
+        if self.outcome is None:
+            self.outcome = outcome
+            for waker in self.wakers or ():
+                waker.set()
+
+
+class _Entry(weakref.ref):  # type: ignore[type-arg]
+    """A sent message in the table: a weak reference that knows the id, for when the message is gone."""
+
+    __slots__ = ("deadline", "event_id", "on_reply")
+
+    event_id: int
+    on_reply: OnReply | None
+    deadline: float
+
+
+class ReplyTable:
+    """The messages of one connection that a reply may still come for, in the order of their deadlines.
+
+    Not locked: the lock of the connection's reader guards it, and every method requires holding that, but for what the
+    garbage collector calls, on any thread: a weak reference's end is only noted in ``_gone`` (by ``list.append``, which
+    nothing can interrupt), and the next operation works it off.
+
+    Most messages are let go of by their sender at once. So the last is kept apart, and entered only where somebody
+    still has it at the next operation; else it may stay there, dead, until the next message takes its place.
+    """
+
+    def __init__(self) -> None:
+        self._last: weakref.ref[SentMessage] | None = None
+        self._last_id, self._last_deadline = 0, 0.0
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._gone: list[_Entry] = []
+        self._awaited = 0
+
+    def __len__(self) -> int:
+        self._tidy()
+        return len(self._entries)
+
+    def expects_any(self) -> bool:
+        """Tell whether there is any entry."""
+        if self._gone or (self._last is not None and self._last() is not None):
+            self._tidy()
+        return bool(self._entries)
+
+    @property
+    def awaited(self) -> int:
+        """How many have an ``on_reply``, or a thread that waits."""
+        return self._awaited
+
+    def expect(self, sent: SentMessage, event_id: int, on_reply: OnReply | None, deadline: float) -> None:
+        """Enter a message; ``deadline`` in monotonic time, not before those entered earlier."""
+        if self._gone or (self._last is not None and self._last() is not None):
+            self._tidy()
+        if on_reply is None and not sent.waiting:
+            self._last_id, self._last_deadline = event_id, deadline
+            self._last = weakref.ref(sent)
+            return
+        self._enter(sent, event_id, on_reply, deadline)
+        self._awaited += 1
+
+    def take(self, event_id: int) -> _Entry | None:
+        """Remove and return the entry of a message."""
+        self._tidy()
+        entry = self._entries.pop(event_id, None)
+        if entry is not None:
+            self._discount(entry)
+        return entry
+
+    def wants(self, event_id: int) -> bool:
+        """Tell whether a reply to a message is awaited, or may still be asked for."""
+        self._tidy()
+        return event_id in self._entries
+
+    def enter_waiter(self, sent: SentMessage) -> None:
+        """Count a thread that begins to wait."""
+        self._tidy()
+        sent.waiting += 1
+        if sent.waiting == 1:
+            entry = self._entries.get(sent.event_id or 0)
+            if entry is not None and entry.on_reply is None:
+                self._awaited += 1
+
+    def leave_waiter(self, sent: SentMessage) -> None:
+        """Count it off."""
+        self._tidy()
+        sent.waiting -= 1
+        if sent.waiting == 0:
+            entry = self._entries.get(sent.event_id or 0)
+            if entry is not None and entry.on_reply is None:
+                self._awaited -= 1
+
+    def next_deadline(self) -> float | None:
+        """Return when the first entry expires."""
+        self._tidy()
+        for entry in self._entries.values():
+            return entry.deadline
+        return None
+
+    def take_expired(self, now: float) -> list[_Entry]:
+        """Remove and settle what is due; the entries are returned so that they are freed without the lock."""
+        self._tidy()
+        expired = []
+        for event_id, entry in self._entries.items():
+            if entry.deadline > now:
+                break
+            expired.append((event_id, entry))
+        for event_id, entry in expired:
+            del self._entries[event_id]
+            self._discount(entry)
+            _settle(entry, EXPIRED)
+        return [entry for _, entry in expired]
+
+    def take_all(self, ending: Ending) -> list[_Entry]:
+        """Remove and settle everything, as the connection has ended."""
+        self._tidy()
+        entries = list(self._entries.values())
+        self._entries.clear()
+        self._awaited = 0
+        for entry in entries:
+            _settle(entry, ending)
+        return entries
+
+    def _discount(self, entry: _Entry) -> None:
+        sent = entry()
+        if entry.on_reply is not None or (sent is not None and sent.waiting):
+            self._awaited -= 1
+
+    def _enter(self, sent: SentMessage, event_id: int, on_reply: OnReply | None, deadline: float) -> None:
+        entry = _Entry(sent, self._gone.append)
+        entry.event_id, entry.on_reply, entry.deadline = event_id, on_reply, deadline
+        self._entries[event_id] = entry
+
+    def _tidy(self) -> None:
+        """Enter the last message, if anybody still has it, and forget those that nobody has any more."""
+        sent = None if self._last is None else self._last()
+        if sent is not None:
+            self._enter(sent, self._last_id, None, self._last_deadline)
+        self._last = None  # only now: an exception may come out at any place
+        while self._gone:
+            entry = self._gone.pop()
+            if entry.on_reply is None:
+                self._entries.pop(entry.event_id, None)
+
+
+def _settle(entry: _Entry, outcome: Outcome) -> None:
+    sent = entry()
+    if sent is not None:
+        sent.settle(outcome)

@@ -1,0 +1,1 @@
+"""Becoming a WebSocket: listening, dialing, the HTTP upgrade."""

@@ -1,0 +1,171 @@
+"""The client's side of the WebSocket handshake (RFC 6455, section 4.1); pure: bytes in, bytes out."""
+
+import base64
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, list_items
+from .url import URL
+
+if TYPE_CHECKING:
+    import h11
+else:
+    from ..opening import late_h11 as h11
+
+__all__ = ["ClientHandshake", "HandshakeFailed"]
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 [1-9][0-9]{2}(?: .*)?")
+_MAX_INTERIM_RESPONSES = 10
+
+
+class HandshakeFailed(Exception):
+    """The server does not speak WebSocket with us; ``status`` is its HTTP status where that is the reason."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.status = status
+
+
+class ClientHandshake:
+    """One handshake: send what ``request`` returns, then feed what arrives.
+
+    Args:
+        target: of ``parse_url``.
+        headers: more headers, of ``validate_client_headers``.
+        subprotocols: offered in this order, of ``validate_subprotocols``.
+        extensions: the offer, the value of ``Sec-WebSocket-Extensions``; ``""`` for none.
+
+    Once ``feed`` has returned True, there are:
+
+    Attributes:
+        subprotocol: the one that the server chose, or ``None``.
+        extensions: the values of the ``Sec-WebSocket-Extensions`` headers of the response, as they were sent; they
+            name none that was not offered, their parameters are for the caller to check.
+        response_headers: the headers of the 101 response.
+    """
+
+    subprotocol: str | None
+    extensions: list[str]
+    response_headers: Headers
+
+    def __init__(
+        self,
+        target: URL,
+        headers: Sequence[tuple[str, str]] = (),
+        subprotocols: Sequence[str] = (),
+        extensions: str = "",
+    ) -> None:
+        self._key = base64.b64encode(os.urandom(16)).decode("ascii")
+        self._subprotocols = tuple(subprotocols)
+        self._offered_extensions = _extension_names([extensions])
+        self._head = HeadReader(_STATUS_LINE)
+        self._interim_responses = 0
+        self._complete = False
+        self._http = h11.Connection(h11.CLIENT)
+        own = [
+            ("Host", target.host_header),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", self._key),
+            ("Sec-WebSocket-Version", "13"),
+        ]
+        if self._subprotocols:
+            own.append(("Sec-WebSocket-Protocol", ", ".join(self._subprotocols)))
+        if extensions:
+            own.append(("Sec-WebSocket-Extensions", extensions))
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in [*own, *headers]]
+        request = h11.Request(method="GET", target=target.resource, headers=encoded)
+        self._request = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+
+    @property
+    def trailing(self) -> bytes:
+        """What followed the response's head: the first bytes of the WebSocket."""
+        return self._head.trailing if self._complete else b""
+
+    def request(self) -> bytes:
+        """Return the request to send; the same each time."""
+        return self._request
+
+    def feed(self, data: bytes) -> bool:
+        """Take ``data``; True once the server has agreed, and whatever is fed more is ``trailing``.
+
+        Raises:
+            HandshakeFailed: the server's answer is not what it has to be; this handshake is over.
+        """
+        try:
+            while self._head.feed(data) and not self._complete:
+                response = self._parse()
+                if response.status_code == 101 or response.status_code >= 200:
+                    self._judge(response)
+                    self._complete = True
+                    break
+                data = self._next_head()
+        except BadHead as error:
+            raise HandshakeFailed(f"the server's answer to the handshake is refused: {error.text}") from None
+        return self._complete
+
+    def _next_head(self) -> bytes:
+        """Skip an interim response (100, 103); return what followed it."""
+        self._interim_responses += 1
+        if self._interim_responses > _MAX_INTERIM_RESPONSES:
+            raise HandshakeFailed(f"the server sent more than {_MAX_INTERIM_RESPONSES} interim responses")
+        rest = self._head.trailing
+        self._head = HeadReader(_STATUS_LINE)
+        return rest
+
+    def _parse(self) -> "h11.InformationalResponse | h11.Response":
+        self._http.receive_data(b"\r\n".join([*self._head.lines, b"", b""]))
+        try:
+            parsed = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise HandshakeFailed(f"the server's answer to the handshake is no proper HTTP/1.1: {error}") from None
+        assert isinstance(parsed, (h11.InformationalResponse, h11.Response))
+        self.response_headers = decode_headers(parsed.headers.raw_items())
+        return parsed
+
+    def _judge(self, response: "h11.InformationalResponse | h11.Response") -> None:
+        headers = self.response_headers
+        if response.status_code != 101:
+            self._fail_by_status(response.status_code, response.reason.decode("latin-1"))
+        # RFC 6455 has one value for Upgrade, but a list of tokens for Connection.
+        if headers.get("Upgrade", "").lower() != "websocket":
+            raise HandshakeFailed(f"the server's Upgrade must be websocket, not {_shown(headers, 'Upgrade')}")
+        if "upgrade" not in (item.lower() for item in list_items(headers.get_all("Connection"))):
+            raise HandshakeFailed(f"the server's Connection must have Upgrade, not {_shown(headers, 'Connection')}")
+        if headers.get_all("Sec-WebSocket-Accept") != [accept_key(self._key)]:
+            given = _shown(headers, "Sec-WebSocket-Accept")
+            raise HandshakeFailed(f"the server's Sec-WebSocket-Accept must be {accept_key(self._key)}, not {given}")
+        self._judge_subprotocol(headers)
+        self._judge_extensions(headers)
+
+    def _fail_by_status(self, status: int, reason: str) -> NoReturn:
+        text = f"the server answered {f'{status} {reason}'.strip()[:100]}, not 101 Switching Protocols"
+        if 300 <= status < 400 and "Location" in self.response_headers:
+            text += f"; it redirects to {_shown(self.response_headers, 'Location')}, which is not followed"
+        raise HandshakeFailed(text, status)
+
+    def _judge_subprotocol(self, headers: Headers) -> None:
+        chosen = headers.get_all("Sec-WebSocket-Protocol")
+        if len(chosen) > 1 or not set(chosen) <= set(self._subprotocols):
+            asked = ", ".join(self._subprotocols) or "none"
+            given = _shown(headers, "Sec-WebSocket-Protocol")
+            raise HandshakeFailed(f"the server's Sec-WebSocket-Protocol must be one asked for ({asked}), not {given}")
+        self.subprotocol = chosen[0] if chosen else None
+
+    def _judge_extensions(self, headers: Headers) -> None:
+        self.extensions = headers.get_all("Sec-WebSocket-Extensions")
+        extra = [name for name in _extension_names(self.extensions) if name not in self._offered_extensions]
+        if extra:
+            raise HandshakeFailed(f"the server uses the extension {extra[0][:100]!r}, which was not offered")
+
+
+def _extension_names(values: Sequence[str]) -> list[str]:
+    # RFC 6455 lets a parameter be a quoted string, but only of what is a token unquoted: no comma can hide in it.
+    return [item.partition(";")[0].strip(" \t") for item in list_items(values) if item]
+
+
+def _shown(headers: Headers, name: str) -> str:
+    return repr(headers[name][:200]) if name in headers else "missing"

@@ -1,0 +1,256 @@
+"""The client's way to a WebSocket: name look-up, TCP, and the upgrade, all within one deadline."""
+
+import errno
+import os
+import select
+import socket
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..threads.deadline import Deadline
+from ..wire.sockets import SocketWire, Wire, WireError
+from .client_handshake import ClientHandshake, HandshakeFailed
+from .url import URL
+
+if TYPE_CHECKING:
+    import ssl
+
+    from ..websocket.deflate import Deflate
+
+__all__ = ["DialCancelled", "DialRefused", "Dialed", "Dialer"]
+
+# the second is for servers that want each message compressed afresh, and ask only those who say that they can
+_DEFLATE_OFFERS = (
+    "permessage-deflate; client_max_window_bits, permessage-deflate; client_no_context_takeover; client_max_window_bits"
+)
+
+_SLICE = 0.1  # seconds after which a step looks whether it is still wanted
+_READ = 4096
+
+_IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK))
+
+
+class DialCancelled(Exception):
+    """``cancel`` was called."""
+
+
+class DialRefused(Exception):
+    """There is somebody, but no WebSocket for us; trying again would give the same. ``status`` is HTTP's, if any."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Dialed(NamedTuple):
+    """A WebSocket: the wire, what arrived behind the handshake, and the compression that was agreed."""
+
+    wire: Wire
+    early: bytes
+    deflate: "Deflate | None"
+
+
+class Dialer:
+    """One attempt to connect. ``dial`` runs on one thread; ``cancel`` may be called from any.
+
+    ``_lock`` guards ``_cancelled``. A step that waits looks at it ten times a second.
+    """
+
+    def __init__(
+        self,
+        target: URL,
+        headers: Sequence[tuple[str, str]],
+        subprotocols: Sequence[str],
+        context: "ssl.SSLContext | None",
+        compress: bool,
+    ) -> None:
+        self._compress = compress
+        self._target = target
+        self._context = context
+        self._headers = headers
+        self._subprotocols = subprotocols
+        self._lock = threading.Lock()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Make ``dial`` raise ``DialCancelled`` soon."""
+        with self._lock:
+            self._cancelled = True
+
+    def dial(self, deadline: Deadline) -> Dialed:
+        """Connect and shake hands.
+
+        Raises:
+            OSError: nobody is there, or not in time (``TimeoutError``), or went before the end.
+            DialRefused: the answer is no WebSocket.
+            DialCancelled: ``cancel`` was called.
+        """
+        wire: Wire = SocketWire(self._connect(deadline))
+        try:
+            if self._target.secure:
+                wire = self._secure(wire, deadline)
+            offer = _DEFLATE_OFFERS if self._compress else ""
+            handshake = ClientHandshake(self._target, self._headers, self._subprotocols, offer)
+            self._write(wire, handshake.request(), deadline)
+            self._read_response(wire, handshake, deadline)
+            return Dialed(wire, handshake.trailing, _agreed(handshake))
+        except HandshakeFailed as error:
+            wire.close()
+            raise DialRefused(error.text, error.status) from error
+        except BaseException:
+            wire.close()
+            raise
+
+    def _secure(self, raw: Wire, deadline: Deadline) -> Wire:
+        import ssl
+
+        from ..wire.tls import TLSWire
+
+        context = self._context or ssl.create_default_context()
+        wire = TLSWire(raw, context, server_side=False, server_name=self._target.server_name)
+        try:
+            wire.shake_hands(lambda: self._check(deadline, "shaking hands in TLS"))
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            raise ConnectionResetError(f"the server closed the connection during the TLS handshake: {error}") from error
+        except ssl.SSLError as error:
+            raise DialRefused(f"TLS: {error}") from error
+        return wire
+
+    def _check(self, deadline: Deadline, step: str) -> float:
+        """Return how long a step may wait before it must look again."""
+        with self._lock:
+            if self._cancelled:
+                raise DialCancelled
+        remaining = deadline.remaining()
+        if remaining == 0:
+            raise TimeoutError(f"no connection in time, while {step}")
+        return _SLICE if remaining is None else min(remaining, _SLICE)
+
+    # -- TCP --------------------------------------------------------------------------------------------------------
+
+    def _connect(self, deadline: Deadline) -> socket.socket:
+        addresses = self._look_up(deadline)
+        error: OSError | None = None
+        for index, (family, kind, protocol, _, address) in enumerate(addresses):
+            remaining = deadline.remaining()
+            # an address that does not answer must leave time for the others
+            share = Deadline(None if remaining is None else remaining / (len(addresses) - index))
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as failure:  # a family that this machine has not, such as IPv6
+                error = failure
+                continue
+            try:
+                self._connect_to(sock, address, share)
+                return sock
+            except OSError as failure:
+                sock.close()
+                error = failure
+            except BaseException:
+                sock.close()
+                raise
+        assert error is not None
+        raise error
+
+    def _connect_to(self, sock: socket.socket, address: Any, deadline: Deadline) -> None:
+        sock.setblocking(False)
+        code = sock.connect_ex(address)
+        while code in _IN_PROGRESS:
+            if _connected(sock, self._check(deadline, "connecting")):
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                break
+        if code:
+            raise OSError(code, f"{os.strerror(code)}, connecting to {address[0]} port {address[1]}")
+
+    def _look_up(self, deadline: Deadline) -> list[Any]:
+        """Resolve the host; on a thread of its own, because a resolver may block for longer than we want to wait."""
+        lookup = _Lookup(self._target.host, self._target.port)
+        if lookup.is_numeric():
+            return lookup.resolve()
+        lookup.start()
+        while not lookup.done.wait(self._check(deadline, "looking up the host's name")):
+            pass
+        return lookup.result()
+
+    # -- HTTP -------------------------------------------------------------------------------------------------------
+
+    def _write(self, wire: Wire, data: bytes, deadline: Deadline) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                if wire.poll(False, True, self._check(deadline, "sending the request"))[1]:
+                    rest = rest[wire.write_now(rest) :]
+        except WireError as error:
+            raise ConnectionResetError(str(error)) from error
+
+    def _read_response(self, wire: Wire, handshake: ClientHandshake, deadline: Deadline) -> None:
+        while True:
+            if not wire.poll(True, False, self._check(deadline, "waiting for the server's answer"))[0]:
+                continue
+            data = wire.read_now(_READ)
+            if data == b"" and wire.failure is not None:  # such as: it wants a certificate of ours
+                raise DialRefused(f"TLS: {wire.failure}") from wire.failure
+            if data == b"":
+                raise ConnectionResetError("the server closed the connection during the handshake")
+            if data is not None and handshake.feed(data):
+                return
+
+
+def _connected(sock: socket.socket, timeout: float) -> bool:
+    """Wait until a connecting socket is connected or broken."""
+    if not hasattr(select, "poll"):
+        return any(select.select([], [sock], [sock], timeout))
+    poller = select.poll()
+    poller.register(sock, select.POLLOUT)
+    return bool(poller.poll(timeout * 1000))
+
+
+def _agreed(handshake: ClientHandshake) -> "Deflate | None":
+    if not handshake.extensions:
+        return None
+    from .extensions import accept_answer
+
+    try:
+        return accept_answer(handshake.extensions)
+    except ValueError as error:
+        raise DialRefused(str(error)) from error
+
+
+class _Lookup:
+    """A name look-up on a daemon thread. ``_outcome`` is written before ``done`` is set, and read after."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._outcome: list[Any] | OSError | None = None
+        self.done = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="ezez-lookup", daemon=True).start()
+
+    def is_numeric(self) -> bool:
+        try:
+            self.resolve(socket.AI_NUMERICHOST)
+            return True
+        except (OSError, UnicodeError):
+            return False
+
+    def resolve(self, flags: int = 0) -> list[Any]:
+        return list(socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=flags))
+
+    def result(self) -> list[Any]:
+        if isinstance(self._outcome, list):
+            return self._outcome
+        assert self._outcome is not None
+        raise self._outcome
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self.resolve()
+        except OSError as error:
+            self._outcome = error
+        except UnicodeError as error:
+            self._outcome = OSError(f"{self._host!r} is no host name: {error}")
+        finally:
+            self.done.set()

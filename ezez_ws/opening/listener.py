@@ -1,0 +1,199 @@
+"""Standalone mode: accepting connections, on websocket-server.
+
+Its ``WebsocketServer`` (a ``ThreadingMixIn`` TCP server) accepts and gives each connection its thread, through a
+handler class of ours; its own handshake and frames are not used. Importing it would install a handler on the user's
+root logger, so it is imported when first needed, and the root logger is put back.
+"""
+
+import contextlib
+import errno
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..threads.starting import start_thread
+
+if TYPE_CHECKING:
+    from websocket_server import WebsocketServer
+
+__all__ = ["Listener"]
+
+_logger = logging.getLogger("ezez_ws.listener")
+
+_BACKLOG = 1024
+_PAUSE = 0.1  # seconds to wait where the process has no descriptor left for another connection
+
+Serve = Callable[[socket.socket, Any], None]
+
+_import_lock = threading.Lock()
+_server_class: "type[WebsocketServer] | None" = None
+
+
+class Listener:
+    """A bound socket and the thread that accepts its connections.
+
+    ``serve(socket, address)`` runs on a thread of its own for each connection and owns the socket. ``_lock`` guards
+    ``_threads``, ``_started``, ``_released`` and ``_wake``'s life. ``server`` is the underlying
+    ``websocket_server.WebsocketServer``.
+
+    Raises:
+        OSError: the address cannot be bound; nothing is left behind.
+    """
+
+    def __init__(self, host: str, port: int, reuse_port: bool, serve: Serve) -> None:
+        self._serve = serve
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._started = 0
+        self._released = False
+        with contextlib.ExitStack() as opened:
+            self._wake, self._wake_reader = map(opened.enter_context, socket.socketpair())
+            self._wake.setblocking(False)
+            self._selector = opened.enter_context(selectors.DefaultSelector())
+            self.server = _get_server_class()(host, port, reuse_port, self)
+            opened.pop_all()
+        self._accepting = threading.Thread(target=self._accept, name=f"ezez-accept-{self.server.port}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        try:
+            start_thread(self._accepting)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop accepting and give the port back; connections go on. Idempotent."""
+        with self._lock:
+            if not self._released:
+                self._wake.send(b"\0")
+        if self._accepting.ident is None:  # start() has not come so far
+            self._release()
+        else:
+            self._accepting.join()
+
+    def threads(self) -> list[threading.Thread]:
+        """Return the threads of the connections that have not ended."""
+        with self._lock:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            return list(self._threads)
+
+    def give_thread(self, sock: socket.socket, address: Any) -> None:
+        """Give a connection its thread. The accept loop's."""
+        with self._lock:
+            self._started += 1
+            if self._started % 256 == 0:
+                self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(
+            target=self.server.process_request_thread,
+            args=(sock, address),
+            name=f"ezez-conn-{self._started}",
+            daemon=True,
+        )
+        thread.start()
+        with self._lock:
+            self._threads.append(thread)
+
+    def serve(self, sock: socket.socket, address: Any) -> None:
+        """Serve a connection, on its thread."""
+        self._serve(sock, address)
+
+    def _accept(self) -> None:
+        try:
+            self._selector.register(self.server.socket, selectors.EVENT_READ)
+            self._selector.register(self._wake_reader, selectors.EVENT_READ)
+            while not any(key.fileobj is self._wake_reader for key, _ in self._selector.select()):
+                self.server._handle_request_noblock()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._selector.close()
+        self.server.server_close()
+        with self._lock:
+            self._released = True
+            self._wake.close()
+        self._wake_reader.close()
+
+
+def _get_server_class() -> "type[WebsocketServer]":
+    global _server_class
+    with _import_lock:
+        if _server_class is None:
+            _server_class = _make_server_class()
+        return _server_class
+
+
+def _make_server_class() -> "type[WebsocketServer]":
+    root = logging.getLogger()
+    before = list(root.handlers)
+    from websocket_server import WebsocketServer
+    from websocket_server.websocket_server import WebSocketHandler
+
+    for handler in [handler for handler in root.handlers if handler not in before]:
+        root.removeHandler(handler)  # websocket-server calls logging.basicConfig() when it is imported
+        handler.close()
+
+    class Handler(WebSocketHandler):  # type: ignore[misc]
+        """Leads from an accepted socket to ``Listener.serve``."""
+
+        def __init__(self, sock: socket.socket, address: Any, server: "Server") -> None:
+            # not super(): it would wrap the socket in files, and in TLS that falls back to none
+            self.request, self.client_address, self.server = sock, address, server
+            self.handle()
+
+        def setup(self) -> None:
+            pass
+
+        def handle(self) -> None:
+            self.server.owner.serve(self.request, self.client_address)
+
+        def finish(self) -> None:
+            pass
+
+    class Server(WebsocketServer):  # type: ignore[misc]
+        """``WebsocketServer`` with our handler and nothing else of its own."""
+
+        request_queue_size = _BACKLOG
+        block_on_close = False
+
+        def __init__(self, host: str, port: int, reuse_port: bool, owner: Listener) -> None:
+            self.owner = owner
+            self.reuse_port = reuse_port
+            family, _, _, _, address = socket.getaddrinfo(
+                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            self.address_family = family
+            level = logging.getLogger("websocket_server.websocket_server").level
+            super().__init__(address[0], port, loglevel=level)
+            self.RequestHandlerClass = Handler
+
+        def server_bind(self) -> None:
+            if self.reuse_port:
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            super().server_bind()
+            self.socket.setblocking(False)
+
+        def get_request(self) -> Any:
+            try:
+                return super().get_request()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    _logger.warning("cannot accept a connection: %s", error)
+                    time.sleep(_PAUSE)  # it stays in the backlog, and select() would return at once
+                raise
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            self.owner.give_thread(request, client_address)
+
+        def shutdown_request(self, request: Any) -> None:
+            request.close()  # after shutdown, it would be half a goodbye: the stream has said it
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            _logger.exception("an error while serving %s", client_address)
+
+    return Server

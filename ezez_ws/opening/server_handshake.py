@@ -1,0 +1,303 @@
+"""The server's side of the WebSocket handshake (RFC 6455, section 4.2); pure: bytes in, bytes out.
+
+A request that is no acceptable handshake gets a plain HTTP answer, by the first of these that holds:
+
+    431  the head is over 16 KiB or has over 100 headers      400  it is no HTTP/1.1, or malformed
+    404  another path                                         405  another method than GET
+    426  no upgrade to WebSocket, or not its version 13
+    400  key, ``Host``, a body, subprotocols                  403  a browser page from an origin that is not allowed
+
+``Host`` comes late in that order, but h11 insists on exactly one while it parses. So the ``Host`` lines are taken out
+of the head and judged here, and h11 gets the head with a stand-in.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, is_token, list_items
+
+if TYPE_CHECKING:
+    import h11
+else:
+    from ..opening import late_h11 as h11
+
+__all__ = ["HandshakeRequest", "Refusal", "ServerHandshake"]
+
+_REQUEST_LINE = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/1\.1")
+_ABSOLUTE_TARGET = re.compile(r"(?:http|ws)s?://[^/?]+", re.IGNORECASE)
+_HOST = re.compile(r"(?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+_KEY = re.compile(r"[0-9A-Za-z+/]{22}==")  # base64 of 16 bytes
+_NEEDED_HEADERS = {
+    405: [("Allow", "GET")],
+    # "Upgrade" has to come with "Connection: Upgrade" (RFC 9110, section 7.8).
+    426: [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")],
+}
+
+
+class HandshakeRequest:
+    """The HTTP request that a connection began with; immutable.
+
+    Attributes:
+        path: the path as it was sent, percent-encoding kept, without the query: ``"/chat"``.
+        query: what follows the ``?``, as it was sent; ``""`` where there is none.
+        headers: the headers, their names in any case.
+        cookies: name to value, as they were sent; of several with one name the first, which by RFC 6265 is the one
+            with the more specific path. What is no ``name=value`` is left out.
+        remote_address: the peer's socket address: ``(host, port)``, with two more items for IPv6.
+    """
+
+    __slots__ = ("cookies", "headers", "path", "query", "remote_address")
+
+    path: str
+    query: str
+    headers: Headers
+    cookies: Mapping[str, str]
+    remote_address: tuple[Any, ...]
+
+    # No dataclass: importing that module would take a fifth of the time of importing this library.
+    def __init__(
+        self, path: str, query: str, headers: Headers, cookies: Mapping[str, str], remote_address: tuple[Any, ...]
+    ) -> None:
+        put = super().__setattr__
+        put("path", path)
+        put("query", query)
+        put("headers", headers)
+        put("cookies", cookies)
+        put("remote_address", remote_address)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"a HandshakeRequest is immutable, {name} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a HandshakeRequest is immutable, {name} cannot be deleted")
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self).__annotations__)
+        return f"HandshakeRequest({values})"
+
+
+class Refusal(Exception):
+    """The request is answered by plain HTTP, and the connection is closed after that.
+
+    Args:
+        status: 200 to 599; ``ValueError`` else.
+        text: says what was wrong and what would be right; it is the body, with a line end.
+        headers: more headers for the answer; those that 405 and 426 need are there anyway.
+    """
+
+    def __init__(self, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        if not 200 <= status <= 599:
+            raise ValueError(f"status must be an HTTP status between 200 and 599, not {status}")
+        super().__init__(status, text)
+        self.status = status
+        self.text = text
+        self.headers = tuple(headers)
+
+    @property
+    def reason(self) -> str:
+        """The phrase that goes with the status."""
+        return _reason(self.status)
+
+    def headers_and_body(self) -> tuple[list[tuple[str, str]], bytes]:
+        """Return what the answer has besides its status; whether the connection goes on is not said there."""
+        needed = [*_NEEDED_HEADERS.get(self.status, ()), *self.headers]
+        if self.status in (204, 304):
+            return needed, b""
+        body = f"{self.text}\n".encode("utf-8", "replace")
+        about_body = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+        return [*about_body, *needed], body
+
+    def response(self) -> bytes:
+        """Return the whole HTTP answer."""
+        connection = h11.Connection(h11.SERVER)
+        headers, body = self.headers_and_body()
+        encoded = _encode([("Connection", "close"), *headers])
+        head = h11.Response(status_code=self.status, headers=encoded, reason=self.reason)
+        pieces = (connection.send(head), body and connection.send(h11.Data(data=body)))
+        return b"".join(piece or b"" for piece in pieces)
+
+
+class ServerHandshake:
+    """One handshake: feed it what arrives, then send what ``accept`` returns, or the ``Refusal``'s response.
+
+    Args:
+        path: accept only this path, compared as it is sent, percent-encoded; ``None``: any.
+        subprotocols: the first that the client offers and this has is chosen; ``None`` takes the client's first.
+        allowed_origins: where set, an ``Origin`` must be in it, upper and lower case alike; a request without passes.
+        remote_address: only handed on to ``request``.
+
+    Once ``feed`` has returned True, there are:
+
+    Attributes:
+        request: the ``HandshakeRequest``.
+        subprotocol: the one chosen, or ``None``.
+        extension_offers: the values of the ``Sec-WebSocket-Extensions`` headers, as they were sent.
+    """
+
+    request: HandshakeRequest
+    subprotocol: str | None
+    extension_offers: list[str]
+
+    def __init__(
+        self,
+        path: str | None = None,
+        subprotocols: Collection[str] | None = None,
+        allowed_origins: Collection[str] | None = None,
+        remote_address: tuple[Any, ...] = (),
+    ) -> None:
+        self._path = path
+        self._subprotocols = subprotocols
+        self._allowed_origins = None if allowed_origins is None else {origin.lower() for origin in allowed_origins}
+        self._remote_address = remote_address
+        self._head = HeadReader(_REQUEST_LINE, blank_lines=1)
+        self._http = h11.Connection(h11.SERVER)
+        self._complete = False
+
+    @property
+    def trailing(self) -> bytes:
+        """What followed the request's head: the first bytes of the WebSocket."""
+        return self._head.trailing
+
+    def feed(self, data: bytes) -> bool:
+        """Take ``data``; True once the request is complete and acceptable, and whatever is fed more is ``trailing``.
+
+        Raises:
+            Refusal: the request is not acceptable; this handshake is over.
+        """
+        try:
+            if self._head.feed(data) and not self._complete:
+                self._judge(self._parse())
+                self._complete = True
+        except BadHead as error:
+            raise Refusal(error.status, error.text) from None
+        return self._complete
+
+    def accept(self, extra_headers: Sequence[tuple[str, str]] = ()) -> bytes:
+        """Return the 101 response, with ``extra_headers`` (the extensions agreed upon) at its end."""
+        headers = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", accept_key(self.request.headers["Sec-WebSocket-Key"])),
+        ]
+        if self.subprotocol is not None:
+            headers.append(("Sec-WebSocket-Protocol", self.subprotocol))
+        response = h11.InformationalResponse(
+            status_code=101, headers=_encode([*headers, *extra_headers]), reason=_reason(101)
+        )
+        return self._http.send(response) or b""
+
+    def _parse(self) -> "h11.Request":
+        """Let h11 read the head, and set ``request``."""
+        request_line, *lines = self._head.lines
+        hosts = [line[5:].strip(b" \t") for line in lines if line[:5].lower() == b"host:"]
+        others = [line for line in lines if line[:5].lower() != b"host:"]
+        self._http.receive_data(b"\r\n".join([request_line, b"Host: stand-in", *others, b"", b""]))
+        try:
+            parsed = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise Refusal(400, f"This is no proper HTTP/1.1 request: {error}.") from None
+        assert isinstance(parsed, h11.Request)
+        path, query = _split_target(parsed.method, parsed.target.decode("ascii"))
+        items = [item for item in parsed.headers.raw_items() if item[0].lower() != b"host"]
+        headers = decode_headers([*((b"Host", host) for host in hosts), *items])
+        cookies = MappingProxyType(_parse_cookies(headers.get_all("Cookie")))
+        self.request = HandshakeRequest(path, query, headers, cookies, self._remote_address)
+        return parsed
+
+    def _judge(self, parsed: "h11.Request") -> None:
+        headers = self.request.headers
+        if self._path is not None and self.request.path != self._path:
+            raise Refusal(404, "There is no WebSocket at this path.")
+        if parsed.method != b"GET":
+            raise Refusal(405, "A WebSocket handshake is a GET request.")
+        _check_upgrade(headers)
+        _check_key_and_host(headers)
+        _check_no_body(headers)
+        offered = _parse_subprotocols(headers)
+        self._check_origin(headers.get_all("Origin"))
+        self.subprotocol = next((name for name in offered if self._takes_subprotocol(name)), None)
+        self.extension_offers = headers.get_all("Sec-WebSocket-Extensions")
+
+    def _check_origin(self, origins: list[str]) -> None:
+        if self._allowed_origins is None or not origins:
+            return
+        if len(origins) > 1 or origins[0].lower() not in self._allowed_origins:
+            raise Refusal(403, "Pages of this origin may not connect.")
+
+    def _takes_subprotocol(self, name: str) -> bool:
+        return self._subprotocols is None or name in self._subprotocols
+
+
+def _split_target(method: bytes, target: str) -> tuple[str, str]:
+    """Return path and query of a request target (RFC 9112, section 3.2)."""
+    absolute = _ABSOLUTE_TARGET.match(target)
+    if absolute:
+        target = target[absolute.end() :]
+        target = target if target.startswith("/") else f"/{target}"
+    elif not target.startswith("/") and target != "*" and method != b"CONNECT":
+        raise Refusal(400, "The request's target must be a path.")
+    if "#" in target:
+        raise Refusal(400, "The request's target must not have a fragment.")
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def _check_upgrade(headers: Headers) -> None:
+    if not _has_item(headers, "Connection", "upgrade") or not _has_item(headers, "Upgrade", "websocket"):
+        text = "Only WebSocket connections are served here: Connection must have Upgrade, and Upgrade websocket."
+    elif headers.get_all("Sec-WebSocket-Version") != ["13"]:
+        text = "Sec-WebSocket-Version must be 13, once."
+    else:
+        return
+    raise Refusal(426, text)
+
+
+def _check_key_and_host(headers: Headers) -> None:
+    keys = headers.get_all("Sec-WebSocket-Key")
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        raise Refusal(400, "Sec-WebSocket-Key must be there once: 16 bytes in base64.")
+    hosts = headers.get_all("Host")
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        raise Refusal(400, "Host must be there once: a host name or address, and a port where it needs one.")
+
+
+def _check_no_body(headers: Headers) -> None:
+    # h11 has made sure that it is a number, and only one.
+    if "Transfer-Encoding" in headers or headers.get("Content-Length", "0").strip("0"):
+        raise Refusal(400, "A WebSocket handshake has no body.")
+
+
+def _parse_subprotocols(headers: Headers) -> list[str]:
+    values = headers.get_all("Sec-WebSocket-Protocol")
+    names = list_items(values)
+    if len(set(names)) != len(names) or not all(map(is_token, names)):
+        raise Refusal(400, "Sec-WebSocket-Protocol must be a list of different tokens.")
+    return names
+
+
+def _has_item(headers: Headers, name: str, wanted: str) -> bool:
+    return any(item.lower() == wanted for item in list_items(headers.get_all(name)))
+
+
+def _parse_cookies(values: Sequence[str]) -> dict[str, str]:
+    cookies: dict[str, str] = {}
+    for pair in ";".join(values).split(";"):
+        name, equals, value = (part.strip(" \t") for part in pair.partition("="))
+        if equals and name:
+            quoted = len(value) > 1 and value[0] == value[-1] == '"'
+            cookies.setdefault(name, value[1:-1] if quoted else value)
+    return cookies
+
+
+def _encode(headers: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Refused"

@@ -1,0 +1,179 @@
+"""The server's door: an accepted wire becomes a WebSocket, or gets a clear HTTP answer."""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..threads.deadline import Deadline
+from ..wire.sockets import Wire, WireError
+from .server_handshake import HandshakeRequest, Refusal, ServerHandshake
+
+if TYPE_CHECKING:
+    from ..websocket.deflate import Deflate
+
+__all__ = ["Admission", "ExtraHeaders", "Upgrade", "VerifyRequest"]
+
+VerifyRequest = Callable[[HandshakeRequest], Any]
+ExtraHeaders = list[tuple[str, str]]
+Answer = Callable[[ServerHandshake, ExtraHeaders], Wire]
+
+_logger = logging.getLogger("ezez_ws.handshake")
+
+_READ = 4096
+_LINGER = 1.0  # seconds to read away what a refused peer still sends, so that it reads our answer and no reset
+
+
+class Admission(NamedTuple):
+    """A handshake that is done: the request, what arrived behind it, and the compression that was agreed."""
+
+    request: HandshakeRequest
+    early: bytes
+    deflate: "Deflate | None"
+
+
+class Upgrade:
+    """Shakes hands with those who connect. Immutable; ``admit*`` runs on each connection's own thread.
+
+    Args:
+        path, subprotocols, allowed_origins: see ``ServerHandshake``.
+        verify_request: the user's last word.
+        compress: whether permessage-deflate is agreed to.
+        claim_place: takes one of the places that there are for connections; false where there is none.
+        free_place: gives it back.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        subprotocols: Sequence[str] | None,
+        allowed_origins: Collection[str] | None,
+        verify_request: VerifyRequest | None,
+        compress: bool,
+        claim_place: Callable[[], bool],
+        free_place: Callable[[], None],
+    ) -> None:
+        self._compress = compress
+        self._path = path
+        self._subprotocols = subprotocols
+        self._allowed_origins = allowed_origins
+        self._verify_request = verify_request
+        self._claim_place = claim_place
+        self._free_place = free_place
+
+    def admit(self, wire: Wire, address: Any, deadline: Deadline) -> Admission | None:
+        """Shake hands; with a place claimed. ``None`` where there is no WebSocket, and the wire can be closed."""
+        handshake = self._begin(address)
+        try:
+            if not self._read_request(handshake, wire, deadline):
+                return None
+            headers, deflate = self._decide(handshake)
+        except Refusal as refusal:
+            self._refuse(refusal, wire, address, deadline)
+            return None
+        try:
+            if _write_all(wire, handshake.accept(headers), deadline):
+                return Admission(handshake.request, handshake.trailing, deflate)
+        except BaseException:
+            self._free_place()
+            raise
+        self._free_place()
+        return None
+
+    def admit_parsed(self, head: bytes, address: Any, answer: Answer) -> tuple[Wire, Admission]:
+        """Judge a request that somebody else has read, and have ``answer`` shake hands; with a place claimed.
+
+        Args:
+            head: the request, with the blank line at its end.
+            answer: sends the 101, with the headers that it is given, and returns the wire.
+
+        Raises:
+            Refusal: for whoever has read the request to answer. Also whatever ``answer`` raises.
+        """
+        handshake = self._begin(address)
+        if not handshake.feed(head) or handshake.trailing:
+            raise Refusal(400, "This is not one request.")
+        headers, deflate = self._decide(handshake)
+        try:
+            return answer(handshake, headers), Admission(handshake.request, b"", deflate)
+        except BaseException:
+            self._free_place()
+            raise
+
+    def _begin(self, address: Any) -> ServerHandshake:
+        return ServerHandshake(
+            path=self._path,
+            subprotocols=self._subprotocols,
+            allowed_origins=self._allowed_origins,
+            remote_address=address,
+        )
+
+    def _decide(self, handshake: ServerHandshake) -> "tuple[ExtraHeaders, Deflate | None]":
+        """Claim a place and let the user decide; a ``Refusal`` gives the place back."""
+        if not self._claim_place():
+            raise Refusal(503, "the server has no place for another connection")
+        try:
+            self._verify(handshake.request)
+            return self._choose_extensions(handshake)
+        except BaseException:
+            self._free_place()
+            raise
+
+    def _choose_extensions(self, handshake: ServerHandshake) -> "tuple[ExtraHeaders, Deflate | None]":
+        if not self._compress:
+            return [], None
+        from .extensions import choose_offer
+
+        chosen = choose_offer(handshake.extension_offers)
+        return ([], None) if chosen is None else ([("Sec-WebSocket-Extensions", chosen[0])], chosen[1])
+
+    def _read_request(self, handshake: ServerHandshake, wire: Wire, deadline: Deadline) -> bool:
+        while True:
+            if not wire.poll(True, False, deadline.remaining())[0]:
+                return False  # too late: there is nobody to talk to
+            data = wire.read_now(_READ)
+            if data == b"":
+                return False
+            if data is not None and handshake.feed(data):
+                return True
+            if deadline.passed():
+                return False
+
+    def _verify(self, request: HandshakeRequest) -> None:
+        if self._verify_request is None:
+            return
+        try:
+            answer = self._verify_request(request)
+            if answer is None or isinstance(answer, bool):
+                status = 0 if answer else 403
+            elif isinstance(answer, int) and 200 <= answer <= 599:
+                status = int(answer)
+            else:
+                raise TypeError(f"verify_request must return True, False or an HTTP status, not {answer!r}")
+        except BaseException as error:
+            _logger.exception("an error in verify_request")
+            raise Refusal(500, "internal error") from error
+        if status:
+            raise Refusal(status, "refused")
+
+    def _refuse(self, refusal: Refusal, wire: Wire, address: Any, deadline: Deadline) -> None:
+        _logger.info("refused %s: %s", address, refusal)
+        if not _write_all(wire, refusal.response(), deadline):
+            return
+        wire.end_writing()
+        linger = Deadline(_LINGER)
+        while not linger.passed() and wire.poll(True, False, linger.remaining())[0]:
+            if wire.read_now(65536) == b"":
+                return
+
+
+def _write_all(wire: Wire, data: bytes, deadline: Deadline) -> bool:
+    """Write all, or say that it was not possible in time."""
+    rest = memoryview(data)
+    try:
+        while rest:
+            if not wire.poll(False, True, deadline.remaining())[1]:
+                return False
+            rest = rest[wire.write_now(rest) :]
+    except WireError:
+        return False
+    return True

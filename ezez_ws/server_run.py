@@ -1,0 +1,347 @@
+"""What a server owns from one ``start`` to the next ``close``: the listener, the janitor, and the connections."""
+
+import contextlib
+import importlib
+import logging
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    NamedTuple,
+)
+
+from .connection.listeners import Listeners
+from .connection.server_side import ServerCallbacks, ServerConnection, ServerConnectionOptions
+from .context import Context
+from .messages.protocol import CloseCode
+from .opening.listener import Listener
+from .opening.upgrade import Admission, Upgrade, VerifyRequest
+from .opening.wsgi import Environ, address_of, head_of, is_stopping, upgrade
+from .server_client import EZEZServerClient
+from .threads.deadline import Deadline
+from .threads.starting import Loan
+from .threads.timers import Janitor
+from .threads.waiting import Latch
+from .websocket.stream import Stream
+from .wire.borrowed import borrow
+from .wire.sockets import SocketWire, Wire, find_quick_send
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["ServerOptions", "ServerRun"]
+
+logger = logging.getLogger("ezez_ws")
+
+_GRACE = 0.5  # seconds that a thread has to end when its connection has been cut
+_LOOK = 1.0  # seconds between two looks at whether the web server is stopping
+
+Lent = threading.Thread | Loan
+
+
+class ServerOptions(NamedTuple):
+    """What a server was constructed with, checked."""
+
+    connection: ServerConnectionOptions
+    callbacks: ServerCallbacks
+    listeners: Listeners
+    default_context: Context
+    host: str
+    port: int | None
+    reuse_port: bool
+    ssl: "ssl.SSLContext | None"
+    path: str | None
+    subprotocols: Sequence[str] | None
+    allowed_origins: Collection[str] | None
+    verify_request: VerifyRequest | None
+    max_connections: int | None
+    handshake_timeout: float
+    compression: str | None
+
+
+class ServerRun:
+    """One run of a server.
+
+    ``_lock`` guards ``closing``, ``_cutting``, ``_places``, ``_wires``, ``_connections``, ``_loans`` and
+    ``_minds_web_server``; under it a wire may be cut, and nothing is locked.
+    ``serve*`` runs on each connection's own thread; every other method may be called from any thread.
+
+    Raises:
+        OSError: the address cannot be bound; nothing is left behind.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self.closing = False
+        self._cutting = False  # closing waits for nobody any more
+        self.closed = Latch()
+        self._places = 0  # connections that are admitted
+        self._wires: set[Wire] = set()  # those that shake hands
+        self._connections: dict[ServerConnection, None] = {}  # in the order of arrival
+        self._loans: set[Loan] = set()
+        self._minds_web_server = False
+        self.listener: Listener | None = None
+        self._reception = Upgrade(
+            options.path,
+            options.subprotocols,
+            options.allowed_origins,
+            options.verify_request,
+            options.compression is not None,
+            self._claim_place,
+            self._free_place,
+        )
+        if options.port is not None:
+            self.listener = Listener(options.host, options.port, options.reuse_port, self.serve)
+        self._janitor = Janitor(f"ezez-janitor-{self.listener.server.port if self.listener else 'server'}")
+
+    def start(self) -> None:
+        """Begin to accept, with all imported that the first client would have to wait for."""
+        importlib.import_module("h11")
+        find_quick_send()
+        if self.listener is not None:
+            self.listener.start()
+
+    def connections(self) -> list[ServerConnection]:
+        """Return who is connected; a copy, in the order of arrival."""
+        with self._lock:
+            return list(self._connections)
+
+    def is_own_thread(self) -> bool:
+        """Tell whether the calling thread serves one of the connections."""
+        return any(map(_is_current, self._threads()))
+
+    def wait_closed(self) -> None:
+        """Block until closed; a signal's handler may close meanwhile, on this very thread."""
+        self.closed.wait(None)
+
+    # -- a connection, on its thread --------------------------------------------------------------------------------
+
+    def serve(self, sock: Any, address: Any) -> None:
+        """Shake hands, and serve the connection until it has ended."""
+        self._serve(SocketWire(sock), address)
+
+    def serve_borrowed(self, sock: Any, address: Any) -> None:
+        """Do the same on a thread that comes back, with a socket that stays open, but shut down."""
+        with self._borrow_thread():
+            self._serve(borrow(sock), address)
+
+    def serve_upgrade(self, environ: Environ) -> None:
+        """Serve a connection that comes through a web server, on its thread, until it has ended.
+
+        Raises:
+            Refusal: for the web server to answer.
+        """
+        with self._borrow_thread():
+            if "gunicorn.socket" in environ:
+                self._mind_web_server()
+            timeout = self._options.handshake_timeout
+            try:
+                admitted = self._reception.admit_parsed(
+                    head_of(environ),
+                    address_of(environ),
+                    lambda handshake, headers: upgrade(environ, handshake, headers, timeout),
+                )
+            except OSError as error:
+                logger.info("%s has gone during the handshake: %s", address_of(environ), error)
+            else:
+                self._serve_admitted(*admitted)
+
+    def _serve(self, raw: Wire, address: Any) -> None:
+        with self._lock:
+            if self.closing:
+                raw.cut()  # it came at the last moment, and ``close`` does not know of it
+            self._wires.add(raw)
+        admitted = None
+        try:
+            admitted = self._admit(raw, address)
+        finally:
+            with self._lock:
+                self._wires.discard(raw)
+            if admitted is None:
+                raw.close()
+        if admitted is not None:
+            self._serve_admitted(*admitted)
+
+    def _serve_admitted(self, wire: Wire, admission: Admission) -> None:
+        try:
+            self._run_connection(self._make_connection(wire, admission))
+        finally:
+            self._free_place()
+
+    @contextlib.contextmanager
+    def _borrow_thread(self) -> Iterator[None]:
+        """Have ``close`` wait for what the calling thread, which goes on afterwards, does here."""
+        loan = Loan()
+        try:
+            with self._lock:
+                self._loans.add(loan)
+            yield
+        finally:
+            with self._lock:
+                self._loans.discard(loan)
+            loan.give_back()
+
+    def _mind_web_server(self) -> None:
+        """Take leave of every client when the web server stops: else it would wait for them, and then cut them."""
+        with self._lock:
+            known, self._minds_web_server = self._minds_web_server, True
+        if not known:
+            self._look_at_web_server()
+
+    def _look_at_web_server(self) -> None:
+        if is_stopping():
+            self.say_goodbye()
+        self._janitor.call_later(_LOOK, self._look_at_web_server)
+
+    def _make_connection(self, wire: Wire, admission: Admission) -> ServerConnection:
+        try:
+            context = Context(self._options.default_context)
+        except BaseException:  # a value that cannot be copied
+            wire.close()
+            raise
+        options = self._options
+        stream = Stream(
+            wire,
+            client_side=False,
+            max_payload=options.connection.first_max_payload,
+            send_buffer_limit=options.connection.common.send_buffer_limit,
+            early=admission.early,
+            deflate=admission.deflate,
+        )
+        connection = ServerConnection(
+            stream,
+            options.connection,
+            self._janitor,
+            options.callbacks,
+            options.listeners,
+        )
+        connection.client = EZEZServerClient(connection, admission.request, context)
+        return connection
+
+    def _run_connection(self, connection: ServerConnection) -> None:
+        try:
+            with self._lock:
+                self._connections[connection] = None
+                closing, cutting = self.closing, self._cutting
+            if cutting:
+                connection.cut()
+            elif closing:
+                connection.disconnect(CloseCode.GOING_AWAY, "server shutdown")
+            connection.start_keepalive()
+            connection.run()
+        finally:
+            with self._lock:
+                self._connections.pop(connection, None)
+            connection.dispose()
+
+    def _admit(self, raw: Wire, address: Any) -> tuple[Wire, Admission] | None:
+        """Shake hands, in TLS and in HTTP, within ``handshake_timeout``; ``None`` where that fails."""
+        deadline = Deadline(self._options.handshake_timeout)
+        wire: Wire = raw
+        if self._options.ssl is not None:
+            from .wire.tls import TLSWire
+
+            try:
+                wire = TLSWire.accept(raw, self._options.ssl, deadline)
+            except OSError as error:
+                logger.info("no TLS with %s: %s", address, error)
+                return None
+        admission = self._reception.admit(wire, address, deadline)
+        return None if admission is None else (wire, admission)
+
+    def _claim_place(self) -> bool:
+        with self._lock:
+            limit = self._options.max_connections
+            if self.closing or (limit is not None and self._places >= limit):
+                return False
+            self._places += 1
+            return True
+
+    def _free_place(self) -> None:
+        with self._lock:
+            self._places -= 1
+
+    # -- closing ----------------------------------------------------------------------------------------------------
+
+    def say_goodbye(self) -> None:
+        """Send 1001 to every client."""
+        for connection in self.connections():
+            connection.disconnect(CloseCode.GOING_AWAY, "server shutdown")
+
+    def close(self, seconds: float, grace: float = _GRACE) -> None:
+        """Close, within ``seconds``, and ``grace`` more for the threads of connections that had to be cut.
+
+        A second caller waits for the first, unless the first waits for it.
+        """
+        seconds = min(seconds, threading.TIMEOUT_MAX / 2)  # what a thread can be waited for
+        first = False
+        try:
+            with self._lock:
+                first, self.closing = not self.closing, True  # in this order: over Ctrl-C between them we are the first
+            if first:
+                self._let_go(Deadline(seconds))
+            elif self.is_own_thread() or self.closed.wait(seconds + grace):
+                return
+            self._end(grace)
+        except BaseException:  # Ctrl-C, wherever it comes: nothing may be left that nobody can close any more
+            if first:
+                self._end(grace)
+            raise
+
+    def _let_go(self, deadline: Deadline) -> None:
+        """Take leave of every client, and wait for them to go."""
+        self._stop_admitting()
+        self.say_goodbye()
+        self._wait_for_own_connection(deadline)
+        self._join(deadline)
+
+    def _end(self, grace: float) -> None:
+        """Leave nothing behind. May be called again, where an exception has kept it from its end."""
+        self._stop_admitting()
+        self._cut_rest(grace)
+        self._janitor.close()
+        self.closed.open()
+
+    def _cut_rest(self, grace: float) -> None:
+        with self._lock:
+            self._cutting = True
+        for connection in self.connections():
+            connection.cut()
+        self._join(Deadline(grace))
+        for thread in self._other_threads():
+            logger.warning("closed, but the thread %s is still inside user code", thread.name)
+        for connection in self.connections():
+            connection.dispose()
+
+    def _stop_admitting(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
+        with self._lock:
+            self.closing = True
+            for wire in self._wires:
+                wire.cut()
+
+    def _wait_for_own_connection(self, deadline: Deadline) -> None:
+        """Where a listener closes the server, its own thread must read the peer's goodbye itself."""
+        for connection in self.connections():
+            if connection.inbox.is_owner():
+                connection.inbox.wait_ended(deadline)
+
+    def _join(self, deadline: Deadline) -> None:
+        """Wait for the connections' threads, but for the calling one."""
+        for thread in self._other_threads():
+            thread.join(deadline.remaining())
+
+    def _other_threads(self) -> list[Lent]:
+        return [thread for thread in self._threads() if not _is_current(thread)]
+
+    def _threads(self) -> list[Lent]:
+        with self._lock:
+            loans = list(self._loans)
+        return [*([] if self.listener is None else self.listener.threads()), *loans]
+
+
+def _is_current(thread: Lent) -> bool:
+    return threading.current_thread() is (thread.thread if isinstance(thread, Loan) else thread)

@@ -1,0 +1,1 @@
+"""Threads: deadlines, waiting, timers, starting, forks, exits."""

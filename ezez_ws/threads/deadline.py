@@ -1,0 +1,33 @@
+"""One deadline that is carried through all steps of an operation."""
+
+import time
+
+__all__ = ["NEVER", "Deadline"]
+
+
+class Deadline:
+    """A point in monotonic time, or never (``Deadline(None)``)."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, timeout: float | None) -> None:
+        self.at = None if timeout is None else time.monotonic() + timeout
+
+    def remaining(self) -> float | None:
+        """Return the seconds that are left, at least 0.0; ``None`` where there is no end."""
+        if self.at is None:
+            return None
+        return max(0.0, self.at - time.monotonic())
+
+    def passed(self) -> bool:
+        """Tell whether the time is over."""
+        return self.at is not None and time.monotonic() >= self.at
+
+    def sooner(self, other: "Deadline") -> "Deadline":
+        """Return the one of the two that comes first."""
+        if other.at is None or (self.at is not None and self.at <= other.at):
+            return self
+        return other
+
+
+NEVER = Deadline(None)

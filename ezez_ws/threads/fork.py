@@ -1,0 +1,46 @@
+"""What belongs to one process must not be used by another."""
+
+import os
+
+__all__ = ["ForkGuard"]
+
+_forks = 0
+"""How often this process has come out of a fork: to ask the system for its identifier takes ten times as long."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+class ForkGuard:
+    """Remembers which process something belongs to. A forked child has neither the threads nor the locks of its parent.
+
+    Args:
+        what: the thing, for the error's text.
+        bound: whether it belongs to this process from the beginning; else from ``bind`` on.
+    """
+
+    __slots__ = ("_forks", "_what")
+
+    def __init__(self, what: str, bound: bool = True) -> None:
+        self._forks: int | None = _forks if bound else None
+        self._what = what
+
+    def bind(self) -> None:
+        """Let it belong to this process, unless it belongs to one."""
+        if self._forks is None:
+            self._forks = _forks
+
+    def check(self) -> None:
+        """Raise ``RuntimeError`` in another process."""
+        if self._forks != _forks and self._forks is not None:
+            raise RuntimeError(f"this {self._what} belongs to the parent process; make a new one after os.fork()")
+
+    def foreign(self) -> bool:
+        """Tell whether this is another process than the one that it belongs to."""
+        return self._forks is not None and self._forks != _forks

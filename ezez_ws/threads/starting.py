@@ -1,0 +1,61 @@
+"""Starting threads, and borrowing those of others."""
+
+import _thread
+import threading
+
+from .waiting import Latch, Waker
+
+__all__ = ["Loan", "start_thread"]
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread, in such a way that a signal handler's exception cannot spoil it.
+
+    ``Thread.start`` waits on an ``Event``, whose lock such an exception, Ctrl-C's say, can leave held: the new thread
+    would wait for it for ever. Handlers run on the main thread only, so there another thread starts it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        thread.start()
+        return
+    outcome: list[BaseException | None] = []
+    done = Waker()
+
+    def start() -> None:
+        try:
+            thread.start()
+            outcome.append(None)
+        except BaseException as error:
+            outcome.append(error)
+        finally:
+            done.set()
+
+    _thread.start_new_thread(start, ())
+    try:
+        done.wait(None)
+    except BaseException:
+        if not outcome:
+            done.wait(None)  # a moment: whoever handles this shall see whether the thread runs
+        raise
+    if outcome[0] is not None:
+        raise outcome[0]
+
+
+class Loan:
+    """The calling thread, which is somebody else's, until it is given back."""
+
+    def __init__(self) -> None:
+        self.thread = threading.current_thread()
+        self._over = Latch()
+
+    @property
+    def name(self) -> str:
+        """The thread's."""
+        return self.thread.name
+
+    def give_back(self) -> None:
+        """Say that the thread is its owner's again."""
+        self._over.open()
+
+    def join(self, timeout: float | None) -> None:
+        """Wait until it is given back."""
+        self._over.wait(timeout)

@@ -1,0 +1,1 @@
+"""RFC 6455 over any wire, in either role."""

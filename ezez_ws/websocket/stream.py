@@ -1,0 +1,282 @@
+"""A WebSocket over a wire, in either role (RFC 6455): reads messages, writes them, answers pings, closes.
+
+What ends a connection is heard by the ``receive`` after the one that handed out the messages before it, so that whoever
+handles one thing after the other can still answer them. ``ending`` is set once, by whoever is first:
+
+    the peer's close frame        its code and reason; we echo it behind what waits to be sent
+    our own ``fail``              the code and reason that we send
+    the end of the bytes          1006
+    ``cut`` with a code           that code (nothing can be sent any more)
+
+``close`` alone sets no ending: it sends a close frame, and the peer's answer or the end of the bytes comes later. When
+there is an ending, ``finish`` waits for the peer's end of the bytes, so that our last frames are not lost to a reset,
+and ``dispose`` gives the socket back.
+"""
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..threads.deadline import Deadline
+from ..wire.sockets import Wire
+from .frames import BINARY, CLOSE, PING, PONG, TEXT, ClosePayload, FrameDecoder, Message, Violation, parse_close
+from .outbox import REFUSED, Outbox
+
+if TYPE_CHECKING:
+    from .deflate import Deflate, Deflater, Inflater
+
+__all__ = ["Ending", "Stream"]
+
+_LAST_WAIT = 1.0  # seconds that a client waits for the server's end when both have said goodbye
+_SMALLEST_READ, _LARGEST_READ = 256, 262144  # bytes; each idle connection holds a buffer of the smallest
+
+
+class Ending(NamedTuple):
+    """How a connection ended: the close code (RFC 6455, section 7.4; 1006 without a close frame) and its reason."""
+
+    code: int
+    reason: str
+
+
+class Stream:
+    """One WebSocket.
+
+    ``receive``, ``readable``, ``wait_for_room`` and ``limit_payload`` belong to whoever has the reading role;
+    ``finish`` and ``dispose`` to the last who has it; every other method may be called from any thread. ``ending``,
+    ``failure`` and what our close frame said are guarded by the outbox's lock; ``over`` and the decoder by the reading
+    role, whose holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read. While
+    the holder sleeps in the wire, another thread may take a pong for it.
+
+    Args:
+        wire: the bytes' way.
+        client_side: whether this end is the client, which masks (RFC 6455, section 5.1).
+        max_payload: bytes of one incoming message.
+        send_buffer_limit: bytes that may wait to be sent.
+        early: what arrived behind the handshake.
+        deflate: the compression that was agreed.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        client_side: bool,
+        max_payload: int,
+        send_buffer_limit: int,
+        early: bytes = b"",
+        deflate: "Deflate | None" = None,
+    ) -> None:
+        inflater, deflater = _compression(deflate, client_side)
+        self.outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit, deflater=deflater)
+        self.over = False  # the reader has come to the end: there is an ending
+        self.last_received = time.monotonic()
+        self._wire = wire
+        self._client_side = client_side
+        self._decoder = FrameDecoder(not client_side, max_payload, inflater)
+        self._read_size = _SMALLEST_READ
+        self._early = early
+        self._last_word: ClosePayload | Violation | None = None
+        self._at_end = False
+        self._ending: Ending | None = None
+        self._goodbye: Ending | None = None  # what our own close frame has said
+        self._failure: Violation | None = None
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the connection ended, ``None`` while it has not."""
+        with self.outbox.lock:
+            return self._ending
+
+    @property
+    def failure(self) -> Violation | None:
+        """What rule of RFC 6455 the peer broke."""
+        with self.outbox.lock:
+            return self._failure
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can be sent."""
+        with self.outbox.lock:
+            return self._ending is None and self.outbox.open
+
+    def limit_payload(self, max_payload: int) -> None:
+        """Change the bytes that an incoming message may have, from the next frame on. Requires the reading role."""
+        self._decoder.max_payload = max_payload
+
+    def readable(self, timeout: float) -> bool:
+        """Wait until there is something to receive; false where the time passed. Requires the reading role."""
+        return self._ready() or self._wire.poll(True, False, timeout)[0]
+
+    def receive(self, timeout: float | None, looked: bool = False) -> list[Message] | None:
+        """Read once and return the messages that this completes; requires the reading role.
+
+        Args:
+            timeout: seconds to wait; 0 looks only; ``None`` waits until there is something, without a system call more.
+            looked: whether ``readable`` has just said that there is something.
+
+        Returns:
+            Text and binary messages, perhaps none; ``None`` where the time passed. Pings are answered on the way.
+            After the last bytes ``ending`` is set.
+        """
+        if timeout is not None and not looked and not self.readable(timeout):
+            return None
+        data: bytes | None
+        try:
+            if self._last_word is not None:
+                self._hear_last_word(self._last_word)
+                return []
+            size = self._read_size
+            if self._early:
+                data, self._early = self._early, b""
+            else:
+                data = self._wire.read(size) if timeout is None else self._wire.read_now(size)
+            if not data:
+                return None if data is None else self._hear_end()
+            if size > _SMALLEST_READ or len(data) == size:
+                self._adapt_read_size(len(data))
+            self.last_received = time.monotonic()
+            messages = self._decoder.feed(data)
+            return messages if self._decoder.usual else self._hear_control(messages)
+        except BaseException:
+            # a signal handler's exception in the middle: nobody knows what is lost
+            self.cut()
+            raise
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Wait until there is something to read (true), or something could be written, and write it."""
+        readable, writable = self._wire.poll(True, True, timeout)
+        if writable:
+            self.outbox.flush()
+        return readable or self._last_word is not None
+
+    def send(self, data: bytes | str) -> bool:
+        """Send one raw message, text or binary, without waiting; false where the connection is closing or gone."""
+        if isinstance(data, str):
+            return self.outbox.send(data.encode(), TEXT) is not REFUSED
+        return self.outbox.send(bytes(data), BINARY) is not REFUSED
+
+    def ping(self) -> None:
+        """Send a ping. That its answer has come shows in ``last_received`` only."""
+        self._wire.expect(self._take_pong)
+        self.outbox.ping()
+
+    def close(self, code: int, reason: str) -> bool:
+        """Begin the close handshake; false where it has begun or the connection is gone."""
+        with self.outbox.lock:
+            self._goodbye = self._goodbye or Ending(code, reason)
+        return self.outbox.close(code, reason)
+
+    def fail(self, code: int, reason: str) -> bool:
+        """End the connection for the peer's fault: send a close frame, take nothing in any more."""
+        ended = self._end(code, reason)
+        self.outbox.close(code, reason)
+        return ended
+
+    def cut(self, code: int = 1006, reason: str = "") -> bool:
+        """End the connection without a word; wakes whoever reads. True where it had not ended before."""
+        ended = self._end(code, reason)
+        self.outbox.cut()
+        return ended
+
+    def finish(self, timeout: float) -> None:
+        """Send what waits and read away what still comes until the peer's end, at most ``timeout`` seconds.
+
+        When both close frames are through, nothing more can come: then a server goes at once, and a client soon, as it
+        is the server that should end the bytes first (RFC 6455, section 7.1.1).
+        """
+        heard = isinstance(self._last_word, ClosePayload)
+        deadline = Deadline(timeout)
+        flushed = False
+        while not self._at_end and not deadline.passed():
+            if not flushed and self.outbox.flush():
+                flushed = True
+                self.outbox.end_writing()
+                if heard:
+                    deadline = deadline.sooner(Deadline(_LAST_WAIT if self._client_side else 0))
+                    continue
+            readable, _ = self._wire.poll(True, not flushed, deadline.remaining())
+            if readable:
+                self._at_end = self._wire.read_now(_LARGEST_READ) == b""
+        self.cut()
+
+    def dispose(self) -> None:
+        """Give the socket back. Idempotent."""
+        self.outbox.dispose()
+
+    def _take_pong(self, data: bytes) -> bool:
+        """Deal with what has come, if it is a pong and nothing else, while the holder of the reading role sleeps."""
+        if not self._decoder.is_pong(data):
+            return False
+        self.last_received = time.monotonic()
+        return True
+
+    def _ready(self) -> bool:
+        return bool(self._early) or self._last_word is not None
+
+    def _adapt_read_size(self, received: int) -> None:
+        """Read more at a time while there is more, and less again when there is not."""
+        if received == self._read_size:
+            self._read_size = min(self._read_size * 4, _LARGEST_READ)
+        elif received * 4 < self._read_size:
+            self._read_size //= 4
+
+    def _hear_end(self) -> list[Message]:
+        self._at_end = self.over = True
+        self.cut()
+        return []
+
+    def _hear_control(self, messages: list[Message]) -> list[Message]:
+        """Deal with what are no messages; return the rest."""
+        messages = self._answer_control(messages)
+        if self._decoder.failure is not None and self._last_word is None:
+            self._last_word = self._decoder.failure
+        if self._last_word is not None and not messages:
+            self._hear_last_word(self._last_word)
+        return messages
+
+    def _hear_last_word(self, word: "ClosePayload | Violation") -> None:
+        """Answer the peer's close frame, or its violation, when what came before it has been handed out."""
+        if isinstance(word, Violation):
+            with self.outbox.lock:
+                if self._failure is None and self._ending is None:
+                    self._failure = word
+            self.fail(word.code, word.reason)
+        else:
+            with self.outbox.lock:
+                goodbye = self._goodbye
+            if goodbye is not None and goodbye.code == word.code and not word.reason:
+                self._end(*goodbye)  # the peer has said it back, and a reason is not said back
+            else:
+                self._end(*word)
+            self.outbox.close(word.code, "")
+        self.over = True
+
+    def _answer_control(self, messages: list[Message]) -> list[Message]:
+        kept = []
+        for message in messages:
+            if message.opcode < CLOSE:
+                kept.append(message)
+            elif message.opcode == CLOSE:
+                assert isinstance(message.payload, bytes)
+                self._last_word = parse_close(message.payload)
+            elif message.opcode == PING:
+                assert isinstance(message.payload, bytes)
+                self.outbox.pong(message.payload)
+            else:
+                assert message.opcode == PONG
+        return kept
+
+    def _end(self, code: int, reason: str) -> bool:
+        with self.outbox.lock:
+            if self._ending is not None:
+                return False
+            self._ending = Ending(code, reason)
+            return True
+
+
+def _compression(deflate: "Deflate | None", client_side: bool) -> "tuple[Inflater | None, Deflater | None]":
+    if deflate is None:
+        return None, None
+    from .deflate import Deflater, Inflater
+
+    if client_side:
+        return Inflater(deflate.server_afresh), Deflater(deflate.client_bits, deflate.client_afresh)
+    return Inflater(deflate.client_afresh), Deflater(deflate.server_bits, deflate.server_afresh)

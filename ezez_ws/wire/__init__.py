@@ -1,0 +1,1 @@
+"""Bytes: sockets, TLS, borrowed sockets, and who waits for them."""

@@ -1,0 +1,293 @@
+"""The reading role and the inbox, over a connected socket: who reads, who is woken, and what is kept back."""
+
+import socket
+import threading
+import unittest
+from collections.abc import Callable
+from typing import Any
+
+from ezez_ws import Codec, MalformedMessage
+from ezez_ws.connection.inbox import Inbox
+from ezez_ws.connection.replies import Reply, SentMessage
+from ezez_ws.messages.codec import peek_reply_to
+from ezez_ws.messages.protocol import parse_event
+from ezez_ws.threads.deadline import Deadline
+from ezez_ws.websocket.stream import Ending, Stream
+from ezez_ws.wire.sockets import SocketWire
+from tests.rawpeer import RawPeer
+from tests.serving import Result
+from tests.support import EZEZTestCase, eventually, switch_interval
+
+CODEC = Codec()
+
+
+def _reply(*_: Any) -> SentMessage:
+    raise AssertionError("nobody replies here")
+
+
+def parse_reply(payload: bytes) -> Reply:
+    event = parse_event(CODEC.decode(payload))
+    return Reply(event.name, event.args, _reply, event.ids)
+
+
+class ReaderTest(EZEZTestCase):
+    def setUp(self) -> None:
+        self.open(limit=10_000)
+
+    def open(self, limit: int) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:  # TCP: a Unix socket tells of a hang-up sooner
+            there = socket.create_connection(listening.getsockname())
+            here, _ = listening.accept()
+        self.stream = Stream(SocketWire(here), client_side=False, max_payload=1 << 20, send_buffer_limit=1 << 20)
+        self.inbox = Inbox(self.stream, limit, False, parse_reply, peek_reply_to)
+        self.peer = RawPeer(there, is_client=True)
+        self.addCleanup(self.stream.dispose)
+        self.addCleanup(self.peer.close)
+        self.results: list[Result] = []
+
+    def expect(self, event_id: int) -> SentMessage:
+        sent = SentMessage(None, event_id, None)
+        with self.inbox.lock:
+            self.inbox.table.expect(sent, event_id, None, 1e12)
+        return sent
+
+    def wait_for(self, sent: SentMessage, deadline: Deadline | None = None) -> Result:
+        """Wait for a reply on another thread, as ``Connection.wait_reply`` does."""
+
+        def take() -> Any:
+            return sent if sent.outcome is not None else self.inbox.ending
+
+        return Result(self.inbox.wait, take, deadline or Deadline(None), sent)
+
+    def own(self, body: Callable[[], Any]) -> Result:
+        def run() -> Any:
+            self.inbox.own()
+            return body()
+
+        return Result(run)
+
+    def next(self) -> Any:
+        return self.inbox.next(Deadline(10))
+
+    def name(self, arrived: Any) -> Any:
+        payload, _ = arrived
+        return CODEC.decode(payload)[0]
+
+    def reading(self) -> bool:
+        with self.inbox.lock:
+            return bool(self.inbox._reading)
+
+    def sleeping(self, count: int) -> None:
+        eventually(lambda: len(self.inbox._sleepers) == count)
+
+    def test_the_owner_gets_messages_in_order_and_then_the_ending(self) -> None:
+        for name in "abc":
+            self.peer.send_event(name)
+        self.peer.send_close(4000, "bye")
+
+        def body() -> Any:
+            return [self.name(self.next()) for _ in range(3)], self.next(), self.next()
+
+        ending = Ending(4000, "bye")
+        self.assertEqual((["a", "b", "c"], ending, ending), self.own(body).get())
+
+    def test_next_ends_with_its_deadline(self) -> None:
+        self.assertIsNone(self.own(lambda: self.inbox.next(Deadline(0.05))).get())
+        self.assertFalse(self.reading())
+
+    def test_a_waiter_reads_while_the_owner_does_not_and_keeps_events_for_it(self) -> None:
+        self.inbox.own()
+        sent = self.expect(1)
+        waiting = self.wait_for(sent)
+        eventually(self.reading)
+        self.peer.send_event("event")
+        self.peer.send_event("answer", ["x"], reply_to=1)
+        self.assertIs(sent, waiting.get())
+        self.assertEqual(["x"], sent.outcome.args)  # type: ignore[union-attr]
+        self.assertFalse(self.reading())
+        self.assertEqual(["event", "answer"], [self.name(self.next()) for _ in range(2)])
+
+    def test_the_role_passes_to_the_next_waiter_when_the_first_leaves(self) -> None:
+        sents = [self.expect(number) for number in (1, 2, 3)]
+        waiting = []
+        for index, sent in enumerate(sents):
+            waiting.append(self.wait_for(sent))
+            eventually(self.reading)
+            self.sleeping(index)
+        for number in (1, 2, 3):
+            self.peer.send_event("answer", [number], reply_to=number)
+            self.assertIs(sents[number - 1], waiting[number - 1].get())
+
+    def test_the_role_passes_on_where_a_waiter_leaves_by_its_deadline(self) -> None:
+        first = self.wait_for(self.expect(1), Deadline(0.3))
+        eventually(self.reading)
+        sent = self.expect(2)
+        second = self.wait_for(sent)
+        self.sleeping(1)
+        self.assertIsNone(first.get())
+        self.peer.send_event("answer", reply_to=2)
+        self.assertIs(sent, second.get())
+
+    def test_a_waiter_hands_the_role_to_the_owner_that_comes_back(self) -> None:
+        waiting = self.wait_for(self.expect(1))
+        eventually(self.reading)
+        owning = self.own(lambda: (self.name(self.next()), self.next()))
+        eventually(lambda: self.inbox._owner_asleep)
+        self.peer.send_event("event")
+        self.peer.send_close(1000)
+        self.assertEqual(("event", Ending(1000, "")), owning.get())
+        self.assertEqual(Ending(1000, ""), waiting.get().outcome)
+
+    def test_everybody_is_woken_at_the_end(self) -> None:
+        waiting = [self.wait_for(self.expect(number)) for number in range(1, 9)]
+        self.sleeping(7)
+        self.peer.close()
+        self.assertEqual([Ending(1006, "")] * 8, [one.get().outcome for one in waiting])
+
+    def test_drop_wakes_those_who_wait_and_empties_the_inbox(self) -> None:
+        self.inbox.own()
+        sent = [self.expect(1), self.expect(2)]
+        waiting = [self.wait_for(one) for one in sent]
+        self.sleeping(1)
+        self.peer.send_event("event")
+        eventually(lambda: self.inbox._arrived)
+        self.inbox.drop(Ending(4000, "dropped"))
+        for one, result in zip(sent, waiting, strict=False):
+            self.assertIs(one, result.get())
+            self.assertEqual(Ending(4000, "dropped"), one.outcome)
+        self.peer.send_event("late")
+        self.peer.send_close(4000)
+        self.assertEqual(Ending(4000, ""), self.next())
+
+    def test_nobody_reads_while_the_inbox_is_full(self) -> None:
+        self.open(limit=200)
+        self.inbox.own()
+        self.peer.send_event("event", [b"x" * 300])
+        self.inbox.look_in()
+        self.assertTrue(self.inbox.full)
+        sent = self.expect(1)
+        self.peer.send_event("answer", reply_to=1)
+        waiting = self.wait_for(sent)
+        self.sleeping(1)
+        self.inbox.look_in()
+        self.assertEqual(1, len(self.inbox._arrived))
+        self.assertFalse(self.reading())
+        self.assertEqual("event", self.name(self.next()))
+        self.assertEqual("answer", self.name(self.next()))  # there is room: this thread or the waiter reads on
+        self.assertIs(sent, waiting.get())
+
+    def test_a_full_inbox_is_emptied_before_the_end_is_read(self) -> None:
+        self.open(limit=200)
+        self.peer.send_event("first", [b"x" * 300])
+        self.inbox.look_in()
+        self.peer.send_event("second", [b"x" * 300])
+        self.peer.close()
+        self.inbox.look_in()
+        names = self.own(lambda: [self.name(self.next()), self.name(self.next()), self.next()]).get()
+        self.assertEqual(["first", "second", Ending(1006, "")], names)
+
+    def test_look_in_never_blocks_and_leaves_the_role_to_who_has_it(self) -> None:
+        self.inbox.look_in()
+        self.peer.send_event("event")
+        self.inbox.look_in()
+        self.assertEqual(1, len(self.inbox._arrived))
+        waiting = self.wait_for(self.expect(1))
+        eventually(self.reading)
+        self.inbox.look_in()
+        self.assertTrue(self.reading())
+        self.peer.close()
+        waiting.get()
+
+    def test_retire_waits_for_who_reads_and_succeeds_once(self) -> None:
+        waiting = self.wait_for(self.expect(1))
+        eventually(self.reading)
+        self.stream.cut()
+        self.inbox.end()
+        self.assertEqual([False, True], sorted([self.inbox.retire(), self.inbox.retire()]))
+        waiting.get()
+        self.inbox.look_in()  # nobody reads any more, and nobody blocks
+
+    def test_what_take_raises_comes_out_and_leaves_the_role_free(self) -> None:
+        def take() -> Any:
+            raise KeyboardInterrupt
+
+        with self.assertRaises(KeyboardInterrupt):
+            self.inbox.wait(take, Deadline(None))
+        self.assertFalse(self.reading())
+        self.assertEqual({}, self.inbox._sleepers)
+        self.peer.send_event("event")
+        self.assertEqual("event", self.name(self.own(self.next).get()))
+
+    def test_a_malformed_reply_stays_for_its_turn_and_wakes_nobody(self) -> None:
+        self.inbox.own()
+        sent = self.expect(1)
+        self.peer.send_message(self.peer.event_bytes("answer", [], 1) + b'5j\0"x:1"\0')
+        with self.assertRaises(MalformedMessage):
+            self.name(self.next())
+        self.assertIsNone(sent.outcome)
+
+    def test_an_error_that_another_thread_met_comes_in_its_turn(self) -> None:
+        self.inbox.own()
+        self.peer.send_event("before")
+        self.inbox.look_in()
+        error = LookupError()
+        self.inbox.report(error)
+        self.assertEqual("before", self.name(self.next()))
+        self.assertEqual((error, None), self.next())
+
+    def test_text_is_kept_out_of_the_inbox_unless_asked_for(self) -> None:
+        self.inbox.own()
+        self.peer.send_message("text")
+        self.peer.send_event("event")
+        self.assertEqual("event", self.name(self.next()))
+
+    def test_the_expected_prefix_must_have_come_by_the_first_time_of_asking(self) -> None:
+        for in_time in (True, False):
+            with self.subTest(in_time=in_time):
+                self.open(limit=10_000)
+                self.inbox.expected_prefix = b"5f\0event"
+                if in_time:
+                    self.peer.send_event("event")
+                self.assertEqual(in_time, self.inbox.expected_in_time())
+                self.peer.send_event("event")
+                self.assertEqual(in_time, self.inbox.expected_in_time())
+
+    def test_many_threads_wait_while_the_owner_comes_and_goes(self) -> None:
+        count, threads = 40, 6
+        ids = iter(range(1, count * threads + 1))
+        lock = threading.Lock()
+        seen: list[str] = []
+
+        def wait_many() -> int:
+            for _ in range(count):
+                with lock:
+                    number = next(ids)
+                sent = self.expect(number)
+                with lock:
+                    self.peer.send_event("answer", [number], reply_to=number)
+                outcome = self.wait_for(sent, Deadline(20)).get(30)
+                if outcome is not sent or sent.outcome.args != [number]:
+                    raise AssertionError((number, outcome))
+            return count
+
+        def serve() -> None:
+            while True:
+                item = self.inbox.next(Deadline(0.01))
+                if isinstance(item, Ending):
+                    return
+                if item is not None:
+                    seen.append(self.name(item))
+                self.inbox.begin_user_code()
+
+        with switch_interval():
+            owning = self.own(serve)
+            waiting = [Result(wait_many) for _ in range(threads)]
+            for one in waiting:
+                self.assertEqual(count, one.get(50))
+            self.peer.send_close(1000)
+            owning.get(20)
+        self.assertEqual(["answer"] * count * threads, seen)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,114 @@
+"""The table of listeners, by itself."""
+
+import threading
+import unittest
+from typing import Any
+
+from ezez_ws.connection.listeners import Listeners
+from tests.support import EZEZTestCase, switch_interval
+
+
+def first(*_: Any) -> None: ...
+
+
+def second(*_: Any) -> None: ...
+
+
+class ListenersTest(EZEZTestCase):
+    def test_they_come_out_in_the_order_of_registration_as_often_as_registered(self) -> None:
+        listeners = Listeners()
+        for listener in (first, second, first):
+            self.assertIs(listener, listeners.add("event", listener, once=False))
+        self.assertEqual((first, second, first), listeners.take("event"))
+        self.assertEqual((first, second, first), listeners.take("event"))
+        self.assertEqual((), listeners.take("other"))
+
+    def test_those_of_once_come_out_once(self) -> None:
+        listeners = Listeners()
+        listeners.add("event", first, once=True)
+        listeners.add("event", second, once=False)
+        listeners.add("lone", first, once=True)
+        self.assertEqual([(first, second), (second,)], [listeners.take("event") for _ in range(2)])
+        self.assertEqual([(first,), ()], [listeners.take("lone") for _ in range(2)])
+
+    def test_removing_takes_one_listener_everywhere_or_all(self) -> None:
+        listeners = Listeners()
+        for listener in (first, second, first):
+            listeners.add("event", listener, once=False)
+        listeners.add("event", first, once=True)
+        listeners.remove("event", first)
+        self.assertEqual((second,), listeners.take("event"))
+        listeners.remove("event", first)
+        listeners.remove("other", None)
+        listeners.add("event", first, once=False)
+        listeners.remove("event", None)
+        self.assertEqual((), listeners.take("event"))
+
+    def test_bound_methods_are_recognized(self) -> None:
+        class Owner:
+            def method(self, *_: Any) -> None: ...
+
+        owner = Owner()
+        listeners = Listeners()
+        listeners.add("event", owner.method, once=False)
+        listeners.remove("event", Owner().method)
+        self.assertEqual(1, len(listeners.take("event")))
+        listeners.remove("event", owner.method)
+        self.assertEqual((), listeners.take("event"))
+
+    def test_a_decorator_returns_the_function_and_checks_the_name_at_once(self) -> None:
+        listeners = Listeners()
+        decorate = listeners.add("event", None, once=True)
+        self.assertIs(first, decorate(first))
+        self.assertEqual((first,), listeners.take("event"))
+        with self.assertRaises(ValueError):
+            listeners.add("ezez-ws::x", None, once=False)
+        with self.assertRaisesRegex(TypeError, "'event'"):
+            decorate(5)  # type: ignore[type-var]
+        with self.assertRaisesRegex(TypeError, "'event'"):
+            listeners.remove("event", 5)  # type: ignore[arg-type]
+
+    def test_comparing_a_listener_may_register_others(self) -> None:
+        listeners = Listeners()
+
+        class Odd:
+            def __call__(self, *_: Any) -> None: ...
+
+            def __eq__(self, other: object) -> bool:
+                listeners.add("event", second, once=False)
+                return False
+
+            __hash__ = None  # type: ignore[assignment]
+
+        listeners.add("event", Odd(), once=False)
+        listeners.remove("event", first)
+        self.assertEqual(second, listeners.take("event")[1])
+
+    def test_each_once_listener_goes_to_one_of_many_threads(self) -> None:
+        listeners = Listeners()
+        taken: list[Any] = []
+        start = threading.Barrier(5)
+
+        def take() -> None:
+            start.wait(10)
+            mine: list[Any] = []
+            for _ in range(300):
+                mine += listeners.take("event")
+            taken.extend(mine)
+
+        def put() -> None:
+            start.wait(10)
+            for _ in range(300):
+                listeners.add("event", first, once=True)
+
+        with switch_interval():
+            threads = [threading.Thread(target=target) for target in (take, take, put, put, put)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(900, len(taken) + len(listeners.take("event")))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,357 @@
+"""The C extension does what Python does, for every value, message and frame; and the library goes without it."""
+
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+import unittest
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ezez_ws import UNDEFINED, BigInt, Codec, MalformedMessage, SerializationError
+from ezez_ws.messages.json_text import UNMETERED
+from ezez_ws.messages.protocol import Event, Ids, check_event_name, parse_event
+from ezez_ws.messages.speedups import compiled
+from ezez_ws.options import check_args
+from ezez_ws.websocket.frames import Message, _assemble, _take_frames, assemble, take_frames
+from tests.support import REPO, EZEZTestCase
+
+MAY_RUN_BESIDE = True
+
+HAS_LOCK = not sysconfig.get_config_var("Py_GIL_DISABLED")
+LOADED = "from ezez_ws.messages.speedups import compiled; print(compiled is not None)"
+ALARMS = """
+import signal
+from ezez_ws import Codec, speedups
+print(speedups.compiled is not None)
+
+class Alarm(BaseException):
+    pass
+
+def ring(*_):
+    raise Alarm
+
+data = Codec()._encode([[2.0**60] * 1000])  # numbers that the extension has Python read
+signal.signal(signal.SIGALRM, ring)
+heard = 0
+for delay in range(1, 201):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, delay * 1e-5)
+        for _ in range(1000):
+            Codec().decode(data)
+    except Alarm:
+        heard += 1
+print(heard)
+"""
+SECOND_COPY = """
+import sys
+from ezez_ws import UNDEFINED, Codec, speedups
+print(speedups.compiled is not None)
+mine = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "ezez_ws"}
+from ezez_ws import speedups as others
+print(others.compiled is not None)
+print(Codec().decode(Codec().encode([UNDEFINED]))[0] is UNDEFINED)
+"""
+MASK = b"\x11\x22\xf3\x44"
+
+floats = st.floats() | st.sampled_from([0.0, -0.0, 1e-6, 1e-7, 123e-9, 1e15, 1e16, 1.5e20, 1e21, 5e-324, 1.7e308])
+numbers = floats | st.integers(-(2**54), 2**54) | st.integers(-1000, 1000) | st.integers()
+texts = (
+    st.text(max_size=12) | st.text(st.characters(max_codepoint=0x7F), max_size=12) | st.sampled_from(["\ud800", '"\\/'])
+)
+scalars = (
+    texts | numbers | st.integers().map(BigInt) | st.sampled_from([True, False, None, UNDEFINED, object, math.inf])
+)
+nested = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(texts, inner, max_size=4),
+)
+messages = st.lists(nested | st.binary(max_size=12), max_size=5)
+names = texts | st.sampled_from(["ping", "", "ezez-ws:", "ezez-ws::", "ezez-ws::auth", "ezez-ws:incoming:x"]) | scalars
+ids = st.integers(1, 9) | st.sampled_from([None, 0, 1.0, 2**53 - 1, 2**53, True, BigInt(3)]) | scalars
+heads = st.tuples(names, ids, ids) | st.lists(names | ids, max_size=3)
+codecs = st.sampled_from([Codec(), Codec(sort_props=False, max_depth=2)])
+json_pieces = st.sampled_from(
+    [
+        *'{}[]",: \n\t:x0',
+        *['"s:', '"n:', '"i:', '"b:', '"l:"', '"u:"', '"b:1"', '"n:-0"', '"n:007"', '"n:1.50"', '"n:1e5"', '"n:1E5"'],
+        *['"n:9007199254740991"', '"n:9007199254740992"', '"n:1e999"', '"n:NaN"', '"n:٣"', '"i:12"', '"s:a\\n\\u00e9"'],
+        *["\\u", "\\ud800", "\\/", "\\x", "null", "true", "12", '"k":', '"k":"n:1",', "é", "😀", "\x1f", "\x00"],
+    ]
+)
+
+
+def outcome(function: Any, *args: Any) -> tuple[str, Any]:
+    try:
+        return "returned", function(*args)
+    except (SerializationError, MalformedMessage) as error:
+        return "refused", str(error)
+
+
+def exactly(value: Any) -> Any:
+    """What tells all values apart: 1 from 1.0 and True, 0.0 from -0.0, and one order of keys from another."""
+    if isinstance(value, (list, tuple)):
+        return [type(value), *map(exactly, value)]
+    if isinstance(value, dict):
+        return [type(value), *((key, exactly(item)) for key, item in value.items())]
+    return type(value), repr(value)
+
+
+class Loading(EZEZTestCase):
+    def loaded(self, **environment: str) -> str:
+        command = [sys.executable, "-c", LOADED]
+        inherited = {name: value for name, value in os.environ.items() if name != "EZEZ_WS_PURE_PYTHON"}
+        done = subprocess.run(command, env={**inherited, **environment}, cwd=REPO, check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    def test_the_environment_turns_it_off(self) -> None:
+        self.assertEqual(self.loaded(EZEZ_WS_PURE_PYTHON="1"), "False")
+
+    @unittest.skipUnless(os.environ.get("EZEZ_REQUIRE_SPEEDUPS"), "nothing says that it must have been built")
+    def test_it_has_been_built(self) -> None:
+        self.assertEqual(self.loaded(), str(HAS_LOCK))
+
+
+@unittest.skipIf(compiled is None, "the C extension is not there")
+class Values(EZEZTestCase):
+    def same(self, one: Any, other: Any) -> None:
+        self.assertEqual(exactly(one), exactly(other))
+
+    @given(codecs, messages)
+    def test_a_message_is_encoded_and_decoded_to_the_same(self, codec: Codec, values: list[Any]) -> None:
+        expected = outcome(codec._encode, values)
+        self.assertEqual(outcome(codec.encode, values), expected)
+        if expected[0] == "returned":
+            self.same(outcome(codec.decode, expected[1]), outcome(codec._decode, expected[1]))
+
+    @given(codecs, messages, st.integers(0, 200), st.integers(0, 255), st.integers(0, 3))
+    def test_a_damaged_message_is_taken_for_the_same(
+        self, codec: Codec, values: list[Any], at: int, byte: int, cut: int
+    ) -> None:
+        kind, data = outcome(codec._encode, values)
+        if kind == "returned":
+            data = data[: at % (len(data) + 1)] + bytes([byte][:cut]) + data[at % (len(data) + 1) + max(cut - 1, 0) :]
+            self.same(outcome(codec.decode, data), outcome(codec._decode, data))
+
+    @given(codecs, heads, messages)
+    def test_an_event_is_the_same(self, codec: Codec, head: Sequence[Any], args: list[Any]) -> None:
+        kind, data = outcome(codec._encode, [*head, *args])
+        if kind == "returned":
+            kind, event = outcome(codec.decode_event, data)
+            if isinstance(event, Event):
+                self.same((kind, event), outcome(lambda: parse_event(codec._decode(data))))
+                self.assertEqual((type(event), type(event.ids)), (Event, Ids))
+            else:
+                self.same((kind, event), outcome(codec._decode, data))
+
+    def test_a_usual_event_needs_no_python(self) -> None:
+        for event in (
+            Event("ping", Ids(1, None), ["x"]),
+            Event("", Ids(2**53 - 1, 7), []),
+            Event("שלום", Ids(1, None), [b""]),
+            Event("ezez-ws:", Ids(1, 1), [None]),
+        ):
+            with self.subTest(event):
+                data = Codec()._encode([event.name, *event.ids, *event.args])
+                self.assertEqual(compiled.decode_event(data, 64, UNMETERED, Event, Ids), event)
+                self.assertEqual(Codec().decode_event(data), event)
+
+    def test_what_is_no_event_is_left_to_python(self) -> None:
+        for head in (
+            ["a", 1],
+            [1, 1, None],
+            ["ezez-ws::x", 1, None],
+            ["ezez-ws::é", 1, None],
+            ["a", 0, None],
+            ["a", 1, 0],
+            ["a", 1.5, None],
+            ["a", 1, "b"],
+        ):
+            with self.subTest(head):
+                self.assertEqual(compiled.decode_event(Codec()._encode(head), 64, UNMETERED, Event, Ids), head)
+        self.assertIs(compiled.decode_event(b"nonsense", 64, UNMETERED, Event, Ids), NotImplemented)
+
+    def test_a_codec_of_the_users_decodes_itself(self) -> None:
+        class Shouting(Codec):
+            def decode(self, data: bytes) -> list[Any]:
+                return [value.upper() if isinstance(value, str) else value for value in super().decode(data)]
+
+        self.assertEqual(Shouting().decode_event(Codec()._encode(["ping", 1, None])), ["PING", 1, None])
+        self.assertIsNone(Shouting().at_once())
+
+    @given(codecs, names, ids, ids, messages | messages.map(tuple) | scalars)
+    def test_a_message_made_at_once_is_the_same(
+        self, codec: Codec, name: Any, event_id: Any, reply_to: Any, args: Any
+    ) -> None:
+        at_once = codec.at_once()
+        assert at_once is not None
+        message = at_once(name, event_id, reply_to, args)
+        if message is not NotImplemented:
+            body = codec._encode(check_args(args))
+            self.assertEqual(message, codec._encode_event(check_event_name(name), event_id, reply_to, body))
+
+    def test_a_usual_message_is_made_at_once(self) -> None:
+        shapes: list[Sequence[Any]] = [[], ["x", 1, {"b": 2, "a": "y"}], (None, b"\0")]
+        for name in ("ping", "", "ezez-ws:", "ezez-ws:incoming", "a" * 2000):
+            for args in shapes:
+                with self.subTest((name, args)):
+                    message = compiled.encode_at_once(True, 64, name, 2, 1, args)
+                    self.assertEqual(message, Codec()._encode([name, 2, 1, *args]))
+
+    def test_what_is_not_usual_is_not_made_at_once(self) -> None:
+        class Name(str):
+            pass
+
+        class Args(list[Any]):
+            pass
+
+        for name in ("ezez-ws::", "ezez-ws::auth", "ezez-ws:incoming:x", "é", "\ud800", Name("x"), 5, None):
+            with self.subTest(name):
+                self.assertIs(compiled.encode_at_once(True, 64, name, 1, None, []), NotImplemented)
+        self.assertIs(compiled.encode_at_once(True, 64, "event", 1, 2**63, []), NotImplemented)
+        self.assertEqual(
+            Codec().encode_event("event", 2**63, 2**64, b""), Codec()._encode_event("event", 2**63, 2**64, b"")
+        )
+        wrong: list[Any] = [{}, "text", b"bytes", None, Args(), [object()], [BigInt(1)], ["\ud800"], [[[]]]]
+        for args in wrong:
+            with self.subTest(args):
+                self.assertIs(compiled.encode_at_once(True, 1, "event", 1, None, args), NotImplemented)
+
+    @given(codecs, st.lists(json_pieces, max_size=12).map("".join))
+    def test_any_json_is_taken_for_the_same(self, codec: Codec, text: str) -> None:
+        for large in (b"", b"%dt\0%b\0" % (UNMETERED, bytes(UNMETERED))):
+            payload = text.encode()
+            data = b"%b%dj\0%b\0" % (large, len(payload), payload)
+            self.same(outcome(codec.decode, data), outcome(codec._decode, data))
+
+    @given(st.lists(st.sampled_from([*"0123456789", *"-+.eE"]), max_size=24).map("".join))
+    def test_any_number_is_taken_for_the_same(self, text: str) -> None:
+        data = b'%dj\0"n:%b"\0' % (len(text) + 4, text.encode())
+        self.same(outcome(Codec().decode, data), outcome(Codec()._decode, data))
+
+    def test_the_usual_needs_no_python(self) -> None:
+        values = ["é", b"b", 1, -2.5, 1e21, None, True, UNDEFINED, {"b": [1, (2, "x\n")], "a": {}}, [[]]]
+        data = compiled.encode(values, True, 64)
+        self.assertEqual(data, Codec()._encode(values))
+        self.assertEqual(compiled.decode(data, 64, UNMETERED), Codec()._decode(data))
+        self.assertEqual(compiled.encode_event("é", 7, 3, data), Codec()._encode_event("é", 7, 3, data))
+
+    def test_what_is_refused_and_what_needs_user_code_is_left_to_python(self) -> None:
+        for value in (2**53, BigInt(1), object(), {1: 2}, "\ud800", [b""], [[[]]], bytearray(b"x"), {"😀": 1, "a": 2}):
+            with self.subTest(value):
+                self.assertIs(compiled.encode([value], True, 2), NotImplemented)
+        for payload in (b'"date:x"', b"5", b'"b:yes"', b'"x"', b"[[[]]]", b'"s:\\ud800"', b'"n:x"', b'"s:\xff"', b""):
+            with self.subTest(payload):
+                data = b"%dj\0%b\0" % (len(payload), payload)
+                self.assertIs(compiled.decode(data, 2, UNMETERED), NotImplemented)
+                self.assertIs(compiled.scan_json(payload, 2), NotImplemented)
+
+    def test_containers_of_a_large_message_are_weighed_first(self) -> None:
+        large = Codec()._encode(["x" * UNMETERED, [1]])
+        self.assertIs(compiled.decode(large, 64, UNMETERED), NotImplemented)
+        self.assertEqual(Codec().decode(large)[1], [1])
+
+    @unittest.skipUnless(hasattr(signal, "setitimer"), "there are no timers here")
+    def test_what_a_signal_handler_raises_comes_out(self) -> None:
+        done = subprocess.run([sys.executable, "-c", ALARMS], cwd=REPO, check=True, capture_output=True, text=True)
+        self.assertEqual(done.stdout.split(), ["True", "200"])
+
+    def test_a_second_copy_of_the_library_goes_without_it(self) -> None:
+        command = [sys.executable, "-c", SECOND_COPY]
+        done = subprocess.run(command, cwd=REPO, check=True, capture_output=True, text=True)
+        self.assertEqual(done.stdout.split(), ["True", "False", "True"])
+
+    def test_other_arguments_are_type_errors(self) -> None:
+        for function in (
+            compiled.encode,
+            compiled.decode,
+            compiled.scan_json,
+            compiled.encode_event,
+            compiled.encode_at_once,
+            compiled.decode_event,
+        ):
+            with self.assertRaises(TypeError):
+                function()
+        with self.assertRaises(TypeError):
+            compiled.decode_event(b"x", 64, UNMETERED, int, Ids)
+        for function in (compiled.apply_mask, compiled.assemble, compiled.take_frames):
+            with self.assertRaises(TypeError):
+                function(1, 2)
+
+
+@unittest.skipIf(compiled is None, "the C extension is not there")
+class Frames(EZEZTestCase):
+    @given(st.integers(0, 255), st.integers(0, 70_000), st.sampled_from([None, MASK]))
+    def test_a_frame_is_the_same(self, first: int, size: int, mask: bytes | None) -> None:
+        self.assertEqual(assemble(first, bytes(size), mask), _assemble(first, bytes(size), mask))
+
+    @given(
+        st.lists(st.sampled_from([0, 1, 7, 125, 126, 300, 66_000]), max_size=4),
+        st.sampled_from([None, MASK]),
+        st.integers(0, 700),
+        st.sampled_from([0, 100, 126, 1 << 20, 1 << 70]),
+        st.sampled_from([0x82, 0x02, 0x81, 0x89, 0xC2]),
+    )
+    def test_the_same_frames_are_taken(
+        self, sizes: list[int], mask: bytes | None, cut: int, limit: int, last: int
+    ) -> None:
+        frames = [_assemble(0x82, os.urandom(size), mask) for size in sizes] + [_assemble(last, b"last", mask)]
+        data = b"".join(frames)
+        data = data[: len(data) - cut]
+        for masked in (0, 0x80):
+            taken: list[Message] = []
+            expected: list[Message] = []
+            count = take_frames(data, masked, limit, Message, taken)
+            self.assertEqual(_take_frames(data, masked, limit, Message, expected), count)
+            self.assertEqual([tuple(message) for message in expected], [tuple(message) for message in taken])
+            self.assertTrue(all(type(message) is Message for message in taken))
+
+
+@unittest.skipUnless(hasattr(compiled, "receive"), "the C extension is not there, or cannot do this here")
+class Sockets(EZEZTestCase):
+    @unittest.skipUnless(hasattr(compiled, "receive_soon"), "on Linux only")
+    def test_receiving_soon_asks_for_a_while(self) -> None:
+        one, other = socket.socketpair()
+        with other:
+            with one:
+                start = time.monotonic()
+                self.assertIsNone(compiled.receive_soon(one.fileno(), 100, 20_000))
+                self.assertGreaterEqual(time.monotonic() - start, 0.02)
+                self.assertEqual(compiled.receive_soon(one.fileno(), 0, 0), b"")
+                threading.Timer(0.02, other.sendall, [b"x" * 5000]).start()
+                self.assertEqual(compiled.receive_soon(one.fileno(), 3, 10_000_000), b"xxx")
+                self.assertEqual(compiled.receive_soon(one.fileno(), 100_000, 0), b"x" * 4997)
+            self.assertEqual(compiled.receive_soon(other.fileno(), 100, 10_000_000), b"")
+        self.assertEqual(compiled.receive_soon(-1, 100, 10_000_000), b"")
+        self.assertRaises(TypeError, compiled.receive_soon, 1, 2)
+        self.assertRaises(TypeError, compiled.receive_soon, "1", 2, 3)
+
+    def test_receiving_tells_nothing_yet_from_the_end(self) -> None:
+        one, other = socket.socketpair()
+        with other:
+            with one:
+                self.assertIsNone(compiled.receive(one.fileno(), 100))
+                self.assertEqual(compiled.receive(one.fileno(), 0), b"")
+                other.sendall(b"x" * 5000)
+                self.assertEqual(compiled.receive(one.fileno(), 3, True), b"xxx")
+                self.assertEqual(compiled.receive(one.fileno(), 5, False), b"xxxxx")
+                self.assertRaises(TypeError, compiled.receive, one.fileno())
+                self.assertRaises(TypeError, compiled.receive, one.fileno(), 3, True, True)
+                self.assertEqual(compiled.receive(one.fileno(), 100_000), b"x" * 4096)
+                self.assertEqual(compiled.send(one.fileno(), b"abc", 2, 0), 2)
+                self.assertEqual(other.recv(10), b"ab")
+            self.assertEqual(compiled.receive(other.fileno(), 100), b"")
+        self.assertEqual(compiled.receive(-1, 100), b"")
+        self.assertEqual(compiled.send(-1, b"abc", 3, 0), -1)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,297 @@
+"""Accepting connections in standalone mode: the port, the threads, and what the import leaves alone."""
+
+import errno
+import logging
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import unittest
+from typing import Any
+from unittest import mock
+
+from ezez_ws.opening.listener import Listener
+from tests.support import REPO, EZEZTestCase, eventually, free_port, open_fds
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+def run(code: str, *arguments: str) -> str:
+    """Run code in a Python of its own, and return what it prints; nothing may go to its standard error."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=50)
+    if done.stderr or done.returncode:
+        raise AssertionError(f"exit code {done.returncode}: {done.stderr}\n{done.stdout}")
+    return done.stdout
+
+
+def no_threads() -> Any:
+    """Let the system have no thread left."""
+    return mock.patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread"))
+
+
+class ListenerTestCase(EZEZTestCase):
+    def setUp(self) -> None:
+        self.served: list[tuple[str, Any]] = []
+        self.go_on = threading.Event()
+        self.addCleanup(self.go_on.set)
+
+    def serve(self, sock: socket.socket, address: Any) -> None:
+        """Say hello, and keep the connection until the test says so."""
+        with sock:
+            self.served.append((threading.current_thread().name, address))
+            sock.sendall(b"hello")
+            self.go_on.wait(50)
+
+    def make(self, host: str = "127.0.0.1", port: int = 0, reuse_port: bool = False) -> Listener:
+        listener = Listener(host, port, reuse_port, self.serve)
+        listener.start()
+        self.addCleanup(listener.close)
+        return listener
+
+    def connect(self, listener: Listener) -> socket.socket:
+        sock = socket.create_connection(listener.server.server_address[:2], 10)
+        self.addCleanup(sock.close)
+        return sock
+
+
+class ListenerTest(ListenerTestCase):
+    def test_each_connection_has_a_daemon_thread_named_for_what_it_does(self) -> None:
+        listener = self.make()
+        self.assertIn(f"ezez-accept-{listener.server.port}", [thread.name for thread in threading.enumerate()])
+        socks = [self.connect(listener) for _ in range(3)]
+        for sock in socks:
+            self.assertEqual(sock.recv(10), b"hello")
+        self.assertCountEqual(self.served, [(f"ezez-conn-{i + 1}", s.getsockname()) for i, s in enumerate(socks)])
+        threads = eventually(lambda: len(listener.threads()) == 3 and listener.threads())
+        assert threads
+        self.assertTrue(all(thread.daemon for thread in threads))
+        self.go_on.set()
+        for thread in threads:
+            thread.join(10)
+        self.assertEqual(listener.threads(), [])
+
+    def test_closing_gives_the_port_back_and_leaves_connections_alone(self) -> None:
+        listener = self.make()
+        port = listener.server.port
+        sock = self.connect(listener)
+        self.assertEqual(sock.recv(10), b"hello")
+        listener.close()
+        listener.close()
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 10)
+        self.assertEqual(len(listener.threads()), 1)
+        again = self.make(port=port)
+        self.assertEqual(self.connect(again).recv(10), b"hello")
+        self.go_on.set()
+        self.assertEqual(sock.recv(10), b"")
+
+    def test_a_port_in_use_is_an_os_error_and_nothing_is_left(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            before = (open_fds(), threading.active_count())
+            for _ in range(3):
+                with self.assertRaises(OSError) as raised:
+                    Listener("127.0.0.1", taken.getsockname()[1], False, self.serve)
+                self.assertEqual(raised.exception.errno, errno.EADDRINUSE)
+            self.assertEqual((open_fds(), threading.active_count()), before)
+
+    def test_an_address_that_is_none_is_an_os_error_and_nothing_is_left(self) -> None:
+        before = (open_fds(), threading.active_count())
+        for host in ("192.0.2.1", "not an address"):
+            with self.assertRaises(OSError):
+                Listener(host, 0, False, self.serve)
+        self.assertEqual((open_fds(), threading.active_count()), before)
+
+    def test_where_its_thread_cannot_be_started_nothing_is_left(self) -> None:
+        before = open_fds()
+        listener = Listener("127.0.0.1", 0, False, self.serve)
+        with no_threads(), self.assertRaises(RuntimeError):
+            listener.start()
+        self.assertEqual(open_fds(), before)
+
+    def test_a_connection_for_which_no_thread_can_be_started_is_closed_and_others_are_served(self) -> None:
+        listener = self.make()
+        with self.assertLogs("ezez_ws.listener", "ERROR"), no_threads():
+            self.assertEqual(self.connect(listener).recv(10), b"")
+        self.assertEqual(self.connect(listener).recv(10), b"hello")
+
+    def test_an_error_while_serving_is_logged_and_its_socket_is_closed(self) -> None:
+        def serve(sock: socket.socket, address: Any) -> None:
+            raise ZeroDivisionError("the test's own")
+
+        listener = Listener("127.0.0.1", 0, False, serve)
+        listener.start()
+        self.addCleanup(listener.close)
+        with self.assertLogs("ezez_ws.listener", "ERROR") as logs:
+            self.assertEqual(self.connect(listener).recv(10), b"")
+        self.assertIn("ZeroDivisionError", logs.output[0])
+        eventually(lambda: not listener.threads())
+
+    @unittest.skipUnless(has_ipv6(), "there is no IPv6 here")
+    def test_ipv6_works(self) -> None:
+        listener = self.make("::1")
+        sock = self.connect(listener)
+        self.assertEqual(sock.family, socket.AF_INET6)
+        self.assertEqual(sock.recv(10), b"hello")
+        self.assertEqual(self.served[0][1], sock.getsockname())
+
+    def test_a_host_name_works(self) -> None:
+        listener = self.make("localhost")
+        self.assertEqual(self.connect(listener).recv(10), b"hello")
+
+    @unittest.skipUnless(hasattr(socket, "SO_REUSEPORT"), "this platform has no SO_REUSEPORT")
+    def test_a_port_may_be_shared_where_both_ask_for_it(self) -> None:
+        first = self.make(reuse_port=True)
+        second = self.make(port=first.server.port, reuse_port=True)
+        self.assertEqual(first.server.port, second.server.port)
+        with self.assertRaises(OSError):
+            self.make(port=first.server.port)
+
+    def test_a_given_port_is_the_one_that_is_bound(self) -> None:
+        port = free_port()
+        self.assertEqual(self.make(port=port).server.port, port)
+
+    def test_a_burst_of_connections_is_accepted(self) -> None:
+        self.go_on.set()
+        listener = self.make()
+        for sock in [self.connect(listener) for _ in range(300)]:
+            self.assertEqual(sock.recv(10), b"hello")
+        eventually(lambda: not listener.threads())
+
+    def test_listeners_come_and_go(self) -> None:
+        self.go_on.set()
+        port = 0
+        for _ in range(50):
+            listener = self.make(port=port)
+            port = listener.server.port
+            self.assertEqual(self.connect(listener).recv(10), b"hello")
+            listener.close()
+
+    def test_the_root_logger_is_as_it_was(self) -> None:
+        root = logging.getLogger()
+        before = (list(root.handlers), root.level)
+        self.make()
+        self.assertEqual((list(root.handlers), root.level), before)
+
+
+class ProcessTest(EZEZTestCase):
+    """What can be seen in a process of its own only."""
+
+    def test_importing_websocket_server_leaves_the_root_logger_alone(self) -> None:
+        code = """
+            import logging, sys
+            root = logging.getLogger()
+            if sys.argv[1] == "configured":
+                logging.basicConfig(level=logging.ERROR)
+            before = (list(root.handlers), root.level, logging.getLevelName(root.level))
+            import ezez_ws
+            assert "websocket_server" not in sys.modules
+            with ezez_ws.EZEZWebsocketServer(port=0, on_auth_request=print):
+                assert "websocket_server" in sys.modules
+                assert (list(root.handlers), root.level, logging.getLevelName(root.level)) == before
+            print(len(root.handlers))
+        """
+        self.assertEqual(run(code, "plain"), "0\n")
+        self.assertEqual(run(code, "configured"), "1\n")
+
+    def test_without_descriptors_it_backs_off_and_accepts_again_when_there_are_some(self) -> None:
+        code = """
+            import logging, resource, socket, threading, time
+            from ezez_ws.opening.listener import Listener
+
+            def serve(sock, address):
+                with sock:
+                    sock.sendall(b"hello")
+
+            class Warnings(logging.Handler):
+                def emit(self, record):
+                    seen.set()
+
+            seen = threading.Event()
+            logging.getLogger("ezez_ws").addHandler(Warnings())
+            listener = Listener("127.0.0.1", 0, False, serve)
+            listener.start()
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit))
+            client, taken = socket.socket(), []
+            client.settimeout(20)
+            try:
+                while True:
+                    taken.append(socket.socket())
+            except OSError:
+                pass
+            client.connect(("127.0.0.1", listener.server.port))
+            assert seen.wait(20)
+            used = time.process_time()
+            time.sleep(0.5)  # a period to measure, not something to wait for
+            assert time.process_time() - used < 0.25, "it spins"
+            for sock in taken:
+                sock.close()
+            print(client.recv(10))
+            client.close()
+            listener.close()
+        """
+        self.assertEqual(run(code), "b'hello'\n")
+
+    def test_without_descriptors_it_starts_and_serves_or_raises_and_leaves_nothing(self) -> None:
+        code = """
+            import os, resource, socket, sys
+            from ezez_ws.opening.listener import Listener, _get_server_class
+
+            def serve(sock, address):
+                with sock:
+                    sock.sendall(b"hello")
+
+            _get_server_class()  # its import needs descriptors, too
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit))
+            for free in range(8):
+                client, taken = socket.socket(), []
+                client.settimeout(20)
+                try:
+                    while True:
+                        taken.append(socket.socket())
+                except OSError:
+                    pass
+                for _ in range(free):
+                    taken.pop().close()
+                try:
+                    listener = Listener("127.0.0.1", 0, False, serve)
+                    listener.start()
+                except OSError as error:
+                    assert error.errno == 24, error
+                    print("refused")
+                    count = 0
+                    try:
+                        while True:
+                            taken.append(socket.socket())
+                            count += 1
+                    except OSError:
+                        pass
+                    assert count == free, (count, free)
+                else:
+                    while taken:
+                        taken.pop().close()
+                    client.connect(("127.0.0.1", listener.server.port))
+                    print(client.recv(10))
+                    listener.close()
+                client.close()
+                for sock in taken:
+                    sock.close()
+        """
+        lines = run(code).splitlines()
+        self.assertEqual(len(lines), 8)
+        self.assertEqual(lines[0], "refused")
+        self.assertEqual(lines[-1], "b'hello'")
+        self.assertLessEqual(set(lines), {"refused", "b'hello'"})
+
+
+if __name__ == "__main__":
+    unittest.main()
