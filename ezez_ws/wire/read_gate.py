@@ -101,8 +101,8 @@ class ReadGate:
     ``_lock`` guards every field; nothing else is locked under it. Any thread may call any method; a reader is used by
     one thread at a time. With more than ``crowd`` readers they take turns, until half of those are left; ``at_once``
     have a turn at a time, and ``most_let_by`` need none. ``alone``: there is one reader only. That and ``crowded`` are
-    read without the lock, too, and so is how long ``_queue`` is: a late view of them costs time only. ``_minds_forks`` is
-    set without it: to do so twice does no harm.
+    read without the lock, too, and so is how long ``_queue`` is: a late view of them costs time only. ``_minds_forks``
+    is set without it: to do so twice does no harm.
     """
 
     def __init__(self, crowd: int = _CROWD, at_once: int = _AT_ONCE, most_let_by: int = _CROWD) -> None:
