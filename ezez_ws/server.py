@@ -405,7 +405,7 @@ class EZEZWebsocketServer:
     def _forget(self, run: ServerRun) -> None:
         """Let ``start`` begin anew, when a run is closed."""
         with self._lock:
-            if self._server_run is run and run.closed.is_open:
+            if self._server_run is run and run.closed.is_set():
                 self._server_run = None
 
     def _listener(self) -> Listener | None:

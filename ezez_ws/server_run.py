@@ -22,7 +22,7 @@ from .server_client import EZEZServerClient
 from .threads.deadline import Deadline
 from .threads.starting import Loan
 from .threads.timers import Janitor
-from .threads.waiting import Latch
+from .threads.waiting import Event
 from .websocket.stream import Stream
 from .wire.borrowed import borrow
 from .wire.sockets import SocketWire, Wire, find_quick_send
@@ -76,7 +76,7 @@ class ServerRun:
         self._lock = threading.Lock()
         self.closing = False
         self._cutting = False  # closing waits for nobody any more
-        self.closed = Latch()
+        self.closed = Event()
         self._places = 0  # connections that are admitted
         self._wires: set[Wire] = set()  # those that shake hands
         self._connections: dict[ServerConnection, None] = {}  # in the order of arrival
@@ -114,7 +114,7 @@ class ServerRun:
 
     def wait_closed(self) -> None:
         """Block until closed; a signal's handler may close meanwhile, on this very thread."""
-        self.closed.wait(None)
+        self.closed.wait()
 
     # -- a connection, on its thread --------------------------------------------------------------------------------
 
@@ -302,7 +302,7 @@ class ServerRun:
         self._stop_admitting()
         self._cut_rest(grace)
         self._janitor.close()
-        self.closed.open()
+        self.closed.set()
 
     def _cut_rest(self, grace: float) -> None:
         with self._lock:

@@ -5,10 +5,10 @@ thread knows which ones it holds. A violation is noted, with the stack, when
 
     a lock is taken inside another, but for the pairs in ``ALLOWED`` and below ``OUTERMOST``
     a lock is held while user code runs (what went through ``Checker.user_code``)
-    a lock is held while the thread may block: in a socket, ``poll``, ``Waker.wait``, ``Latch.wait``, joining a thread
+    a lock is held while the thread may block: in a socket, ``poll``, ``Event.wait``, joining a thread
 
-Locks inside the library's ``threading.Condition``s are ours, too; those in a ``Waker`` and a ``Latch`` are no
-mutexes, and stay.
+Locks inside the library's ``threading.Condition``s are ours, too; those in an ``Event`` are no mutexes, and
+stay.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any
 
 from ezez_ws.threads.starting import start_thread
-from ezez_ws.threads.waiting import Latch, Waker
+from ezez_ws.threads.waiting import Event
 from ezez_ws.wire.flusher import flusher
 from ezez_ws.wire.read_gate import read_gate
 from ezez_ws.wire.sockets import SocketWire
@@ -42,7 +42,7 @@ ALLOWED = {
 OUTERMOST = {"EZEZWebsocketServer._starting"}
 """Held while a server starts, over all that this takes, and over waiting for the end of its last run."""
 
-NO_MUTEX = {"Latch._lock", "Waker._lock"}
+NO_MUTEX = {"Event._lock"}
 
 _real_lock = threading.Lock
 _real_rlock = threading.RLock
@@ -222,11 +222,10 @@ def _check_blocking(checker: Checker, undo: contextlib.ExitStack) -> None:
     before(SocketWire, "_read_alone", "recv() may block", lambda wire, size: True)
     before(SocketWire, "poll", "poll() may block", lambda wire, read, write, timeout: timeout != 0)
 
-    def for_long(_: Any, timeout: float | None) -> bool:
+    def for_long(_: Any, timeout: float | None = None) -> bool:
         starting = sys._getframe(2).f_code is start_thread.__code__  # a moment, as with Thread.start
         return timeout != 0 and not starting
 
-    before(Waker, "wait", "Waker.wait() may block", for_long)
-    before(Latch, "wait", "Latch.wait() may block", for_long)
+    before(Event, "wait", "Event.wait() may block", for_long)
     before(threading.Event, "wait", "Event.wait() may block", from_library)
     before(threading.Thread, "join", "Thread.join() may block", from_library)

@@ -24,7 +24,7 @@ from ezez_ws import (
 )
 from ezez_ws.connection.inbox import Inbox
 from ezez_ws.threads.timers import Janitor
-from ezez_ws.threads.waiting import Waker
+from ezez_ws.threads.waiting import Event
 from ezez_ws.websocket.outbox import Outbox
 from ezez_ws.websocket.stream import Stream
 from ezez_ws.wire.read_gate import read_gate
@@ -316,15 +316,15 @@ class CheckerTest(EZEZTestCase):
     def test_sleeping_under_a_lock(self) -> None:
         def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
             with reader.lock:
-                Waker().wait(0.001)
+                Event().wait(0.001)
 
-        self.assert_found(r"^Waker.wait\(\) may block while \['Inbox.lock'\] held", act)
+        self.assert_found(r"^Event.wait\(\) may block while \['Inbox.lock'\] held", act)
 
     def test_afterwards_all_is_as_it_was(self) -> None:
-        before = threading.Lock, threading.RLock, Waker.wait, SocketWire.poll, threading.Event.wait
+        before = threading.Lock, threading.RLock, Event.wait, SocketWire.poll, threading.Event.wait
         with checking():
             pass
-        self.assertEqual(before, (threading.Lock, threading.RLock, Waker.wait, SocketWire.poll, threading.Event.wait))
+        self.assertEqual(before, (threading.Lock, threading.RLock, Event.wait, SocketWire.poll, threading.Event.wait))
         self.assertNotIn("recv", vars(socket.socket))
 
 

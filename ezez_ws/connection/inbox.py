@@ -11,7 +11,7 @@ Whoever reads hands each reply to its waiters at once and puts every message, re
 owner takes messages out of it, so no user code runs on a stranger's thread, and callbacks run in the order of arrival.
 While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed.
 
-Who cannot have the role sleeps on a ``Waker``, which is set when what it waits for is there, when the connection
+Who cannot have the role sleeps on an ``Event``, which is set when what it waits for is there, when the connection
 ends, and when the role falls free. The owner goes first: a reader that finds the owner asleep hands the role to it at
 the end of its slice, because events handed from thread to thread cost more than those that the owner reads itself.
 """
@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from ..errors import MalformedMessage
 from ..threads.deadline import Deadline
-from ..threads.waiting import Waker
+from ..threads.waiting import Event
 from ..websocket.frames import BINARY, Message
 from ..websocket.stream import Ending, Stream
 from .replies import OnReply, Reply, ReplyTable, SentMessage
@@ -103,12 +103,12 @@ class Inbox:
         self._arrived: deque[Arrived] = deque()
         self._inbox_bytes = 0
         self._owner: int | None = None
-        self._owner_asleep: Waker | None = None
+        self._owner_asleep: Event | None = None
         self._busy = False
         self.wants_look_ins = False  # only the owner uses it
         self._looked_after = False
         self._reading: int | None = None
-        self._sleepers: dict[Waker, None] = {}
+        self._sleepers: dict[Event, None] = {}
         self.ending: Ending | None = None
         self._dropping = False
 
@@ -266,8 +266,8 @@ class Inbox:
             if self._reading not in (None, threading.get_ident()):  # one's own may have been lost over an exception
                 return None
             self._reading = _RETIRED
-            for waker in self._sleepers:
-                waker.set()  # the role is never passed on again: who waits for it must see that
+            for event in self._sleepers:
+                event.set()  # the role is never passed on again: who waits for it must see that
             return True
 
         return bool(self.wait(take, Deadline(None)))
@@ -286,8 +286,8 @@ class Inbox:
 
     def _settle_all(self, ending: Ending) -> object:
         """Tell all waiters, and wake every sleeper; requires holding the lock. What is returned is freed without."""
-        for waker in self._sleepers:
-            waker.set()
+        for event in self._sleepers:
+            event.set()
         return self.table.take_all(ending)
 
     # -- the role ---------------------------------------------------------------------------------------------------
@@ -306,27 +306,28 @@ class Inbox:
         allows a read without a limit, which only bytes, or the end of the connection, can wake.
         """
         me = threading.get_ident()
-        waker: Waker | None = None
+        event: Event | None = None
         try:
             while True:
                 with self.lock:
                     late = deadline.at is not None and deadline.passed()
                     result = take()
                     if result is not None or late:
-                        self._leave(me, waker, sent)
+                        self._leave(me, event, sent)
                         return result
                     if me == self._owner:
                         self._busy = False
                     reads = self._take_or_keep(me)
                     if not reads:
-                        waker = self._sleep(waker, me, sent)
+                        event = self._sleep(event, me, sent)
                 if reads:
                     self._read(None if patient and deadline.at is None else _slice(deadline))
-                elif waker is not None:
-                    waker.wait(deadline.remaining())
+                elif event is not None:
+                    event.wait(deadline.remaining())
+                    event.clear()
         except BaseException:
             with self.lock:
-                self._leave(me, waker, sent)
+                self._leave(me, event, sent)
             raise
 
     def _take_alone(self, messages: list[Message]) -> Item:
@@ -343,7 +344,7 @@ class Inbox:
 
     def wait_for_room(self, has_room: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait until ``has_room`` holds, which is called without locks, reading meanwhile; false: the time is over."""
-        waker = Waker()
+        event = Event()
         while not has_room():
             if deadline.passed():
                 return False
@@ -356,8 +357,9 @@ class Inbox:
                 self._give_role()
                 raise
             if not reads:
-                self._stream.outbox.call_for_room(waker)
-                waker.wait(_slice(deadline))
+                self._stream.outbox.call_for_room(event)
+                event.wait(_slice(deadline))
+                event.clear()
         return True
 
     def look_in(self) -> None:
@@ -408,25 +410,25 @@ class Inbox:
         """Requires holding the lock."""
         return self.ending is None and self._inbox_bytes < self._limit
 
-    def _sleep(self, waker: Waker | None, me: int, sent: SentMessage | None) -> Waker:
+    def _sleep(self, event: Event | None, me: int, sent: SentMessage | None) -> Event:
         """Enlist the calling thread with those who are to be woken; requires holding the lock."""
-        if waker is None:
-            waker = Waker()
+        if event is None:
+            event = Event()
             if sent is not None:
-                sent.wakers = [*(sent.wakers or ()), waker]
-        self._sleepers[waker] = None
+                sent.events = [*(sent.events or ()), event]
+        self._sleepers[event] = None
         if me == self._owner:
-            self._owner_asleep = waker
-        return waker
+            self._owner_asleep = event
+        return event
 
-    def _leave(self, me: int, waker: Waker | None, sent: SentMessage | None) -> None:
+    def _leave(self, me: int, event: Event | None, sent: SentMessage | None) -> None:
         """Strike the calling thread off, and pass the role on; requires holding the lock."""
-        if waker is not None:
-            self._sleepers.pop(waker, None)
-            if self._owner_asleep is waker:
+        if event is not None:
+            self._sleepers.pop(event, None)
+            if self._owner_asleep is event:
                 self._owner_asleep = None
-            if sent is not None and sent.wakers is not None:
-                sent.wakers = [other for other in sent.wakers if other is not waker] or None
+            if sent is not None and sent.events is not None:
+                sent.events = [other for other in sent.events if other is not event] or None
         if self._reading == me:
             self._reading = None
         if self._sleepers:

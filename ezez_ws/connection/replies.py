@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import ConnectionClosed, ReplyTimeout
 from ..messages.protocol import Ids
 from ..threads.deadline import Deadline
-from ..threads.waiting import Waker
+from ..threads.waiting import Event
 from ..websocket.stream import Ending
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ Outcome = Reply | Ending | _Expired | None
 class SentMessage:
     """A message that was sent, or is queued. Falsy where it was not sent: there was no connection.
 
-    ``home``, ``outcome``, ``waiting`` and ``wakers`` are changed under the lock of the connection's reader, or of the
+    ``events``, ``home``, ``outcome`` and ``waiting`` are changed under the lock of the connection's reader, or of the
     client while the message is queued; ``event_id`` under the reader's, when the message goes out, and taken back where
     it does not. ``home``, ``event_id`` and, once there is no ``home``, ``outcome`` are read without.
     """
 
-    __slots__ = ("__weakref__", "_event_id", "_reply_to", "home", "outcome", "waiting", "wakers")
+    __slots__ = ("__weakref__", "_event_id", "_reply_to", "events", "home", "outcome", "waiting")
 
     def __init__(self, home: "Waits | None", event_id: int | None, reply_to: int | None) -> None:
         self.home = home
@@ -66,7 +66,7 @@ class SentMessage:
         self._reply_to = reply_to
         self.outcome: Outcome = None
         self.waiting = 0
-        self.wakers: list[Waker] | None = None
+        self.events: list[Event] | None = None
 
     @property
     def event_id(self) -> int | None:
@@ -140,8 +140,8 @@ class SentMessage:
         """Note what became of the message and wake its waiters. Requires holding the lock that guards it."""
         if self.outcome is None:
             self.outcome = outcome
-            for waker in self.wakers or ():
-                waker.set()
+            for event in self.events or ():
+                event.set()
 
 
 class _Entry(weakref.ref):  # type: ignore[type-arg]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..threads.deadline import Deadline
+from ..threads.waiting import Event
 from ..wire.sockets import SocketWire, Wire, WireError
 from .client_handshake import ClientHandshake, HandshakeFailed
 from .url import URL
@@ -224,7 +225,7 @@ class _Lookup:
         self._host = host
         self._port = port
         self._outcome: list[Any] | OSError | None = None
-        self.done = threading.Event()
+        self.done = Event()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="ezez-lookup", daemon=True).start()

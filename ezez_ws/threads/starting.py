@@ -3,7 +3,7 @@
 import _thread
 import threading
 
-from .waiting import Latch, Waker
+from .waiting import Event
 
 __all__ = ["Loan", "start_thread"]
 
@@ -18,7 +18,7 @@ def start_thread(thread: threading.Thread) -> None:
         thread.start()
         return
     outcome: list[BaseException | None] = []
-    done = Waker()
+    done = Event()
 
     def start() -> None:
         try:
@@ -31,10 +31,10 @@ def start_thread(thread: threading.Thread) -> None:
 
     _thread.start_new_thread(start, ())
     try:
-        done.wait(None)
+        done.wait()
     except BaseException:
         if not outcome:
-            done.wait(None)  # a moment: whoever handles this shall see whether the thread runs
+            done.wait()  # a moment: whoever handles this shall see whether the thread runs
         raise
     if outcome[0] is not None:
         raise outcome[0]
@@ -45,7 +45,7 @@ class Loan:
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
-        self._over = Latch()
+        self._over = Event()
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class Loan:
 
     def give_back(self) -> None:
         """Say that the thread is its owner's again."""
-        self._over.open()
+        self._over.set()
 
     def join(self, timeout: float | None) -> None:
         """Wait until it is given back."""

@@ -4,65 +4,80 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from .deadline import Deadline
+from .deadline import NEVER, Deadline
 
-__all__ = ["Condition", "Latch", "Waker"]
+__all__ = ["Condition", "Event"]
 
 T = TypeVar("T")
 
 
-class Waker:
-    """Wakes the one thread that waits on it; ``wait`` also takes back an earlier ``set``.
+class Event(threading.Event):
+    """A ``threading.Event`` that a signal handler's exception cannot leave in disorder.
 
-    A ``threading.Event`` is a condition variable in Python code: an exception of a signal handler in the wrong place of
-    its ``wait`` leaves its lock in disorder. This is a bare lock, which is taken or not.
+    The standard one is a condition variable in Python code, whose lock such an exception in the wrong place of ``wait``
+    or ``set`` leaves held, or released twice. This is a flag, which decides, and a bare lock to sleep on, which is free
+    while the flag is set. Whoever takes the lock looks at the flag afterwards: where it is set, the lock is for the
+    next; where it is not, this was a set that has been taken back, and the lock stays taken, as it should be. That look
+    is a ``finally`` without a call of Python code: handlers run behind a call, so their exception comes before it, or
+    when all is done. To release the lock once too often does no harm.
+
+    Any number of threads may wait. Any thread may call any method, and a signal's handler ``set``; both that and
+    ``clear`` are idempotent. It differs from the standard class in one point: a set that is taken back at once wakes
+    those only who have woken by then. So an event that is cleared has one waiter, who clears it before it looks at what
+    it waits for.
     """
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_flag", "_lock")
 
     def __init__(self) -> None:
+        # not that of the standard class: it makes a condition variable
+        self._flag = False
         self._lock = threading.Lock()
         self._lock.acquire()
+
+    def is_set(self) -> bool:
+        """Tell whether it is set. Takes no lock."""
+        return self._flag
 
     def set(self) -> None:
-        """Wake the thread, now or when it next waits. Idempotent; callable from any thread."""
+        """Wake all who wait, and let through who comes."""
+        self._flag = True
         try:
             self._lock.release()
         except RuntimeError:
-            pass  # it is set already
+            pass  # it is free already
 
-    def wait(self, timeout: float | None) -> bool:
-        """Sleep until ``set``, at most ``timeout`` seconds (``None``: no limit); false where the time passed."""
-        if timeout is None:
-            return self._lock.acquire()
-        return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
-
-
-class Latch:
-    """Opens once, and stays open; any number of threads may wait for it. A bare lock, as ``Waker`` is."""
-
-    __slots__ = ("_lock", "is_open")
-
-    def __init__(self) -> None:
-        self.is_open = False
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def open(self) -> None:
-        """Let everybody through. Idempotent; callable from any thread, and from a signal's handler."""
-        self.is_open = True
+    def clear(self) -> None:
+        """Have who comes from now on wait for the next ``set``."""
+        self._flag = False
         try:
-            self._lock.release()
-        except RuntimeError:
-            pass  # it is open already
+            self._lock.acquire(False)
+        finally:
+            if self._flag:  # another thread has set it meanwhile
+                try:
+                    self._lock.release()
+                except RuntimeError:
+                    pass
 
-    def wait(self, timeout: float | None) -> bool:
-        """Sleep until ``open``, at most ``timeout`` seconds (``None``: no limit); false where the time passed."""
-        if self.is_open:
-            return True
-        if self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
-            self.open()  # for the next
-        return self.is_open
+    def wait(self, timeout: float | None = None) -> bool:
+        """Sleep until it is set, at most ``timeout`` seconds (``None``: no limit); false where the time passed."""
+        deadline = NEVER if timeout is None else Deadline(timeout)
+        while not self._flag:
+            remaining = deadline.remaining()
+            seconds = -1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)
+            taken = woken = False
+            try:
+                taken = self._lock.acquire(timeout=seconds)
+            finally:
+                if self._flag:
+                    woken = True
+                    try:
+                        self._lock.release()
+                    except RuntimeError:
+                        pass
+            if woken or not taken:
+                return woken
+        return True
 
 
 class Condition:
@@ -74,25 +89,26 @@ class Condition:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._wakers: list[Waker] = []
+        self._events: list[Event] = []
 
     def changed(self) -> None:
         """Have all who wait look again. Requires holding the lock."""
-        wakers, self._wakers = self._wakers, []
-        for waker in wakers:
-            waker.set()
+        events, self._events = self._events, []
+        for event in events:
+            event.set()
 
     def wait_for(self, check: Callable[[], T | None], deadline: Deadline) -> T | None:
         """Wait until ``check``, called under the lock, returns something or raises; ``None`` when the time is over."""
-        waker = Waker()
+        event = Event()
         while True:
             with self.lock:
                 late = deadline.passed()
                 result = check()
                 if result is not None or late:
-                    if waker in self._wakers:
-                        self._wakers.remove(waker)
+                    if event in self._events:
+                        self._events.remove(event)
                     return result
-                if waker not in self._wakers:
-                    self._wakers.append(waker)
-            waker.wait(deadline.remaining())
+                if event not in self._events:
+                    self._events.append(event)
+            event.wait(deadline.remaining())
+            event.clear()

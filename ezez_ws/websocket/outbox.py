@@ -8,7 +8,7 @@ import enum
 import threading
 from typing import TYPE_CHECKING
 
-from ..threads.waiting import Waker
+from ..threads.waiting import Event
 from ..wire.flusher import flusher
 from ..wire.sockets import Wire, WireError
 from .frames import BINARY, CLOSE, FIN, PING, PONG, RSV1, Masks, Prepared, assemble, encode_close, encode_frame
@@ -70,7 +70,7 @@ class Outbox:
         self._broken = False
         self._disposed = False  # the wire is closed
         self.retired = False  # the flusher's: guarded by its lock
-        self._room_wakers: list[Waker] = []
+        self._room_events: list[Event] = []
 
     def has_room(self, size: int) -> bool:
         """Tell whether a message of ``size`` bytes may be put now. Requires holding the lock."""
@@ -189,14 +189,14 @@ class Outbox:
             self._disposed = True
             self._wire.close()
 
-    def call_for_room(self, waker: Waker) -> None:
-        """Set ``waker`` when there may be room, or nothing is taken any more."""
+    def call_for_room(self, event: Event) -> None:
+        """Set ``event`` when there may be room, or nothing is taken any more."""
         with self.lock:
             if self._waiting and self.open:
-                if waker not in self._room_wakers:
-                    self._room_wakers.append(waker)
+                if event not in self._room_events:
+                    self._room_events.append(event)
                 return
-        waker.set()
+        event.set()
 
     def fileno(self) -> int:
         """Return the descriptor that the flusher polls."""
@@ -204,9 +204,9 @@ class Outbox:
 
     def _wake_for_room(self) -> None:
         with self.lock:
-            wakers, self._room_wakers = self._room_wakers, []
-        for waker in wakers:
-            waker.set()
+            events, self._room_events = self._room_events, []
+        for event in events:
+            event.set()
 
     def _frame(self, opcode: int, payload: bytes, rsv: int = 0) -> bytes:
         return encode_frame(opcode, payload, None if self._masks is None else self._masks.next(), True, rsv)

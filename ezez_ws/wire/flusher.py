@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..threads.starting import start_thread
-from ..threads.waiting import Waker
+from ..threads.waiting import Event
 
 if TYPE_CHECKING:
     from ..websocket.outbox import Outbox
@@ -34,7 +34,7 @@ class Flusher:
         self._lock = threading.Lock()
         self._users: set[Outbox] = set()
         self._joining: set[Outbox] = set()
-        self._leaving: dict[Outbox, Waker] = {}
+        self._leaving: dict[Outbox, Event] = {}
         self._wake: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._minds_forks = False
@@ -60,11 +60,11 @@ class Flusher:
                 return
             self._users.discard(outbox)
             self._joining.discard(outbox)
-            gone = self._leaving[outbox] = Waker()
+            gone = self._leaving[outbox] = Event()
             thread = self._thread
             last = not self._users
             self._poke()
-        gone.wait(None)
+        gone.wait()
         if last and thread is not None:
             thread.join(1.0)  # it may have found a new user meanwhile, and go on
 

@@ -2,7 +2,7 @@
 
 A thread that waits for CPython's global lock wakes every few milliseconds to ask for it. With thousands of threads
 whose bytes have come, that alone keeps a machine busy. So when there are many connections, their threads do not wait
-inside ``recv``: each sleeps on a waker of its own, one thread (``ezez-read-gate``) asks the kernel which sockets have
+inside ``recv``: each sleeps on an event of its own, one thread (``ezez-read-gate``) asks the kernel which sockets have
 something, and wakes the first few. Who is woken has *a turn*: it reads, without blocking, passes the turn on to the
 next, and only then goes on with what it has read. So the others' bytes wait in the kernel, and user code, which may
 block, holds nobody up. Linux only (``epoll``); elsewhere, and with few connections, threads wait inside ``recv``.
@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from ..threads.starting import start_thread
-from ..threads.waiting import Waker
+from ..threads.waiting import Event
 from .linux import spread_sleepers
 
 __all__ = ["PATIENCE", "GatedReader", "ReadGate", "read_gate"]
@@ -58,7 +58,7 @@ _AWAKE, _ASLEEP, _QUEUED, _ITS_TURN = range(4)
 
 
 class GatedReader:
-    """A reader, as the gate knows it. Everything but ``waker`` is guarded by the gate's lock; the reader's thread looks
+    """A reader, as the gate knows it. Everything but ``event`` is guarded by the gate's lock; the reader's thread looks
     at ``watched`` and ``is_let_by`` without it, too, and ``grace`` and ``silent`` are that thread's alone.
 
     ``watched``: the kernel reports its arrivals. ``alone``: it waits by itself, as its peer has ended and reading does
@@ -70,6 +70,7 @@ class GatedReader:
     __slots__ = (
         "alone",
         "barred",
+        "event",
         "fd",
         "grace",
         "is_let_by",
@@ -77,7 +78,6 @@ class GatedReader:
         "silent",
         "state",
         "take_aside",
-        "waker",
         "watched",
     )
 
@@ -92,7 +92,7 @@ class GatedReader:
         self.silent = False
         self.grace = 0
         self.take_aside: Callable[[], bool] | None = None
-        self.waker = Waker()
+        self.event = Event()
 
 
 class ReadGate:
@@ -118,7 +118,7 @@ class ReadGate:
         self._turns: set[GatedReader] = set()  # those that have one
         self._let_by: set[GatedReader] = set()
         self._napping = False  # the thread sleeps until nobody waits for a turn any more
-        self._nap_over = Waker()
+        self._nap_over = Event()
         self._epoll: select.epoll | None = None
         self._wake: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -202,7 +202,8 @@ class ReadGate:
                 reader.news = False
                 return True
             reader.state = _ASLEEP
-        reader.waker.wait(None)
+        reader.event.wait()
+        reader.event.clear()
         return True
 
     def expect(self, reader: GatedReader, take_aside: Callable[[], bool]) -> None:
@@ -247,7 +248,7 @@ class ReadGate:
         while self._queue and len(self._turns) < self.at_once:
             reader = self._queue[0]
             if reader.state == _QUEUED:  # else an exception came when it was woken, or has woken it
-                reader.waker.set()
+                reader.event.set()
                 reader.state = _ITS_TURN
                 self._turns.add(reader)
             self._queue.popleft()
@@ -301,7 +302,7 @@ class ReadGate:
             other_end.setblocking(False)
             epoll = opened.enter_context(select.epoll())
             epoll.register(wake, select.EPOLLIN)
-            nap_over = Waker()
+            nap_over = Event()
             thread = threading.Thread(
                 target=self._run, args=(epoll, wake, other_end, nap_over), name="ezez-read-gate", daemon=True
             )
@@ -309,7 +310,7 @@ class ReadGate:
             opened.pop_all()
         self._epoll, self._wake, self._nap_over, self._thread = epoll, other_end, nap_over, thread
 
-    def _run(self, epoll: "select.epoll", wake: socket.socket, other_end: socket.socket, nap_over: Waker) -> None:
+    def _run(self, epoll: "select.epoll", wake: socket.socket, other_end: socket.socket, nap_over: Event) -> None:
         with epoll, wake, other_end:
             try:
                 spread_sleepers()
@@ -321,7 +322,8 @@ class ReadGate:
                         goes_on = self._epoll is epoll
                         naps = goes_on and self._let_queue(arrivals)
                     if naps:
-                        nap_over.wait(None)
+                        nap_over.wait()
+                        nap_over.clear()
             except Exception:
                 _logger.exception("an error in the read gate: its readers wait by themselves")
                 self._let_all_go(epoll)
@@ -345,7 +347,7 @@ class ReadGate:
             for reader in readers:
                 reader.alone, reader.watched = True, False
         for reader in readers:
-            reader.waker.set()
+            reader.event.set()
 
     def _note(self, arrivals: Iterable[tuple[int, int]]) -> None:
         """Let those whose bytes have come queue. Requires holding the lock."""

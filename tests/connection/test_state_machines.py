@@ -26,7 +26,7 @@ from ezez_ws import ConnectionClosed, EZEZWebSocketClient, NotConnected, QueueFu
 from ezez_ws.connection.replies import EXPIRED, Outcome, Reply, ReplyTable
 from ezez_ws.messages.protocol import AUTH_REJECTED, Ids
 from ezez_ws.threads.deadline import Deadline
-from ezez_ws.threads.waiting import Waker
+from ezez_ws.threads.waiting import Event
 from ezez_ws.websocket.frames import BINARY, CLOSE, PING, PONG, FrameDecoder, encode_close
 from ezez_ws.websocket.outbox import Buffer, Outbox, Put
 from ezez_ws.websocket.stream import Ending
@@ -293,7 +293,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.close_frame: bytes | None = None
         self.pongs: list[bytes] = []
         self.pings: list[bytes] = []
-        self.wakers: list[Waker] = []
+        self.events: list[Event] = []
         self.numbers = itertools.count()
 
     # what happens
@@ -354,8 +354,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def call_for_room(self) -> None:
-        self.wakers.append(Waker())
-        self.outbox.call_for_room(self.wakers[-1])
+        self.events.append(Event())
+        self.outbox.call_for_room(self.events[-1])
 
     @when(lambda self: len(self.data) >= self.cut_at)
     @rule()
@@ -411,8 +411,8 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def who_waits_for_room_is_woken(self) -> None:
         if not self.waiting() or not self.outbox_open():
-            assert all(waker.wait(0) for waker in self.wakers)
-            self.wakers.clear()
+            assert all(event.wait(0) for event in self.events)
+            self.events.clear()
 
     def of(self, opcode: int) -> list[bytes]:
         return [payload for kind, payload in self.got if kind == opcode]

@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 import ezez_ws.websocket.outbox as outbox_module
-from ezez_ws.threads.waiting import Waker
+from ezez_ws.threads.waiting import Event
 from ezez_ws.websocket.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, Message, encode_close
 from ezez_ws.websocket.outbox import Buffer, Outbox, Put
 from ezez_ws.wire.sockets import SocketWire, WireError
@@ -334,7 +334,7 @@ class RoomTest(OutboxTestCase):
     def test_who_waits_for_room_is_called_when_some_is_written(self) -> None:
         outbox, _, reader = self.make()
         message = self.fill(outbox)
-        called = Waker()
+        called = Event()
         outbox.call_for_room(called)
         self.assertEqual(reader.read_until(1), [message])
         self.assertTrue(called.wait(10))
@@ -343,7 +343,7 @@ class RoomTest(OutboxTestCase):
         for act in (lambda outbox: None, Outbox.cut, Outbox.dispose, lambda outbox: outbox.close(1000, "")):
             outbox, _, _ = self.make()
             act(outbox)
-            called = Waker()
+            called = Event()
             outbox.call_for_room(called)
             self.assertTrue(called.wait(0))
 
@@ -351,7 +351,7 @@ class RoomTest(OutboxTestCase):
         for end in (Outbox.cut, Outbox.dispose, lambda outbox: outbox.close(1000, "")):
             outbox, _, _ = self.make()
             self.fill(outbox)
-            called = Waker()
+            called = Event()
             outbox.call_for_room(called)
             end(outbox)
             self.assertTrue(called.wait(10))

@@ -161,21 +161,21 @@ class ReadingInTurnTest(TurnstileTestCase):
             theirs.send(b"0")
             self.assertEqual(wire.read(100), b"0")
         sleeping = threading.Event()
-        real_wait = GatedReader(0).waker.__class__.wait
+        real_wait = GatedReader(0).event.__class__.wait
 
-        def interrupted_when_woken(waker: object, timeout: object) -> bool:
+        def interrupted_when_woken(event: object, timeout: object = None) -> bool:
             assert first[0]._gated is not None
-            if waker is not first[0]._gated.waker:
-                return real_wait(waker, timeout)  # type: ignore[arg-type]
+            if event is not first[0]._gated.event:
+                return real_wait(event, timeout)  # type: ignore[arg-type]
             sleeping.set()
-            real_wait(waker, timeout)  # type: ignore[arg-type]
+            real_wait(event, timeout)  # type: ignore[arg-type]
             raise KeyboardInterrupt
 
         def read() -> None:
             with self.assertRaises(KeyboardInterrupt):
                 first[0].read(100)
 
-        with mock.patch("ezez_ws.threads.waiting.Waker.wait", interrupted_when_woken):
+        with mock.patch("ezez_ws.threads.waiting.Event.wait", interrupted_when_woken):
             interrupted = threading.Thread(target=read, daemon=True)
             interrupted.start()
             self.assertTrue(sleeping.wait(10))
@@ -247,7 +247,7 @@ class ReadingInTurnTest(TurnstileTestCase):
         self.assertEqual(wire.read(100), b"0")
         holder = self.hold_turn()
         assert wire._gated is not None
-        wire._gated.waker.set()  # as whoever gives the turn does, when an exception has woken the reader already
+        wire._gated.event.set()  # as whoever gives the turn does, when an exception has woken the reader already
         wait, note, pass_on = self.read_gate.wait, self.read_gate._note, self.read_gate.pass_on
         noted = threading.Semaphore(0)
 
