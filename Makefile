@@ -6,6 +6,7 @@
 #     make conformance   the Autobahn cases against both roles (needs Python 3.10)
 #     make soak     an hour of stress, then what is left of it; MINUTES=... for another time
 #     make fuzz     ten minutes for each fuzz target, guided by coverage where atheris installs; SECONDS=... for less
+#     make sanitize  the C extension under AddressSanitizer and UndefinedBehaviorSanitizer (needs gcc)
 #     make bench    the benchmarks, side by side with peers, in half an hour; ROWS="roundtrip codec" for some, QUICK=1
 #     make bench-check   the same, and what has got worse since the last committed run
 #     make clean    removes what these made
@@ -20,7 +21,7 @@ VERSION := $(shell "$(PYTHON)" -c 'import platform; print(platform.python_versio
 DEMO := .venv-demo
 TEST := .venv-test
 SOURCES := $(wildcard ezez_ws/*.py ezez_ws/*/*.py)
-METADATA := setup.cfg setup.py pyproject.toml ezez_ws/_speedups.c
+METADATA := setup.cfg setup.py pyproject.toml $(wildcard ezez_ws/messages/c/*)
 
 # setuptools installs packages without a setup.py in editable mode by way of this pip or a later one.
 PIP := pip>=21.3
@@ -29,10 +30,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 MINUTES ?= 60
 
-.PHONY: help demo test node docs conformance soak fuzz bench bench-check clean
+.PHONY: help demo test node docs conformance soak fuzz sanitize bench bench-check clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 13
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 14
 
 demo: $(DEMO)/installed-$(VERSION)
 	@$(DEMO)/bin/python samples/demo.py
@@ -136,6 +137,32 @@ $(FUZZ)/installed-$(VERSION): $(METADATA)
 fuzz: $(FUZZ)/installed-$(VERSION)
 	@"$(FUZZ)/bin/python" -m tests.fuzz --all --seconds $(SECONDS)
 
+# The C extension with AddressSanitizer and UndefinedBehaviorSanitizer, and the suites that call all of it. It is built
+# in a copy, beside which the other environments keep theirs. The interpreter has no sanitizer, so libasan is loaded
+# before it; PYTHONMALLOC has each object allocated by itself, so that a read past one is noticed. Python itself does
+# not free all it has at its end, which would be told as leaks.
+SANITIZE := .venv-sanitize
+SANITIZED := tests.messages tests.fuzz.test_corpus \
+	tests.websocket.test_deflate tests.websocket.test_frames tests.websocket.test_masking
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+
+$(SANITIZE)/installed-$(VERSION): $(METADATA)
+	@echo "making $(SANITIZE) (Python $(VERSION))"
+	@"$(PYTHON)" -m venv --clear $(SANITIZE)
+	@$(SANITIZE)/bin/python -m pip install -qq '$(PIP)'
+	@$(SANITIZE)/bin/python -m pip install -qq -e . 'hypothesis >= 6.100' 'setuptools >= 64'
+	@touch $@
+
+sanitize: $(SANITIZE)/installed-$(VERSION)
+	@rm -rf $(SANITIZE)/copy && mkdir $(SANITIZE)/copy
+	@cp -R ezez_ws samples tests README.md pyproject.toml setup.cfg setup.py $(SANITIZE)/copy
+	@rm -f $(SANITIZE)/copy/ezez_ws/messages/_speedups*
+	@cd $(SANITIZE)/copy && CC=gcc CFLAGS="-O1 -g -Wall -Wextra -Werror $(SANITIZERS)" LDFLAGS="$(SANITIZERS)" \
+		../bin/python setup.py --quiet build_ext --inplace --force && ls ezez_ws/messages/_speedups*.so >/dev/null
+	@cd $(SANITIZE)/copy && LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 EZEZ_REQUIRE_SPEEDUPS=1 \
+		../bin/python -m tests $(SANITIZED)
+
 BENCH := .venv-bench
 RESULTS := benchmarks/results/results.json
 ROWS ?=
@@ -160,5 +187,5 @@ bench-check: $(BENCH)/installed-$(VERSION) node
 
 clean:
 	rm -rf .venv-* node_modules build dist site *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
-	rm -f ezez_ws/_speedups*.so
+	rm -f ezez_ws/messages/_speedups*.so
 	find ezez_ws tests samples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -12,7 +12,7 @@ How it works:
    list of containers still to do instead of recursion. Before the scanner sees a text it is weighed, in linear
    time and without recursion: it must nest no deeper than ``max_depth``, and its containers must not need more
    than 32 times the bytes of the message.
-3. Where the C extension is there, it does the usual cases of both (``_speedups.c``). It refuses nothing: what is not
+3. Where the C extension is there, it does the usual cases of both (``messages/c``). It refuses nothing: what is not
    usual to it is done here, from the start.
 """
 
@@ -309,7 +309,7 @@ class Codec:
         """Return the event that a message plainly is, or the values, as ``decode``, for ``parse_event`` to judge."""
         if compiled is None or type(self) is not Codec:
             return self.decode(data)
-        event: Event | list[Any] = compiled.decode_event(data, self._max_depth, UNMETERED, Event, Ids)
+        event: Event | list[Any] = compiled.decode_event(self._max_depth, UNMETERED, Event, Ids, data)
         return self._decode(data) if event is NotImplemented else event
 
     def _decode(self, data: bytes) -> list[Any]:
@@ -429,6 +429,14 @@ def peek_reply_to(data: bytes) -> int | None:
     Reads the third field only and calls nobody's code. Never raises: bytes that are no message give None, and so
     does a third field of more than 64 bytes.
     """
+    if compiled is not None:
+        reply_to: int | None = compiled.peek_reply_to(data)
+        if reply_to is not NotImplemented:
+            return reply_to
+    return _peek_reply_to(data)
+
+
+def _peek_reply_to(data: bytes) -> int | None:
     end = 0
     try:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The C extension (``_speedups.c``), where it could be built; the same is done in Python where it could not.
+"""The C extension (``messages/c``), where it could be built; the same is done in Python where it could not.
 
 ``EZEZ_WS_PURE_PYTHON=1`` in the environment leaves it alone: to compare, or to find out whether it is to blame.
 """
@@ -18,7 +18,7 @@ def _load() -> Any:
     if os.environ.get("EZEZ_WS_PURE_PYTHON") or not HAS_GLOBAL_LOCK:
         return None
     try:
-        from .. import _speedups  # type: ignore[attr-defined]
+        from . import _speedups  # type: ignore[attr-defined]
     except ImportError:
         return None
     return _speedups

@@ -24,7 +24,7 @@ from tests.fuzz import mutation
 
 HERE = Path(__file__).resolve().parent
 CRASHES = HERE / "crashes"
-TARGETS = ("frames", "codec", "upgrade")
+TARGETS = ("frames", "codec", "speedups", "upgrade")
 
 _ONE_LIMIT = 10  # seconds for one input
 _GRACE = 60.0  # seconds that a run may take longer than asked

@@ -4,6 +4,7 @@ The traffic is the package's own and RFC 6455's examples; the edge cases are tho
 name.
 """
 
+import random
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ _EVENT = Codec().encode(["chat", 1, None, "hello", {"room": "a", "n": 1.5}])
 
 def corpus() -> dict[str, Inputs]:
     """Return, for each target, its inputs by name."""
-    return {"frames": _frames(), "codec": _codec(), "upgrade": _upgrade()}
+    return {"frames": _frames(), "codec": _codec(), "speedups": _speedups(), "upgrade": _upgrade()}
 
 
 def main() -> None:
@@ -184,6 +185,21 @@ def _codec() -> Inputs:
 def _json(text: str) -> bytes:
     payload = text.encode()
     return b"%dj\0%b\0" % (len(payload), payload)
+
+
+# -- the C extension ---------------------------------------------------------------------------------------------------
+
+
+def _speedups() -> Inputs:
+    """The messages and the frames of the targets above, and bytes that values are made of."""
+    inputs = {f"values-{seed}": b"\2" + random.Random(seed).randbytes(240) for seed in range(12)}
+    inputs["values-all-bytes"] = b"\2" + bytes(range(256))
+    for name, data in _codec().items():
+        options = data[0] & 0xF0 | (4 if data[0] & 3 == 2 else 0)  # the codec that takes three containers, and sizes
+        inputs[f"message-{name}"] = bytes((options,)) + data[1:]
+    for name, data in _frames().items():
+        inputs[f"frames-{name}"] = bytes((0x1F if data[0] & 1 else 0x1B,)) + data[2:]
+    return inputs
 
 
 # -- the upgrade -------------------------------------------------------------------------------------------------------

@@ -10,14 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+from ezez_ws import Codec
 from ezez_ws.opening.server_handshake import ServerHandshake
 from ezez_ws.websocket.frames import FrameDecoder
 from tests.fuzz import __main__ as command
-from tests.fuzz import codec, frames, mutation, seeds, upgrade
+from tests.fuzz import codec, frames, mutation, seeds, speedups, upgrade
 from tests.fuzz.cutting import cut_up
 from tests.support import REPO, EZEZTestCase
 
-MODULES = {"frames": frames, "codec": codec, "upgrade": upgrade}
+MODULES = {"frames": frames, "codec": codec, "speedups": speedups, "upgrade": upgrade}
 
 
 class CorpusTest(EZEZTestCase):
@@ -70,9 +71,31 @@ class OracleTest(EZEZTestCase):
             codec.one_input(b"\x00" + b"2j\0[]\0")
 
     def test_an_extension_that_decodes_otherwise(self) -> None:
-        other = SimpleNamespace(decode=lambda data, max_depth, unmetered: ["x"])
+        other = SimpleNamespace(
+            decode=lambda data, max_depth, unmetered: ["x"], peek_reply_to=lambda data: NotImplemented
+        )
         with mock.patch("ezez_ws.messages.codec.compiled", other), self.assertRaisesRegex(AssertionError, "otherwise"):
             codec.one_input(b"\x00" + b"2j\0[]\0")
+
+    def test_an_extension_that_does_otherwise_or_refuses_nothing(self) -> None:
+        declining = {
+            name: lambda *args: NotImplemented
+            for name in ("peek_reply_to", "scan_json", "decode", "decode_event", "encode", "encode_event")
+        }
+        declining["encode_at_once"] = declining["encode"]
+        with mock.patch("tests.fuzz.speedups.compiled", SimpleNamespace(**declining)):
+            for path in sorted((seeds.CORPUS / "speedups").iterdir()):
+                if not path.name.startswith("frames-"):
+                    speedups.one_input(path.read_bytes())  # it may decline all of it
+        event, no_message = b"\0" + Codec().encode(["a", 1, 2]), b"\x003\0abc\0"
+        for name, wrong in (("peek_reply_to", 3), ("scan_json", 1.0), ("decode", ["a", True, 2]), ("encode", b"")):
+            other = SimpleNamespace(**{**declining, name: lambda *args, wrong=wrong: wrong})
+            with mock.patch("tests.fuzz.speedups.compiled", other):
+                with self.subTest(name), self.assertRaisesRegex(AssertionError, f"{name}: C gives .*, Python "):
+                    speedups.one_input(event)
+                if name == "decode":
+                    with self.assertRaisesRegex(AssertionError, "Python refuses"):
+                        speedups.one_input(no_message)
 
     def test_a_server_that_lets_anybody_in(self) -> None:
         data = (seeds.CORPUS / "upgrade" / "request-other-origin").read_bytes()
@@ -132,7 +155,7 @@ class CommandTest(EZEZTestCase):
     def test_a_wrong_target_is_refused(self) -> None:
         done = self.run_command("nothing")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("frames, codec, upgrade", done.stderr)
+        self.assertIn("frames, codec, speedups, upgrade", done.stderr)
 
     def test_every_target_has_a_module(self) -> None:
         for target in command.TARGETS:

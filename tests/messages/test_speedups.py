@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezez_ws import UNDEFINED, BigInt, Codec, MalformedMessage, SerializationError
+from ezez_ws.messages.codec import _peek_reply_to, peek_reply_to
 from ezez_ws.messages.json_text import UNMETERED
 from ezez_ws.messages.protocol import Event, Ids, check_event_name, parse_event
 from ezez_ws.messages.speedups import compiled
@@ -30,7 +31,8 @@ HAS_LOCK = not sysconfig.get_config_var("Py_GIL_DISABLED")
 LOADED = "from ezez_ws.messages.speedups import compiled; print(compiled is not None)"
 ALARMS = """
 import signal
-from ezez_ws import Codec, speedups
+from ezez_ws import Codec
+from ezez_ws.messages import speedups
 print(speedups.compiled is not None)
 
 class Alarm(BaseException):
@@ -53,10 +55,11 @@ print(heard)
 """
 SECOND_COPY = """
 import sys
-from ezez_ws import UNDEFINED, Codec, speedups
+from ezez_ws import UNDEFINED, Codec
+from ezez_ws.messages import speedups
 print(speedups.compiled is not None)
 mine = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "ezez_ws"}
-from ezez_ws import speedups as others
+from ezez_ws.messages import speedups as others
 print(others.compiled is not None)
 print(Codec().decode(Codec().encode([UNDEFINED]))[0] is UNDEFINED)
 """
@@ -79,6 +82,15 @@ names = texts | st.sampled_from(["ping", "", "ezez-ws:", "ezez-ws::", "ezez-ws::
 ids = st.integers(1, 9) | st.sampled_from([None, 0, 1.0, 2**53 - 1, 2**53, True, BigInt(3)]) | scalars
 heads = st.tuples(names, ids, ids) | st.lists(names | ids, max_size=3)
 codecs = st.sampled_from([Codec(), Codec(sort_props=False, max_depth=2)])
+field_pieces = st.sampled_from(
+    [
+        *[b"1f\0e\0", b"0f\0\0", b"3t\0a\0b\0", b'5j\0"n:1"\0', b'4j\0"l:"\0', b'4j\0"u:"\0', b'6j\0"n:07"\0'],
+        *[b'5j\0"i:7"\0', b'5j\0"n:0"\0', b"1j\0007\0", b"3j\0 7 \0", b'000000005j\0"n:9"\0', b'0000000005j\0"n:9"\0'],
+        *[b'00000000005j\0"n:9"\0', b'19j\0"n:999999999999999"\0', b'20j\0"n:9007199254740991"\0', b'4j\0"n:"\0'],
+        *[b'20j\0"n:9007199254740992"\0', b'6j\0"n:-1"\0', b'7j\0"n:1.0"\0', b"0j\0\0", b"64j\0%64d\0" % 5],
+        *[b"65j\0%65d\0" % 5, b'65j\0"n:%061d"\0' % 1, b"5f\0%b\0" % b'"n:1"', b"1x\0e\0", b"99f\0", b"\0", b"5", b"j"],
+    ]
+)
 json_pieces = st.sampled_from(
     [
         *'{}[]",: \n\t:x0',
@@ -161,7 +173,7 @@ class Values(EZEZTestCase):
         ):
             with self.subTest(event):
                 data = Codec()._encode([event.name, *event.ids, *event.args])
-                self.assertEqual(compiled.decode_event(data, 64, UNMETERED, Event, Ids), event)
+                self.assertEqual(compiled.decode_event(64, UNMETERED, Event, Ids, data), event)
                 self.assertEqual(Codec().decode_event(data), event)
 
     def test_what_is_no_event_is_left_to_python(self) -> None:
@@ -176,8 +188,8 @@ class Values(EZEZTestCase):
             ["a", 1, "b"],
         ):
             with self.subTest(head):
-                self.assertEqual(compiled.decode_event(Codec()._encode(head), 64, UNMETERED, Event, Ids), head)
-        self.assertIs(compiled.decode_event(b"nonsense", 64, UNMETERED, Event, Ids), NotImplemented)
+                self.assertEqual(compiled.decode_event(64, UNMETERED, Event, Ids, Codec()._encode(head)), head)
+        self.assertIs(compiled.decode_event(64, UNMETERED, Event, Ids, b"nonsense"), NotImplemented)
 
     def test_a_codec_of_the_users_decodes_itself(self) -> None:
         class Shouting(Codec):
@@ -186,6 +198,41 @@ class Values(EZEZTestCase):
 
         self.assertEqual(Shouting().decode_event(Codec()._encode(["ping", 1, None])), ["PING", 1, None])
         self.assertIsNone(Shouting().at_once())
+
+    @given(codecs, st.lists(names | ids, max_size=4), st.integers(0, 60), st.integers(0, 255), st.integers(0, 3))
+    def test_the_same_reply_to_is_peeked(self, codec: Codec, head: list[Any], at: int, byte: int, cut: int) -> None:
+        kind, data = outcome(codec._encode, head)
+        if kind == "returned":
+            self.same_peeked(data)
+            self.same_peeked(data[:at] + bytes([byte][:cut]) + data[at + max(cut - 1, 0) :])
+
+    @given(st.lists(field_pieces, max_size=5).map(b"".join))
+    def test_the_same_reply_to_is_peeked_of_any_fields(self, data: bytes) -> None:
+        self.same_peeked(data)
+        self.same_peeked(data[:-1])
+
+    def same_peeked(self, data: bytes) -> None:
+        peeked, expected = compiled.peek_reply_to(data), _peek_reply_to(data)
+        if peeked is not NotImplemented:
+            self.same(peeked, expected)
+        self.same(peek_reply_to(data), expected)
+
+    def test_a_usual_reply_to_needs_no_python(self) -> None:
+        for reply_to in (1, 7, 10, 999_999_999_999_999, None):
+            for name in ("pong", "", "שלום", "e" * 1000):
+                data = Codec()._encode([name, 5, reply_to, {"a": 1}])
+                self.assertEqual(compiled.peek_reply_to(data), reply_to)
+        for no_reply in (b"", b"x", b"1f\0e\0", b"1x\0e\0" * 3, b"0t\0\0" * 3, Codec()._encode(["e", 1, 0])):
+            with self.subTest(no_reply):
+                self.assertIsNone(compiled.peek_reply_to(no_reply))
+
+    def test_an_unusual_reply_to_is_left_to_python(self) -> None:
+        for payload in (b"7", b' "n:7"', b'"n:9007199254740991"', b'"n:-7"', b'"n:1.5"', b'"n:"', b'"i:7"', b"[]", b""):
+            with self.subTest(payload):
+                data = b'1f\0e\x005j\0"n:1"\0%dj\0%b\0' % (len(payload), payload)
+                self.assertIs(compiled.peek_reply_to(data), NotImplemented)
+        self.assertIs(compiled.peek_reply_to(bytearray(b"1f\0e\0")), NotImplemented)
+        self.assertIs(compiled.peek_reply_to("text"), NotImplemented)
 
     @given(codecs, names, ids, ids, messages | messages.map(tuple) | scalars)
     def test_a_message_made_at_once_is_the_same(
@@ -277,6 +324,7 @@ class Values(EZEZTestCase):
             compiled.encode_event,
             compiled.encode_at_once,
             compiled.decode_event,
+            compiled.peek_reply_to,
         ):
             with self.assertRaises(TypeError):
                 function()

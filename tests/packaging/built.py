@@ -21,7 +21,7 @@ from tests.support import REPO, EZEZTestCase, allow_seconds
 
 PYTHONS = [sys.executable, *filter(None, os.environ.get("EZEZ_PYTHONS", "").split(os.pathsep))]
 MADE_BY_BUILDING = ("PKG-INFO", "ezez_ws.egg-info/")
-EXTENSION = f"ezez_ws/_speedups{sysconfig.get_config_var('EXT_SUFFIX')}"
+EXTENSION = f"ezez_ws/messages/_speedups{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 # What is run where the wheel is installed, away from the repository.
 WHERE = "import ezez_ws; print(ezez_ws.__file__)"
@@ -82,7 +82,9 @@ class BuiltTest(PackagingTestCase):
     def test_the_wheel_has_all_of_the_package_and_nothing_else(self) -> None:
         with zipfile.ZipFile(self.wheel) as wheel:
             found = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        expected = {name for name in repository_files() if name.startswith("ezez_ws/") and not name.endswith(".c")}
+        expected = {
+            name for name in repository_files() if name.startswith("ezez_ws/") and not name.endswith((".c", ".h"))
+        }
         self.assertEqual({*expected, EXTENSION}, found)
         self.assertIn("ezez_ws/py.typed", found)
 

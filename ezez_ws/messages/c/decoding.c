@@ -1,0 +1,578 @@
+/* Bytes to values and events, as Codec.decode, Codec.decode_event and peek_reply_to do it.
+
+   A message is cut into its fields; the JSON of a j field is scanned and its tagged strings are made values in one
+   pass. The containers of a large message are left to Python, which weighs them first (weighing.py). */
+
+#include "speedups.h"
+
+/* -- JSON with tagged scalars ------------------------------------------------------------------------------------- */
+
+#define KEYS 32
+#define MEMO_FROM 4096 /* bytes of a text; below, what its keys take is of no account */
+#define MEMO_MOST 1000
+
+typedef struct {
+    const char *at, *end;
+    int keyed;            /* whether there are keys */
+    PyObject *keys[KEYS]; /* those seen last, by a few of their bytes: found without making a str */
+    PyObject *memo;       /* up to MEMO_MOST of a large text, so that one that comes again takes no memory again */
+} Scanner;
+
+static void
+skip_blanks(Scanner *in)
+{
+    while (in->at < in->end && (*in->at == ' ' || *in->at == '\n' || *in->at == '\t' || *in->at == '\r'))
+        in->at++;
+}
+
+/* Take a character that must come, after blanks. */
+static int
+take(Scanner *in, char wanted)
+{
+    skip_blanks(in);
+    if (in->at == in->end || *in->at != wanted)
+        return 0;
+    in->at++;
+    return 1;
+}
+
+static int
+hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Write the character of \uXXXX, whose digits are at `digits`, as UTF-8; NULL for a surrogate, and for what is none. */
+static char *
+put_escaped(char *at, const char *digits)
+{
+    int code = 0;
+    for (int i = 0; i < 4; i++) {
+        int digit = hex_digit(digits[i]);
+        if (digit < 0)
+            return NULL;
+        code = code << 4 | digit;
+    }
+    if (code >= 0xD800 && code < 0xE000)
+        return NULL;
+    if (code < 0x80)
+        *at++ = (char)code;
+    else {
+        if (code < 0x800)
+            *at++ = (char)(0xC0 | code >> 6);
+        else {
+            *at++ = (char)(0xE0 | code >> 12);
+            *at++ = (char)(0x80 | (code >> 6 & 0x3F));
+        }
+        *at++ = (char)(0x80 | (code & 0x3F));
+    }
+    return at;
+}
+
+/* Undo the escapes of the text up to `end`, into `to`, which has as much room. Return the end there, or NULL. */
+static char *
+unescape(char *to, const char *from, const char *end)
+{
+    while (from < end) {
+        char c = *from++;
+        if ((unsigned char)c < ' ')
+            return NULL;
+        if (c == '\\') {
+            c = *from++; /* there is one: the quote at `end` is no escaped one */
+            switch (c) {
+            case '"': case '\\': case '/': break;
+            case 'b': c = '\b'; break;
+            case 'f': c = '\f'; break;
+            case 'n': c = '\n'; break;
+            case 'r': c = '\r'; break;
+            case 't': c = '\t'; break;
+            case 'u':
+                if (end - from < 4 || (to = put_escaped(to, from)) == NULL)
+                    return NULL;
+                from += 4;
+                continue;
+            default: return NULL;
+            }
+        }
+        *to++ = c;
+    }
+    return to;
+}
+
+/* The bytes of a string whose opening quote has been taken, and what they lie in, if that is to be freed. */
+typedef struct {
+    const char *text;
+    Py_ssize_t size;
+    char *freed;
+} Text;
+
+static int
+scan_text(Scanner *in, Text *found)
+{
+    const char *start = in->at, *at = start;
+    found->freed = NULL;
+    while (at < in->end && *at != '"' && *at != '\\' && (unsigned char)*at >= ' ')
+        at++;
+    if (at < in->end && *at == '\\') {
+        while (at < in->end && *at != '"')
+            at += *at == '\\' ? 2 : 1;
+        if (at >= in->end || (found->freed = PyMem_Malloc(at - start)) == NULL)
+            return -1;
+        char *end = unescape(found->freed, start, at);
+        if (end == NULL) {
+            PyMem_Free(found->freed);
+            return -1;
+        }
+        found->text = found->freed;
+        found->size = end - found->freed;
+    }
+    else {
+        if (at == in->end || *at != '"')
+            return -1;
+        found->text = start;
+        found->size = at - start;
+    }
+    in->at = at + 1;
+    return 0;
+}
+
+/* A decimal fraction or an exponent form, by the grammar -?digits(.digits)?(e[+-]?digits)?, within 63 characters. */
+static PyObject *
+decimal_number(const char *text, Py_ssize_t size)
+{
+    char copy[64];
+    const char *at = text, *end = text + size, *digits;
+    at += *at == '-';
+    for (digits = at; at < end && Py_ISDIGIT(*at); at++)
+        ;
+    int valid = at > digits;
+    if (at < end && *at == '.') {
+        for (digits = ++at; at < end && Py_ISDIGIT(*at); at++)
+            ;
+        valid = valid && at > digits;
+    }
+    if (at < end && *at == 'e') {
+        at++;
+        at += at < end && (*at == '+' || *at == '-');
+        for (digits = at; at < end && Py_ISDIGIT(*at); at++)
+            ;
+        valid = valid && at > digits;
+    }
+    if (!valid || at < end || size >= (Py_ssize_t)sizeof copy)
+        return NULL;
+    memcpy(copy, text, size);
+    copy[size] = 0;
+    double value = PyOS_string_to_double(copy, NULL, NULL);
+    return value == -1.0 && PyErr_Occurred() ? NULL : PyFloat_FromDouble(value);
+}
+
+static PyObject *
+tagged_number(const char *text, Py_ssize_t size)
+{
+    int negative = size > 0 && *text == '-';
+    Py_ssize_t i = negative;
+    long long value = 0;
+    while (i < size && i < 16 && Py_ISDIGIT(text[i]))
+        value = value * 10 + (text[i++] - '0');
+    if (i > negative && i == size && i < 16)
+        return PyLong_FromLongLong(negative ? -value : value);
+    if (i > negative && i < size && !Py_ISDIGIT(text[i])) {
+        PyObject *number = decimal_number(text, size);
+        if (number != NULL || PyErr_Occurred())
+            return number;
+    }
+    return PyObject_CallFunction(parse_number, "s#", text, size);
+}
+
+/* The value of a string with a tag; NULL for what Python has to do. */
+static PyObject *
+untag(const char *text, Py_ssize_t size)
+{
+    if (size < 2 || text[1] != ':')
+        return NULL;
+    const char *rest = text + 2;
+    Py_ssize_t length = size - 2;
+    switch (text[0]) {
+    case 's':
+        return PyUnicode_DecodeUTF8(rest, length, NULL);
+    case 'n':
+        return tagged_number(rest, length);
+    case 'i':
+        return PyObject_CallFunction(parse_bigint, "s#", rest, length);
+    case 'b':
+        return length == 0 ? Py_NewRef(Py_False) : length == 1 && *rest == '1' ? Py_NewRef(Py_True) : NULL;
+    case 'l':
+        return length ? NULL : Py_NewRef(Py_None);
+    case 'u':
+        return length ? NULL : Py_NewRef(undefined);
+    default:
+        return NULL;
+    }
+}
+
+/* Return the key that is in the memo, or put this one there; the reference to it is taken. */
+static PyObject *
+remembered(Scanner *in, PyObject *key)
+{
+    if (PyDict_GET_SIZE(in->memo) >= MEMO_MOST)
+        PyDict_Clear(in->memo);
+    PyObject *known = PyDict_SetDefault(in->memo, key, key);
+    Py_XINCREF(known);
+    Py_DECREF(key);
+    return known;
+}
+
+static PyObject *
+scan_key(Scanner *in)
+{
+    Text found;
+    if (!take(in, '"') || scan_text(in, &found) < 0)
+        return NULL;
+    PyObject **kept = NULL, *key = NULL;
+    if (!in->keyed) {
+        memset(in->keys, 0, sizeof in->keys);
+        in->keyed = 1;
+    }
+    if (found.size && found.size < 64) {
+        const unsigned char *text = (const unsigned char *)found.text;
+        kept = &in->keys[(text[0] + text[found.size - 1] * 7 + found.size) % KEYS];
+        if (*kept != NULL && PyUnicode_GET_LENGTH(*kept) == found.size
+            && memcmp(PyUnicode_1BYTE_DATA(*kept), text, found.size) == 0)
+            key = Py_NewRef(*kept);
+    }
+    if (key == NULL) {
+        key = PyUnicode_DecodeUTF8(found.text, found.size, NULL);
+        if (key != NULL && in->memo != NULL)
+            key = remembered(in, key);
+        if (key != NULL && kept != NULL && PyUnicode_IS_COMPACT_ASCII(key)) {
+            PyObject *forgotten = *kept;
+            *kept = Py_NewRef(key);
+            Py_XDECREF(forgotten);
+        }
+    }
+    PyMem_Free(found.freed);
+    return key;
+}
+
+static PyObject *scan_value(Scanner *in, int room);
+
+static int
+scan_members(Scanner *in, PyObject *dict, int room)
+{
+    if (take(in, '}'))
+        return 0;
+    do {
+        PyObject *key = scan_key(in);
+        PyObject *item = key != NULL && take(in, ':') ? scan_value(in, room) : NULL;
+        int failed = item == NULL || PyDict_SetItem(dict, key, item) < 0;
+        Py_XDECREF(key);
+        Py_XDECREF(item);
+        if (failed)
+            return -1;
+    } while (take(in, ','));
+    return take(in, '}') ? 0 : -1;
+}
+
+static int
+scan_items(Scanner *in, PyObject *list, int room)
+{
+    if (take(in, ']'))
+        return 0;
+    do {
+        PyObject *item = scan_value(in, room);
+        int failed = item == NULL || PyList_Append(list, item) < 0;
+        Py_XDECREF(item);
+        if (failed)
+            return -1;
+    } while (take(in, ','));
+    return take(in, ']') ? 0 : -1;
+}
+
+/* Return the next value, in which `room` containers may be nested; NULL for what Python has to do. */
+static PyObject *
+scan_value(Scanner *in, int room)
+{
+    skip_blanks(in);
+    if (in->at == in->end)
+        return NULL;
+    char first = *in->at++;
+    if (first == '"') {
+        Text found;
+        if (scan_text(in, &found) < 0)
+            return NULL;
+        PyObject *value = untag(found.text, found.size);
+        PyMem_Free(found.freed);
+        return value;
+    }
+    if ((first != '{' && first != '[') || room == 0)
+        return NULL;
+    PyObject *container = first == '{' ? PyDict_New() : PyList_New(0);
+    if (container == NULL)
+        return NULL;
+    if ((first == '{' ? scan_members : scan_items)(in, container, room - 1) < 0)
+        Py_CLEAR(container);
+    return container;
+}
+
+static PyObject *
+scan_all(const char *data, Py_ssize_t size, int room)
+{
+    Scanner in;
+    in.at = data;
+    in.end = data + size;
+    in.keyed = 0;
+    in.memo = size < MEMO_FROM ? NULL : PyDict_New();
+    if (size >= MEMO_FROM && in.memo == NULL)
+        return NULL;
+    PyObject *value = scan_value(&in, room);
+    skip_blanks(&in);
+    if (value != NULL && in.at != in.end)
+        Py_CLEAR(value);
+    for (int i = 0; in.keyed && i < KEYS; i++)
+        Py_XDECREF(in.keys[i]);
+    Py_XDECREF(in.memo);
+    return value;
+}
+
+PyDoc_STRVAR(scan_json_doc,
+             "scan_json(payload, max_depth)\n--\n\n"
+             "Return the value of a j field, or NotImplemented.");
+
+static PyObject *
+scan_json(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyBytes_CheckExact(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "scan_json takes payload: bytes, max_depth");
+        return NULL;
+    }
+    long room = PyLong_AsLong(args[1]);
+    if (room == -1 && PyErr_Occurred())
+        return NULL;
+    PyObject *value = scan_all(PyBytes_AS_STRING(args[0]), PyBytes_GET_SIZE(args[0]), (int)room);
+    if (value != NULL)
+        return value;
+    return leave_to_python();
+}
+
+/* -- a message ---------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *payload;
+    Py_ssize_t size;
+    char mark; /* any byte */
+} Field;
+
+/* Cut the field at `at`, as fields.cut does, and return where the next one begins; NULL where there is none. */
+static inline const char *
+cut_field(Field *field, const char *at, const char *end)
+{
+    const char *start = at;
+    uint64_t size = 0;
+    for (; at < end && Py_ISDIGIT(*at) && at - start < DIGITS; at++)
+        size = size * 10 + (uint64_t)(*at - '0');
+    if (at == start || end - at < 2 || at[1])
+        return NULL;
+    field->mark = *at;
+    at += 2;
+    if (size > (uint64_t)(end - at) || (size < (uint64_t)(end - at) && at[size]))
+        return NULL;
+    field->payload = at;
+    field->size = (Py_ssize_t)size;
+    at += size;
+    return at + (at < end); /* a last field without its closing 0x00 is fine */
+}
+
+/* Return the value of a field; NULL for what Python has to do. */
+static PyObject *
+field_value(const Field *field, int metered, int room)
+{
+    switch (field->mark) {
+    case 'f':
+        return PyUnicode_DecodeUTF8(field->payload, field->size, NULL);
+    case 't':
+        return PyBytes_FromStringAndSize(field->payload, field->size);
+    case 'j':
+        /* what containers take in a large message is for Python to weigh first */
+        if (metered && (field->size == 0 || *field->payload != '"'))
+            return NULL;
+        return scan_all(field->payload, field->size, room);
+    default:
+        return NULL;
+    }
+}
+
+/* Append the value of the field at `at`, and return where the next one begins; NULL for what Python has to do. */
+static const char *
+take_field(PyObject *values, const char *at, const char *end, int metered, int room)
+{
+    Field field;
+    at = cut_field(&field, at, end);
+    PyObject *value = at == NULL ? NULL : field_value(&field, metered, room);
+    if (value == NULL)
+        return NULL;
+    int failed = PyList_Append(values, value);
+    Py_DECREF(value);
+    return failed ? NULL : at;
+}
+
+PyDoc_STRVAR(decode_doc,
+             "decode(data, max_depth, unmetered)\n--\n\n"
+             "As Codec.decode, or NotImplemented.");
+
+/* The values of a message. The first three arguments are those of both functions that decode one. */
+static PyObject *
+decode_values(PyObject *const *args)
+{
+    long room = PyLong_AsLong(args[1]);
+    Py_ssize_t unmetered = PyLong_AsSsize_t(args[2]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!PyBytes_CheckExact(args[0]) || PyBytes_GET_SIZE(args[0]) == 0)
+        Py_RETURN_NOTIMPLEMENTED;
+    const char *at = PyBytes_AS_STRING(args[0]), *end = at + PyBytes_GET_SIZE(args[0]);
+    PyObject *values = PyList_New(0);
+    if (values == NULL)
+        return NULL;
+    while (at != NULL && at < end)
+        at = take_field(values, at, end, PyBytes_GET_SIZE(args[0]) > unmetered, (int)room);
+    if (at != NULL)
+        return values;
+    Py_DECREF(values);
+    return leave_to_python();
+}
+
+static PyObject *
+decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "decode takes data, max_depth, unmetered");
+        return NULL;
+    }
+    return decode_values(args);
+}
+
+/* -- events ------------------------------------------------------------------------------------------------------- */
+
+static int
+is_event_name(PyObject *name)
+{
+    if (!PyUnicode_CheckExact(name))
+        return 0;
+    Py_ssize_t same = 0, size = PyUnicode_GET_LENGTH(name);
+    while (RESERVED[same] && same < size && PyUnicode_READ_CHAR(name, same) == (Py_UCS4)RESERVED[same])
+        same++;
+    return RESERVED[same] != 0;
+}
+
+/* Whether it is an int > 0. */
+static int
+is_id(PyObject *id)
+{
+    int beyond;
+    return PyLong_CheckExact(id) && PyLong_AsLongLongAndOverflow(id, &beyond) > 0;
+}
+
+/* Take the name and the ids off a list of values, and return the Event. NULL without an error where
+   protocol.parse_event would refuse it, or where it is unusual; then the values are as they were. */
+static PyObject *
+make_event(PyObject *values, PyObject *event_type, PyObject *ids_type)
+{
+    if (PyList_GET_SIZE(values) < 3)
+        return NULL;
+    PyObject *name = PyList_GET_ITEM(values, 0), *id = PyList_GET_ITEM(values, 1);
+    PyObject *reply_to = PyList_GET_ITEM(values, 2);
+    if (!is_event_name(name) || !is_id(id) || !(reply_to == Py_None || is_id(reply_to)))
+        return NULL;
+    PyObject *ids = new_tuple(ids_type, 2), *event = ids == NULL ? NULL : new_tuple(event_type, 3);
+    if (event == NULL) {
+        Py_XDECREF(ids);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(ids, 0, Py_NewRef(id));
+    PyTuple_SET_ITEM(ids, 1, Py_NewRef(reply_to));
+    PyTuple_SET_ITEM(event, 0, Py_NewRef(name));
+    PyTuple_SET_ITEM(event, 1, ids);
+    PyTuple_SET_ITEM(event, 2, Py_NewRef(values));
+    if (PyList_SetSlice(values, 0, 3, NULL) < 0)
+        Py_CLEAR(event);
+    return event;
+}
+
+PyDoc_STRVAR(decode_event_doc,
+             "decode_event(max_depth, unmetered, event_type, ids_type, data)\n--\n\n"
+             "As Codec.decode_event, or NotImplemented. The data come last, so that all else can be bound.");
+
+static PyObject *
+decode_event(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 5 || !is_tuple_type(args[2]) || !is_tuple_type(args[3])) {
+        PyErr_SetString(PyExc_TypeError, "decode_event takes max_depth, unmetered, event_type, ids_type, data");
+        return NULL;
+    }
+    PyObject *const of_message[] = {args[4], args[0], args[1]};
+    PyObject *values = decode_values(of_message);
+    if (values == NULL || values == Py_NotImplemented)
+        return values;
+    PyObject *event = make_event(values, args[2], args[3]);
+    if (event == NULL && !PyErr_Occurred())
+        return values;
+    Py_DECREF(values);
+    return event;
+}
+
+/* -- the reply-to of a message that is not decoded ----------------------------------------------------------------- */
+
+#define PEEKED 64 /* bytes: codec.peek_reply_to takes a longer third field for none */
+
+/* The number of a payload `"n:<1 to 15 digits>"`; -1 for any other. */
+static long long
+plain_number(const char *payload, Py_ssize_t size)
+{
+    if (size < 5 || size > 19 || memcmp(payload, "\"n:", 3) != 0 || payload[size - 1] != '"')
+        return -1;
+    long long value = 0;
+    for (Py_ssize_t i = 3; i < size - 1; i++) {
+        if (!Py_ISDIGIT(payload[i]))
+            return -1;
+        value = value * 10 + (payload[i] - '0');
+    }
+    return value;
+}
+
+PyDoc_STRVAR(peek_reply_to_doc,
+             "peek_reply_to(data)\n--\n\n"
+             "As codec.peek_reply_to, or NotImplemented.");
+
+static PyObject *
+peek_reply_to(PyObject *Py_UNUSED(module), PyObject *data)
+{
+    if (!PyBytes_CheckExact(data))
+        Py_RETURN_NOTIMPLEMENTED;
+    const char *at = PyBytes_AS_STRING(data), *end = at + PyBytes_GET_SIZE(data);
+    Field field;
+    for (int i = 0; i < 3; i++) {
+        at = cut_field(&field, at, end);
+        if (at == NULL || (field.mark != 'f' && field.mark != 't' && field.mark != 'j'))
+            Py_RETURN_NONE;
+    }
+    if (field.mark != 'j' || field.size > PEEKED)
+        Py_RETURN_NONE;
+    if (field.size == 4 && memcmp(field.payload, "\"l:\"", 4) == 0)
+        Py_RETURN_NONE;
+    long long reply_to = plain_number(field.payload, field.size);
+    if (reply_to < 0)
+        Py_RETURN_NOTIMPLEMENTED;
+    if (reply_to == 0)
+        Py_RETURN_NONE;
+    return PyLong_FromLongLong(reply_to);
+}
+
+PyMethodDef decoding_functions[] = {
+    {"peek_reply_to", peek_reply_to, METH_O, peek_reply_to_doc},
+    FUNCTION("decode", decode, decode_doc),
+    FUNCTION("decode_event", decode_event, decode_event_doc),
+    FUNCTION("scan_json", scan_json, scan_json_doc),
+    END_OF_FUNCTIONS,
+};
