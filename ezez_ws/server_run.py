@@ -24,7 +24,7 @@ from .threads.starting import Loan
 from .threads.timers import Janitor
 from .threads.waiting import Event
 from .websocket.stream import Stream
-from .wire.borrowed import borrow
+from .wire.borrowing import borrow
 from .wire.sockets import SocketWire, Wire, find_quick_send
 
 if TYPE_CHECKING:

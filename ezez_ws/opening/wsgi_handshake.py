@@ -10,7 +10,8 @@ from simple_websocket import Server
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Event
 
-from ..wire.borrowed import BorrowedWire, borrow
+from ..wire.borrowed import BorrowedWire
+from ..wire.borrowing import borrow
 from .upgrade import ExtraHeaders
 
 __all__ = ["Handshake"]

@@ -1,11 +1,10 @@
 """Wires over sockets that somebody else has accepted, and will close: a web server, or an accept loop of the user's."""
 
-import _socket
 from typing import Any
 
 from .sockets import SocketWire
 
-__all__ = ["BorrowedWire", "PolledWire", "borrow"]
+__all__ = ["BorrowedWire", "PolledWire"]
 
 
 class BorrowedWire(SocketWire):
@@ -34,19 +33,3 @@ class PolledWire(BorrowedWire):
             if data is not None:
                 return data
             self.poll(True, False, None)
-
-
-def borrow(sock: Any) -> BorrowedWire:
-    """Return a wire over somebody else's socket, which may be an ``ssl.SSLSocket`` after its handshake.
-
-    Raises:
-        TypeError: it is no socket that can be used.
-    """
-    plain = isinstance(sock, _socket.socket)
-    if hasattr(sock, "pending"):  # an SSLSocket
-        if not plain:
-            raise TypeError(f"TLS in a {type(sock).__module__}.{type(sock).__name__} is not supported")
-        from .tls_socket import TLSSocketWire
-
-        return TLSSocketWire(sock)
-    return BorrowedWire(sock) if plain else PolledWire(sock)

@@ -9,7 +9,8 @@ from typing import Any
 
 from ezez_ws.opening.server_handshake import Refusal, ServerHandshake
 from ezez_ws.opening.wsgi import Environ, address_of, answer, head_of, is_stopping, upgrade
-from ezez_ws.wire.borrowed import BorrowedWire, PolledWire, borrow
+from ezez_ws.wire.borrowed import BorrowedWire, PolledWire
+from ezez_ws.wire.borrowing import borrow
 from ezez_ws.wire.sockets import WireError
 from tests.support import EZEZTestCase
 

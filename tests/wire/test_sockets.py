@@ -8,7 +8,7 @@ from unittest import mock
 
 from ezez_ws.messages.speedups import compiled
 from ezez_ws.wire import sockets as wire_module
-from ezez_ws.wire.borrowed import borrow
+from ezez_ws.wire.borrowing import borrow
 from ezez_ws.wire.read_gate import ReadGate
 from ezez_ws.wire.sockets import SocketWire, WireError
 from tests.support import EZEZTestCase, eventually

@@ -6,7 +6,7 @@ import threading
 
 import trustme
 
-from ezez_ws.wire.borrowed import borrow
+from ezez_ws.wire.borrowing import borrow
 from ezez_ws.wire.sockets import WireError
 from ezez_ws.wire.tls_socket import TLSSocketWire
 from tests.support import EZEZTestCase, eventually
