@@ -86,6 +86,10 @@ class OptionsTest(EZEZTestCase):
         with self.assertRaisesRegex(TypeError, "reconnect"):
             EZEZWebSocketClient("ws://a", reconnect=True)  # type: ignore[call-arg]
 
+    def test_a_key_that_cannot_travel_is_refused_at_construction(self) -> None:
+        with self.assertRaisesRegex(ValueError, "^auth "):
+            EZEZWebSocketClient("ws://127.0.0.1", auth="\ud800")
+
 
 class ConnectTest(DialingTestCase):
     def test_connect_returns_when_the_server_has_accepted_the_key(self) -> None:
@@ -779,6 +783,12 @@ class SendTest(DialingTestCase):
         self.assertFalse(self.make(self.nobody(), send_when_not_connected="ignore").send_json(1))
         with self.assertRaises(NotConnected):
             self.make(self.nobody(), send_when_not_connected="raise").send_json(1)
+
+    def test_an_event_name_that_cannot_travel_is_refused_connected_or_not(self) -> None:
+        client = EZEZWebSocketClient("ws://127.0.0.1")
+        with self.assertRaisesRegex(SerializationError, "^event"):
+            client.send("\ud800")
+        client.close()
 
 
 class IncomingTest(DialingTestCase):

@@ -23,7 +23,7 @@ from ezez_ws import (
 from ezez_ws.messages.protocol import AUTH_REJECTED
 from tests.dialing import DialingTestCase
 from tests.rawpeer import RawPeer, RawServer
-from tests.serving import Gate, Result
+from tests.serving import Gate, Result, ServingTestCase
 from tests.support import REPO, allow_seconds, eventually, free_port, switch_interval
 
 
@@ -530,3 +530,43 @@ class KilledServerTest(DialingTestCase):
         client.send("x", ["after"])
         self.assertEqual(echoes.get(timeout=10), "after")
         self.assertTrue(echoes.empty())
+
+
+class ConnectAgainTest(ServingTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = self.serve()
+        self.server.on("bye", lambda client, args, reply, ids: client.disconnect(1000))
+
+    def lose(self, client: EZEZWebSocketClient) -> None:
+        with self.assertRaises(ConnectionClosed):
+            client.send("bye").wait_reply(10)
+
+    def test_connect_right_after_a_loss_connects_again(self) -> None:
+        for _ in range(30):
+            client = self.client(self.server, auto_reconnect=False)
+            self.lose(client)
+            client.connect()
+            self.assertTrue(client.alive)
+            client.close()
+
+    def test_start_right_after_a_loss_connects_again(self) -> None:
+        for _ in range(30):
+            client = self.client(self.server, auto_reconnect=False)
+            self.lose(client)
+            client.start()
+            eventually(lambda: client.alive)  # noqa: B023
+            client.close()
+
+    def test_start_inside_on_disconnect_connects_again(self) -> None:
+        lost: list[int] = []
+
+        def on_disconnect(code: int, reason: str) -> None:
+            lost.append(code)
+            if len(lost) == 1:
+                client.start()
+
+        client = self.client(self.server, auto_reconnect=False, on_disconnect=on_disconnect)
+        self.lose(client)
+        eventually(lambda: lost and client.alive)
+        client.close()

@@ -1,23 +1,22 @@
 """The server: its options, its life, who is connected, broadcasts, listeners, and how connections end."""
 
 import contextlib
+import copy
 import logging
-import os
-import signal
 import socket
 import ssl
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import unittest
 from typing import Any
 
 from ezez_ws import (
+    Codec,
     ConnectionClosed,
     Context,
     EZEZServerClient,
+    EZEZWebSocketClient,
     EZEZWebsocketServer,
     HandshakeRequest,
     Ids,
@@ -28,7 +27,7 @@ from ezez_ws.messages.protocol import AUTH, AUTH_OK
 from ezez_ws.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
-from tests.support import REPO, EZEZTestCase, allow_seconds, eventually
+from tests.support import EZEZTestCase, allow_seconds, eventually, switch_interval
 
 RESET = b"\1\0\0\0\0\0\0\0"  # struct linger: on, 0 seconds
 
@@ -103,6 +102,12 @@ class OptionsTest(EZEZTestCase):
         self.assertEqual(threads, threading.active_count())
         self.assertEqual(([], None, 0, "127.0.0.1"), (server.clients, server.listener, server.port, server.host))
         server.close()
+
+    def test_a_path_that_no_request_can_have_is_refused_at_construction(self) -> None:
+        for path in ("/\u00fc", "/a b", "/a?b", "/a#b", "a"):
+            with self.subTest(path), self.assertRaisesRegex(ValueError, "^path "):
+                self.make(path=path)
+        self.make(path="/a%20b/~c;d=e")
 
 
 class LifeTest(ServingTestCase):
@@ -357,195 +362,6 @@ class LifeTest(ServingTestCase):
         return True
 
 
-class ProcessTest(EZEZTestCase):
-    """What can only be seen from outside the process."""
-
-    def start(self, code: str) -> "subprocess.Popen[str]":
-        prelude = """
-            import os, signal, sys, threading, time
-            from ezez_ws import *
-            from tests.rawpeer import RawPeer
-            def make(**options):
-                return EZEZWebsocketServer(port=0, on_auth_request=lambda *_: True, **options)
-        """
-        process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code)],
-            cwd=REPO,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.addCleanup(self.end, process)
-        return process
-
-    def end(self, process: "subprocess.Popen[str]") -> None:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-    def line(self, process: "subprocess.Popen[str]") -> str:
-        assert process.stdout is not None
-        return process.stdout.readline().strip()
-
-    def finish(self, process: "subprocess.Popen[str]", seconds: float = 20.0) -> tuple[int, str]:
-        output, _ = process.communicate(timeout=seconds)
-        return process.returncode, output.strip()
-
-    def test_ctrl_c_in_serve_forever_closes_and_returns(self) -> None:
-        process = self.start(
-            """
-            server = make(on_disconnect=lambda client, code, reason: print("disconnect", code, flush=True))
-            server.start()
-            print(server.url, flush=True)
-            server.serve_forever()
-            print("returned", server.listener, threading.active_count(), flush=True)
-            """
-        )
-        with RawPeer.connect(self.line(process), "") as peer:
-            process.send_signal(signal.SIGINT)
-            self.assertEqual(1001, peer.read_end().code)
-            peer.send_close(1001)
-            peer.close()
-            self.assertEqual((0, "disconnect 1001\nreturned None 1"), self.finish(process))
-
-    def test_ctrl_c_while_it_waits_for_a_reply_leaves_the_connection_usable(self) -> None:
-        process = self.start(
-            """
-            server = make()
-            server.start()
-            print(server.url, flush=True)
-            while not server.clients or not server.clients[0].authenticated:
-                time.sleep(0.01)
-            client = server.clients[0]
-            for attempt in range(3):
-                sent = client.send("question")
-                try:
-                    sent.wait_reply(30)
-                except KeyboardInterrupt:
-                    print("interrupted", flush=True)
-            print(client.send("question").wait_reply(10).args[0], client.awaiting_replies_count, flush=True)
-            server.close()
-            """
-        )
-        with RawPeer.connect(self.line(process), "") as peer:
-            for _ in range(3):
-                self.assertEqual("question", peer.read_event().name)
-                threading.Event().wait(0.1)  # until it sleeps
-                process.send_signal(signal.SIGINT)
-                self.assertEqual("interrupted", self.line(process))
-            last = peer.read_event()
-            peer.send_event("answer", ["still here"], reply_to=last.ids.event_id)
-            self.assertEqual("still here 0", self.line(process))
-
-    def check_exit(self, code: str) -> None:
-        process = self.start(textwrap.dedent(code) + 'print("end", flush=True)')
-        while self.line(process) not in ("end", ""):
-            pass
-        start = time.monotonic()
-        returncode, output = self.finish(process)
-        self.assertEqual((0, ""), (returncode, output))
-        self.assertLess(time.monotonic() - start, 2.5)
-
-    def test_the_interpreter_exits_in_time_with_an_idle_pair_open(self) -> None:
-        self.check_exit(
-            """
-            server = make()
-            server.start()
-            client = EZEZWebSocketClient(server.url, auth="")
-            client.connect()
-            """
-        )
-
-    def test_the_interpreter_exits_in_time_with_busy_listeners_and_peers_that_do_not_answer(self) -> None:
-        self.check_exit(
-            """
-            server = make()
-            server.start()
-            servers = [server, make(), make()]
-            peers = []
-            for server in servers:
-                server.start()
-                busy = threading.Event()
-                server.on("block", lambda *_: (busy.set(), time.sleep(60)))
-                peers += [RawPeer.connect(server.url, "") for _ in range(3)]
-                peers[-1].send_event("block")
-                busy.wait()
-            """
-        )
-
-    def test_the_interpreter_exits_in_time_with_a_client_that_reconnects(self) -> None:
-        self.check_exit(
-            """
-            server = make()
-            server.start()
-            url = server.url
-            server.close()
-            client = EZEZWebSocketClient(url, auth="", reconnect_delay=0.05)
-            client.start()
-            """
-        )
-
-    def test_peers_hear_of_the_exit(self) -> None:
-        process = self.start(
-            """
-            server = make()
-            server.start()
-            print(server.url, flush=True)
-            while not server.clients or not server.clients[0].authenticated:
-                time.sleep(0.01)
-            """
-        )
-        with RawPeer.connect(self.line(process), "") as peer:
-            self.assertEqual(1001, peer.read_end().code)
-            peer.send_close(1001)
-        self.assertEqual((0, ""), self.finish(process))
-
-    @unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
-    def test_a_forked_child_cannot_use_what_it_inherited(self) -> None:
-        process = self.start(
-            """
-            import warnings
-            warnings.simplefilter("ignore")
-            server = make()
-            replies = []
-            server.on("hello", lambda client, args, reply, ids: replies.append(reply))
-            server.start()
-            client = EZEZWebSocketClient(server.url, auth="")
-            client.connect()
-            client.send("hello")
-            while not replies:
-                time.sleep(0.01)
-            side = server.clients[0]
-            sent = side.send("question")
-            pid = os.fork()
-            if pid == 0:
-                calls = [
-                    server.start, server.close, server.serve_forever, lambda: server.broadcast("x"),
-                    lambda: server.on("x", print), lambda: server.once("x", print), lambda: server.off("x"),
-                    lambda: side.send("x"), lambda: side.on("x", print), side.disconnect,
-                    lambda: sent.wait_reply(1), lambda: replies[0]("x"),
-                    lambda: client.send("x"), client.connect, client.start, client.close,
-                ]
-                good = 0
-                for call in calls:
-                    try:
-                        call()
-                        print("no error", call, flush=True)
-                    except RuntimeError:
-                        good += 1
-                print(good == len(calls), flush=True)
-                sys.exit(0)
-            print(os.waitpid(pid, 0)[1], flush=True)
-            got = threading.Event()
-            client.on("still here", lambda *_: got.set())
-            side.send("still here")
-            print(got.wait(5), flush=True)
-            """
-        )
-        self.assertEqual((0, "True\n0\nTrue"), self.finish(process))
-
-
 class ClientsTest(ServingTestCase):
     def test_clients_is_a_copy_that_has_the_unauthenticated_too(self) -> None:
         server = self.serve()
@@ -626,6 +442,28 @@ class ClientsTest(ServingTestCase):
         self.assertIn(f"{side.connection_id} authenticated, open", repr(side))
         peer.close()
         eventually(lambda: "closed" in repr(side))
+
+    def test_a_default_context_that_cannot_be_copied_takes_no_place(self) -> None:
+        class Once:
+            copies = 0
+
+            def __deepcopy__(self, memo: Any) -> "Once":
+                Once.copies += 1
+                if Once.copies > 1:
+                    raise ValueError("no more")
+                return self
+
+        self.assertIsInstance(copy.deepcopy(Once()), Once)
+        Once.copies = 0
+        server = self.serve(max_connections=2, default_context={"a": Once()})
+        run = server._server_run
+        assert run is not None
+        with self.assertLogs("ezez_ws.listener", "ERROR"):
+            for _ in range(4):
+                peer = self.peer(server, None)
+                self.assertIsNone(peer.read_message())
+                eventually(lambda: run._places == 0)  # its thread ends a little later than the bytes
+        self.assertEqual(set(), run._wires)
 
 
 class BroadcastTest(ServingTestCase):
@@ -718,6 +556,15 @@ class BroadcastTest(ServingTestCase):
         server.broadcast("question")
         peer.send_event("answer", reply_to=1)
         self.assertEqual([("answer", Ids(1, 1))], calls.wait())
+
+    def test_a_broadcast_right_after_connect_reaches_that_client(self) -> None:
+        server = self.serve()
+        with switch_interval(1e-6):
+            for _ in range(200):
+                with EZEZWebSocketClient(server.url or "", auth=KEY, auto_reconnect=False) as client:
+                    self.assertGreaterEqual(server.broadcast("hello"), 1)
+                    self.assertTrue(client.alive)
+                eventually(lambda: not server.clients)
 
 
 class ListenersOfTheServerTest(ServingTestCase):
@@ -895,6 +742,45 @@ class ListenersOfTheServerTest(ServingTestCase):
             peer.send_event("event", [index])
         eventually(lambda: len(seen) == 300)
         self.assertEqual(list(range(300)), seen)
+
+    def test_a_deserializer_that_raises_system_exit_is_a_malformed_message_and_ends_no_thread(self) -> None:
+        def read(text: str) -> Any:
+            raise SystemExit
+
+        calls = Calls()
+        server = self.serve(
+            codec=Codec(deserializers={"x": read}),
+            on_error=lambda client, error: calls.add("error", type(error)),
+            on_disconnect=calls.named("gone", 1),
+        )
+        gate = self.gate()
+
+        def listen(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
+            client.send("ask")
+            gate()
+
+        server.on("event", listen)
+
+        def bad(peer: RawPeer, reply_to: int | None) -> None:
+            peer.send_message(peer.event_bytes("bad", [], reply_to) + b'5j\0"x:1"\0')
+
+        peer = self.peer(server)
+        bad(peer, None)  # on the connection's own thread
+        self.assertEqual(1002, peer.read_end().code)
+        self.assertEqual([("error", MalformedMessage), ("gone", 1002)], calls.wait(2))
+        peer = self.peer(server)
+        peer.send_event("event")
+        question = peer.read_event()
+        gate.wait_entered()
+        bad(peer, question.ids.event_id)  # on the janitor's, which looks in
+        side = server.clients[0]
+        eventually(lambda: side._connection.inbox._arrived)
+        janitor = [thread for thread in threading.enumerate() if thread.name.startswith("ezez-janitor")]
+        self.assertTrue(janitor)
+        gate.open()
+        self.assertEqual(1002, peer.read_end().code)
+        self.assertEqual([("error", MalformedMessage), ("gone", 1002)] * 2, calls.wait(4))
+        self.assertTrue(all(thread.is_alive() for thread in janitor))
 
 
 class EndingTest(ServingTestCase):
@@ -1113,6 +999,14 @@ class EndingTest(ServingTestCase):
         gone = [call[1].connection_id for call in calls.wait(200)]
         self.assertEqual(200, len(set(gone)))
         eventually(lambda: not server.clients)
+
+    def test_our_own_disconnect_gives_on_disconnect_its_code_and_reason(self) -> None:
+        calls = Calls()
+        server = self.serve(on_disconnect=calls.named("gone", 1, 2))
+        client = self.client(server, auto_reconnect=False, on_disconnect=calls.named("client gone", 0, 1))
+        server.clients[0].disconnect(4000, "because")
+        self.assertEqual({("gone", 4000, "because"), ("client gone", 4000, "because")}, set(calls.wait(2)))
+        self.assertTrue(client.wait_closed(10))
 
 
 if __name__ == "__main__":

@@ -554,6 +554,43 @@ class BeforeTest(ServingTestCase):
             peer.authenticate(KEY)
         self.assertEqual(["error", "ask", "ok", "a"], [call[-1] for call in calls.wait(4)])
 
+    def test_early_events_with_a_wait_in_the_first_keep_their_order(self) -> None:
+        order: list[str] = []
+        gate = self.gate()
+
+        def ask(client: EZEZServerClient, key: str) -> bool:
+            gate()
+            return True
+
+        def on_message(client: EZEZServerClient, event: str, args: Any, reply: Any, ids: Any) -> None:
+            order.append(event)
+            if event == "a":
+                client.send("ask").wait_reply(10)
+                order.append("answered")
+
+        server = self.serve(
+            messages_before_auth="accept",
+            on_auth_request=ask,
+            on_message=on_message,
+            on_auth_ok=lambda client: order.append("auth-ok"),
+        )
+        peer = self.peer(server, None)
+        peer.send_values(AUTH, KEY, 1)
+        gate.wait_entered()
+        peer.send_event("a")
+        peer.send_event("b")
+        gate.open()
+        question = peer.read_event()
+        eventually(lambda: order == ["a", "b"])
+        peer.send_event("c")
+        eventually(lambda: order == ["a", "b", "c"])
+        peer.send_event("answer", reply_to=question.ids.event_id)
+        self.assertEqual([AUTH_OK], peer.read_values())
+        peer.send_event("d")
+        # the reply is an event, too, and its turn comes when the listener that waited for it has ended
+        eventually(lambda: "d" in order)
+        self.assertEqual(["a", "b", "c", "answered", "auth-ok", "answer", "d"], order)
+
 
 class PayloadLimitTest(ServingTestCase):
     def sized(self, peer: RawPeer, size: int) -> bytes:

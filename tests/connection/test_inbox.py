@@ -1,21 +1,25 @@
 """The reading role and the inbox, over a connected socket: who reads, who is woken, and what is kept back."""
 
 import socket
+import sys
 import threading
+import time
 import unittest
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
-from ezez_ws import Codec, MalformedMessage
+from ezez_ws import Codec, ConnectionClosed, MalformedMessage
 from ezez_ws.connection.inbox import Inbox
 from ezez_ws.connection.replies import Reply, SentMessage
 from ezez_ws.messages.codec import peek_reply_to
 from ezez_ws.messages.protocol import parse_event
 from ezez_ws.threads.deadline import Deadline
+from ezez_ws.websocket.frames import PING, PONG, TEXT
 from ezez_ws.websocket.stream import Ending, Stream
 from ezez_ws.wire.sockets import SocketWire
 from tests.rawpeer import RawPeer
-from tests.serving import Result
+from tests.serving import Result, ServingTestCase
 from tests.support import EZEZTestCase, eventually, switch_interval
 
 CODEC = Codec()
@@ -287,6 +291,42 @@ class ReaderTest(EZEZTestCase):
             self.peer.send_close(1000)
             owning.get(20)
         self.assertEqual(["answer"] * count * threads, seen)
+
+
+class ServedInboxTest(ServingTestCase):
+    """The inbox of a server's connection."""
+
+    def test_a_dropped_message_is_not_kept_until_there_is_another(self) -> None:
+        server = self.serve(ping_interval=None)
+        peer = self.peer(server)
+        peer.send_raw(peer.frame(TEXT, b"x" * 1_000_000) + peer.frame(PING, b"read?"))
+        self.assertEqual(peer.read(PONG), b"read?")
+
+        def kept() -> list[Any]:
+            """What the connection's thread keeps while it waits for the next."""
+            for innermost in sys._current_frames().values():
+                frame: FrameType | None = innermost
+                while frame is not None and frame.f_code is not Inbox.next.__code__:
+                    frame = frame.f_back
+                if frame is not None:
+                    return list(frame.f_locals.get("messages", []))
+            return ["not there"]
+
+        eventually(lambda: kept() == [])
+        time.sleep(0.05)
+        self.assertEqual(kept(), [])
+
+    def test_all_who_want_to_retire_a_reader_come_back(self) -> None:
+        """One takes the role for good; the others must not wait for it for ever."""
+        side, _peer = self.pair(self.serve())
+        reader = side._connection.inbox
+        held = self.in_thread(side.send("question").wait_reply)
+        side._connection.stream.cut()
+        retiring = [self.in_thread(reader.retire) for _ in range(4)]
+        self.assertLessEqual(sum(one.get() for one in retiring), 1)
+        with self.assertRaises(ConnectionClosed):
+            held.get()
+        side._connection.stream.dispose()
 
 
 if __name__ == "__main__":

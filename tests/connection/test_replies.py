@@ -1,5 +1,6 @@
 """Replies: callbacks and waiters, nesting, the reading role, limits, and what happens when the connection goes."""
 
+import contextlib
 import gc
 import random
 import threading
@@ -20,7 +21,7 @@ from ezez_ws import (
 )
 from ezez_ws.connection.connection import MAX_NESTING
 from ezez_ws.connection.replies import ReplyTable
-from ezez_ws.websocket.frames import PONG
+from ezez_ws.websocket.frames import BINARY, PONG
 from ezez_ws.websocket.stream import Ending
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, Result, ServingTestCase
@@ -262,6 +263,40 @@ class TimeTest(ServingTestCase):
         waiting[1].get()
         with self.assertRaises(ConnectionClosed):
             waiting[2].get()
+
+    def test_wait_reply_inside_a_listener_ends_in_time_while_the_peer_floods(self) -> None:
+        took: list[float] = []
+        gate = self.gate()
+
+        def listen(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
+            if args:
+                gate()
+                start = time.monotonic()
+                with contextlib.suppress(ReplyTimeout):
+                    client.send("ask").wait_reply(0.5)
+                took.append(time.monotonic() - start)
+            elif not took:
+                time.sleep(0.02)
+
+        server = self.serve(ping_interval=None)
+        server.on("event", listen)
+        peer = self.peer(server)
+        peer.send_event("event", ["first"])
+        gate.wait_entered()
+        flood = peer.frame(BINARY, peer.event_bytes("event")) * 3000
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                for _ in range(20):
+                    peer.send_raw(flood)
+
+        flooding = self.in_thread(send)
+        time.sleep(0.3)
+        gate.open()
+        eventually(lambda: took)
+        server.close()
+        flooding.get()
+        self.assertLess(took[0], 2.0)
 
 
 class NestingTest(ServingTestCase):
@@ -617,6 +652,37 @@ class EndTest(ServingTestCase):
         peer.send_close(1000)
         gate.open()
         self.assertEqual([("disconnect", 1000)], calls.wait())
+
+    def test_user_code_that_is_freed_by_a_disconnect_may_use_the_client(self) -> None:
+        asked: list[int] = []
+
+        class OnReply:
+            def __init__(self, client: EZEZServerClient) -> None:
+                self.client = client
+
+            def __call__(self, *args: Any) -> None:
+                pass
+
+            def __del__(self) -> None:
+                asked.append(self.client.awaiting_replies_count)
+                self.client.send("from __del__")
+
+        def listen(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
+            for _ in range(3):
+                client.send("ask", on_reply=OnReply(client))
+            eventually(lambda: len(client._connection.inbox._arrived) == 2)  # the janitor has looked in
+            client.disconnect()
+
+        server = self.serve()
+        server.on("event", listen)
+        peer = self.peer(server)
+        peer.send_event("event")
+        for _ in range(2):
+            peer.send_event("answer", reply_to=peer.read_event().ids.event_id)
+        eventually(lambda: len(asked) == 3)
+        peer.read_end()
+        peer.send_close()
+        eventually(lambda: not server.clients)
 
 
 class SendTest(ServingTestCase):

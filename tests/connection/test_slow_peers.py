@@ -1,5 +1,6 @@
 """Slow and stalled peers: others see no delay, memory is bounded, the stalled one is cut, and closing is bounded."""
 
+import gc
 import threading
 import time
 import tracemalloc
@@ -52,6 +53,28 @@ class BroadcastTest(ServingTestCase):
         side, peer = self.pair(server)
         side.send("data", [bytes(3 << 20)])
         self.assertEqual(len(peer.read_event().args[0]), 3 << 20)
+
+    def test_what_waits_for_a_stalled_peer_costs_about_what_it_counts(self) -> None:
+        limit = 1 << 20
+        server = self.serve(ping_interval=None, send_buffer_limit=limit)
+        side, _ = self.pair(server, receive_buffer=4096)
+        outbox = side._connection._outbox
+        while not outbox.waiting_bytes:
+            server.broadcast("a", ["x" * 1000])
+        gc.collect()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before = tracemalloc.get_traced_memory()[0]
+        start = outbox.waiting_bytes
+        while outbox.waiting_bytes < limit - 200:
+            server.broadcast("a")
+            if not side.alive:
+                self.fail("cut too early")
+        waiting = outbox.waiting_bytes - start
+        gc.collect()
+        cost = tracemalloc.get_traced_memory()[0] - before
+        self.assertGreater(waiting, limit // 2)
+        self.assertLess(cost, waiting * 1.5 + (128 << 10))
 
 
 class QuietPeerTest(ServingTestCase):
@@ -142,3 +165,22 @@ class CloseTest(ServingTestCase):
     def fill(self, side: EZEZServerClient) -> None:
         while side.send("data", [bytes(8 * KIB)]):
             pass
+
+    def test_a_client_that_is_closing_with_a_full_buffer_is_not_cut_for_being_slow(self) -> None:
+        calls = Calls()
+        server = self.serve(
+            ping_interval=None,
+            send_buffer_limit=1 << 20,
+            close_timeout=20.0,
+            on_disconnect=calls.named("gone", 1, 2),
+        )
+        side, peer = self.pair(server, receive_buffer=4096)
+        outbox = side._connection._outbox
+        while outbox.waiting_bytes < (1 << 20) - 70_000:
+            side.send("a", ["x" * 65000])
+        side.disconnect(4321, "enough")
+        self.assertEqual(0, server.broadcast("b", ["y" * 200_000]))
+        end = peer.read_end()
+        self.assertEqual((4321, "enough"), (end.code, end.reason))
+        peer.send_close(4321)
+        self.assertEqual([("gone", 4321, "enough")], calls.wait())

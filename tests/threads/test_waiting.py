@@ -11,9 +11,9 @@ from typing import Any
 import ezez_ws.threads.waiting as module
 from ezez_ws.threads.deadline import Deadline
 from ezez_ws.threads.waiting import Condition, Event
+from tests.interrupting import interrupt
 from tests.serving import Result
 from tests.support import EZEZTestCase, eventually, switch_interval
-from tests.test_regressions import interrupt
 
 KINDS = (threading.Event, Event)
 

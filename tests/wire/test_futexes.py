@@ -6,8 +6,8 @@ from unittest import mock
 
 from ezez_ws.wire import linux as futexes
 from ezez_ws.wire.linux import spread_sleepers
+from tests.scripts import run_script
 from tests.support import EZEZTestCase
-from tests.test_regressions import run_script
 
 CODE = """
     import ctypes, threading

@@ -7,8 +7,8 @@ import unittest
 
 import trustme
 
+from tests.scripts import run_script
 from tests.support import EZEZTestCase
-from tests.test_regressions import run_script
 
 CODE = """
     import resource, ssl, sys

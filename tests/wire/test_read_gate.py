@@ -20,9 +20,10 @@ from ezez_ws.wire import read_gate as gate_module
 from ezez_ws.wire import sockets as wire_module
 from ezez_ws.wire.read_gate import GatedReader, ReadGate
 from ezez_ws.wire.sockets import SocketWire
+from tests.interrupting import interrupt
+from tests.scripts import run_script
 from tests.serving import ServingTestCase
 from tests.support import EZEZTestCase, eventually, switch_interval
-from tests.test_regressions import interrupt, run_script
 from tests.wire.test_sockets import read_in_thread
 
 
