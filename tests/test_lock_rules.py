@@ -253,9 +253,9 @@ class CheckerTest(EZEZTestCase):
         with checking() as checker:
             here, there = socket.socketpair()
             stream = Stream(SocketWire(here), client_side=False, max_payload=100, send_buffer_limit=100)
-            reader = Inbox(stream, 100, False, lambda payload: None, lambda payload: None)  # type: ignore[arg-type,return-value]
+            inbox = Inbox(stream, 100, False, lambda payload: None, lambda payload: None)  # type: ignore[arg-type,return-value]
             try:
-                act(checker, stream.outbox, reader)
+                act(checker, stream.outbox, inbox)
             finally:
                 stream.dispose()
                 there.close()
@@ -263,33 +263,33 @@ class CheckerTest(EZEZTestCase):
         self.assertRegex(checker.violations[0], text)
 
     def test_locks_in_the_wrong_order(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
-            with outbox.lock, reader.lock:
+        def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:
+            with outbox.lock, inbox.lock:
                 pass
-            with reader.lock, outbox.lock:
+            with inbox.lock, outbox.lock:
                 pass
 
         self.assert_found("^Outbox.lock taken while Inbox.lock held", act)
 
     def test_a_lock_under_a_leaf(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
+        def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:
             janitor = Janitor("test")
-            with janitor._lock, reader.lock:
+            with janitor._lock, inbox.lock:
                 pass
 
         self.assert_found("^Inbox.lock taken while Janitor._lock held", act)
 
     def test_user_code_under_a_lock(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
+        def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:
             callback = checker.user_code(lambda: None)
             callback()
-            with reader.lock:
+            with inbox.lock:
                 callback()
 
         self.assert_found(r"^user code runs while \['Inbox.lock'\] held", act)
 
     def test_a_socket_that_may_block_under_a_lock(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
+        def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:
             with outbox.lock:
                 outbox._wire.read_now(1)
                 outbox._wire.poll(True, False, 0)
@@ -304,18 +304,18 @@ class CheckerTest(EZEZTestCase):
         self.addCleanup(patch.stop)
 
     def test_a_blocking_receive_under_a_lock(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
+        def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:
             outbox._wire.cut()
             outbox._wire.read(1)
-            with reader.lock:
+            with inbox.lock:
                 outbox._wire.read(1)
 
         self.enter_no_crowd()
         self.assert_found(r"^recv\(\) may block while \['Inbox.lock'\] held", act)
 
     def test_sleeping_under_a_lock(self) -> None:
-        def act(checker: Checker, outbox: Outbox, reader: Inbox) -> None:
-            with reader.lock:
+        def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:
+            with inbox.lock:
                 Event().wait(0.001)
 
         self.assert_found(r"^Event.wait\(\) may block while \['Inbox.lock'\] held", act)

@@ -142,17 +142,17 @@ class ServeConnectionTest(ServingTestCase):
         armed = threading.Event()
 
         def listen(client: Any, args: Any, reply: Any, ids: Any) -> None:
-            kept.append(client.send("question"))  # somebody may wait for its reply: the reader has to look for it
+            kept.append(client.send("question"))  # somebody may wait for its reply: whoever reads has to look for it
             armed.set()
 
         server.on("event", listen)
         wait = Inbox.wait
 
-        def interrupted(reader: Inbox, *args: Any, **options: Any) -> Any:
-            if armed.is_set() and reader._reading == threading.get_ident():
+        def interrupted(inbox: Inbox, *args: Any, **options: Any) -> Any:
+            if armed.is_set() and inbox._reading == threading.get_ident():
                 armed.clear()
                 raise KeyboardInterrupt  # as a signal's handler does, at the first byte code
-            return wait(reader, *args, **options)
+            return wait(inbox, *args, **options)
 
         ours, theirs = self.pair_of_sockets()
         with mock.patch.object(Inbox, "wait", interrupted), self.assertLogs("ezez_ws", "ERROR"):
@@ -203,10 +203,10 @@ class ServeConnectionTest(ServingTestCase):
         server = self.mount(on_disconnect=gone.named("gone", 1))
         ours, theirs = self.pair_of_sockets()
 
-        def waits(session: ServerConnection) -> bool:
+        def waits(connection: ServerConnection) -> bool:
             """Tell whether no callback runs any more, and nothing is being set up."""
-            reader = session.stream._wire._gated  # type: ignore[attr-defined]
-            return not session.inbox._busy and reader is not None and (reader.watched or not read_gate.crowded)
+            reader = connection.stream._wire._gated  # type: ignore[attr-defined]
+            return not connection.inbox._busy and reader is not None and (reader.watched or not read_gate.crowded)
 
         def interrupt() -> None:
             peer = shake_hands(theirs)

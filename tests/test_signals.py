@@ -367,6 +367,8 @@ class CloseTest(ServingTestCase):
 
 
 class StormTest(EZEZTestCase):
+    """Signals at random moments."""
+
     @unittest.skipIf(sys.version_info < (3, 10), "on 3.9 a signal can keep a with statement from leaving its lock")
     @allow_seconds(120)
     def test_signals_at_random_hang_nothing_and_leave_nothing(self) -> None:

@@ -39,11 +39,11 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--deflate", action="store_true")
     options = parser.parse_args()
-    reception = Upgrade(None, None, None, None, options.deflate, lambda: True, lambda: None)
+    upgrade = Upgrade(None, None, None, None, options.deflate, lambda: True, lambda: None)
 
     def serve(sock: Any, address: Any) -> None:
         wire = SocketWire(sock)
-        admission = reception.admit(wire, address, Deadline(10))
+        admission = upgrade.admit(wire, address, Deadline(10))
         if admission is None:
             wire.close()
             return

@@ -34,7 +34,7 @@ def parse_reply(payload: bytes) -> Reply:
     return Reply(event.name, event.args, _reply, event.ids)
 
 
-class ReaderTest(EZEZTestCase):
+class InboxTest(EZEZTestCase):
     def setUp(self) -> None:
         self.open(limit=10_000)
 
@@ -316,13 +316,13 @@ class ServedInboxTest(ServingTestCase):
         time.sleep(0.05)
         self.assertEqual(kept(), [])
 
-    def test_all_who_want_to_retire_a_reader_come_back(self) -> None:
+    def test_all_who_want_to_retire_the_inbox_come_back(self) -> None:
         """One takes the role for good; the others must not wait for it for ever."""
         side, _peer = self.pair(self.serve())
-        reader = side._connection.inbox
+        inbox = side._connection.inbox
         held = self.in_thread(side.send("question").wait_reply)
         side._connection.stream.cut()
-        retiring = [self.in_thread(reader.retire) for _ in range(4)]
+        retiring = [self.in_thread(inbox.retire) for _ in range(4)]
         self.assertLessEqual(sum(one.get() for one in retiring), 1)
         with self.assertRaises(ConnectionClosed):
             held.get()

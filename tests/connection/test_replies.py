@@ -237,7 +237,7 @@ class TimeTest(ServingTestCase):
         self.assertEqual(101, kept.event_id)
         self.assertEqual(0, side.awaiting_replies_count)
 
-    def test_a_session_that_has_ended_is_freed_before_its_timers_are_due(self) -> None:
+    def test_a_connection_that_has_ended_is_freed_before_its_timers_are_due(self) -> None:
         server = self.serve()
         side, peer = self.pair(server)
         side.send("question", on_reply=print)

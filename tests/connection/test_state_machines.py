@@ -599,7 +599,7 @@ class ClientQueueMachine(RuleBasedStateMachine):
             self.gate = None
             if gate is not None:
                 gate.set()
-        self.server.accept_socket().close()  # the next attempt: the link is done with
+        self.server.accept_socket().close()  # the next attempt: the connection is done with
         rest = False
         for message in self.having("queued"):
             assert message.sent is not None

@@ -136,12 +136,12 @@ def _hear(options: int, pieces: list[bytes]) -> tuple[Any, ...]:
 def _ask(text: str) -> None:
     url, subprotocols, headers = _split(text)
     try:
-        target = parse_url(url)
+        parsed = parse_url(url)
         names = validate_subprotocols(subprotocols)
         pairs = validate_client_headers(headers)
     except ValueError:
         return
-    client = ClientHandshake(target, pairs, names, _OFFER)
+    client = ClientHandshake(parsed, pairs, names, _OFFER)
     server = ServerHandshake()
     request = client.request()
     try:
@@ -150,7 +150,7 @@ def _ask(text: str) -> None:
         assert refusal.status == 431 and (len(request) > MAX_HEAD_BYTES or request.count(b"\n") > MAX_HEADERS), refusal
         return
     assert complete and server.trailing == b"up"
-    _check_asked(server, target, pairs)
+    _check_asked(server, parsed, pairs)
     agreed = choose_offer(server.extension_offers)
     assert agreed is not None
     assert client.feed(server.accept([("Sec-WebSocket-Extensions", agreed[0])]) + b"down")
@@ -165,11 +165,11 @@ def _split(text: str) -> tuple[str, list[str], list[tuple[str, str]]]:
     return url, names, headers
 
 
-def _check_asked(server: ServerHandshake, target: URL, pairs: list[tuple[str, str]]) -> None:
+def _check_asked(server: ServerHandshake, url: URL, pairs: list[tuple[str, str]]) -> None:
     request = server.request
     query: str | None = request.query
-    assert target.resource in (request.path, f"{request.path}?{query}")
-    assert request.headers.get_all("Host") == [target.host_header]
+    assert url.resource in (request.path, f"{request.path}?{query}")
+    assert request.headers.get_all("Host") == [url.host_header]
     for name, _ in pairs:
         wanted = [value for other, value in pairs if other.lower() == name.lower()]
         assert request.headers.get_all(name) == wanted, "a header has changed on the way"

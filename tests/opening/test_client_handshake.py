@@ -75,8 +75,8 @@ class RequestTest(unittest.TestCase):
         self.assertNotIn(b"Extensions:", request)
 
     def test_each_handshake_has_its_own_key(self) -> None:
-        target = parse_url("ws://h/")
-        self.assertNotEqual(ClientHandshake(target).request(), ClientHandshake(target).request())
+        url = parse_url("ws://h/")
+        self.assertNotEqual(ClientHandshake(url).request(), ClientHandshake(url).request())
 
 
 class AgreementTest(ClientTest):

@@ -182,9 +182,9 @@ class RefusalTest(DialerTestCase):
             self.dial("ws://no-such-host.invalid")
 
     def test_a_host_name_that_the_resolver_cannot_take_is_an_os_error(self) -> None:
-        target = parse_url("ws://host")._replace(host="x" * 64 + ".invalid")
+        url = parse_url("ws://host")._replace(host="x" * 64 + ".invalid")
         with self.assertRaises(OSError):
-            Dialer(target, (), (), None, False).dial(Deadline(20))
+            Dialer(url, (), (), None, False).dial(Deadline(20))
 
     def test_an_http_refusal_is_told_with_its_status(self) -> None:
         for status in (200, 302, 401, 403, 404, 426, 500, 503):

@@ -1,4 +1,4 @@
-"""The server's door, on the wire: who is refused and how, what is bounded, and that no answer and no byte is lost."""
+"""The upgrade, as peers see it: who is refused and how, what is bounded, and that no answer and no byte is lost."""
 
 import socket
 import threading
@@ -49,7 +49,7 @@ def read_refusal(sock: socket.socket) -> Answer:
         body += piece
 
 
-class ReceptionTestCase(EZEZTestCase):
+class UpgradeTestCase(EZEZTestCase):
     def serve(self, **options: Any) -> EZEZWebsocketServer:
         options.setdefault("port", 0)
         options.setdefault("on_auth_request", lambda client, key: True)
@@ -95,7 +95,7 @@ class ReceptionTestCase(EZEZTestCase):
             self.assertTrue(answer.body.strip())
 
 
-class RefusalTest(ReceptionTestCase):
+class RefusalTest(UpgradeTestCase):
     def test_the_first_of_the_reasons_in_the_order_of_the_issue_is_the_answer(self) -> None:
         asked: list[HandshakeRequest] = []
 
@@ -247,7 +247,7 @@ class RefusalTest(ReceptionTestCase):
         self.assertEqual(request.remote_address[0], "127.0.0.1")
 
 
-class BoundsTest(ReceptionTestCase):
+class BoundsTest(UpgradeTestCase):
     def test_headers_that_come_a_byte_at_a_time_are_cut_off_when_the_time_is_over(self) -> None:
         server = self.serve(handshake_timeout=0.3)
         sock = self.connect(server)
@@ -325,7 +325,7 @@ class BoundsTest(ReceptionTestCase):
         eventually(lambda: not any(thread.name.startswith("ezez-conn-") for thread in threading.enumerate()))
 
 
-class AdmissionTest(ReceptionTestCase):
+class AdmissionTest(UpgradeTestCase):
     def test_what_is_pipelined_behind_the_request_belongs_to_the_websocket(self) -> None:
         seen: list[Any] = []
 

@@ -13,7 +13,7 @@ from ezez_ws.opening.url import URL, parse_url, validate_client_headers, validat
 
 class ParseUrlTest(unittest.TestCase):
     def test_urls_of_every_form(self) -> None:
-        for url, target in (
+        for url, parsed in (
             ("ws://h", URL(False, "h", 80, "/", "h", "h")),
             ("wss://h", URL(True, "h", 443, "/", "h", "h")),
             ("http://h/a", URL(False, "h", 80, "/a", "h", "h")),
@@ -34,7 +34,7 @@ class ParseUrlTest(unittest.TestCase):
             ("ws://h//x:y@z/../~", URL(False, "h", 80, "//x:y@z/../~", "h", "h")),
         ):
             with self.subTest(url=url):
-                self.assertEqual(parse_url(url), target)
+                self.assertEqual(parse_url(url), parsed)
 
     def test_what_is_no_such_url_is_refused_by_name(self) -> None:
         for url in (
@@ -99,13 +99,13 @@ class ParseUrlTest(unittest.TestCase):
     @given(st.one_of(st.text(), st.text().map("ws://{}".format), st.text().map("ws://h/{}".format)))
     def test_every_text_is_refused_or_makes_a_request_that_a_server_takes(self, url: str) -> None:
         try:
-            target = parse_url(url)
+            parsed = parse_url(url)
         except ValueError as error:
             self.assertRegex(str(error), "^url ")
             return
         server = ServerHandshake()
-        self.assertTrue(server.feed(ClientHandshake(target).request()))
-        self.assertEqual(server.request.headers["Host"], target.host_header)
+        self.assertTrue(server.feed(ClientHandshake(parsed).request()))
+        self.assertEqual(server.request.headers["Host"], parsed.host_header)
 
 
 class ClientHeadersTest(unittest.TestCase):

@@ -28,7 +28,7 @@ from tests.wire.test_sockets import read_in_thread
 
 
 @unittest.skipUnless(hasattr(select, "epoll"), "readers take turns on Linux only")
-class TurnstileTestCase(EZEZTestCase):
+class ReadGateTestCase(EZEZTestCase):
     def setUp(self) -> None:
         self.read_gate = ReadGate(crowd=0, at_once=1, most_let_by=0)
         patch = mock.patch.object(wire_module, "read_gate", self.read_gate)
@@ -61,7 +61,7 @@ class TurnstileTestCase(EZEZTestCase):
         return holder
 
 
-class ReadingInTurnTest(TurnstileTestCase):
+class ReadingInTurnTest(ReadGateTestCase):
     def test_a_reader_sleeps_until_there_are_bytes(self) -> None:
         for tcp in (True, False):
             wire, theirs = self.make(tcp)
@@ -302,7 +302,7 @@ class ReadingInTurnTest(TurnstileTestCase):
         self.assertEqual(got, [b"def"])
 
 
-class LifeTest(TurnstileTestCase):
+class LifeTest(ReadGateTestCase):
     def thread(self) -> "threading.Thread | None":
         return self.read_gate._thread
 
@@ -504,7 +504,7 @@ class ForkTest(EZEZTestCase):
             self.assertEqual(run_script(code, what)[0], "0\n", what)
 
 
-class LettingByTest(TurnstileTestCase):
+class LettingByTest(ReadGateTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.read_gate.most_let_by = 1
@@ -647,7 +647,7 @@ class LettingByTest(TurnstileTestCase):
         self.assertFalse(wire._gated and wire._gated.is_let_by)
 
 
-class ExpectingTest(TurnstileTestCase):
+class ExpectingTest(ReadGateTestCase):
     def make_asleep(self) -> "tuple[SocketWire, socket.socket, threading.Thread, list[bytes]]":
         wire, theirs = self.make()
         thread, got = read_in_thread(wire)
@@ -737,7 +737,7 @@ class ExpectingTest(TurnstileTestCase):
         self.assertEqual(messages, [Message(TEXT, "12"), Message(BINARY, payload), Message(TEXT, "")])
 
 
-class StressTest(TurnstileTestCase):
+class StressTest(ReadGateTestCase):
     def test_every_byte_arrives_in_order_when_some_of_them_are_expected(self) -> None:
         taken = self.check_every_byte(size=1000, sizes=(1, 10, 40), pause=0.02, expecting=True)
         self.assertGreater(taken, 0)
