@@ -10,12 +10,13 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from .client_run import ClientOptions, ClientRun
-from .connection.client_side import ClientCallbacks, ClientConnection
+from .connection.client_side import ClientConnection
 from .connection.connection import ConnectionOptions
-from .connection.listeners import L, Listeners
+from .connection.dispatch import Callbacks
+from .connection.listeners import Listeners, Listening
 from .connection.outgoing import OutgoingQueue, QueuedMessage
 from .connection.replies import OnReply, SentMessage
 from .errors import ConnectTimeout, NotConnected, SerializationError
@@ -55,7 +56,7 @@ _numbers = itertools.count(1)
 _numbers_lock = threading.Lock()
 
 
-class EZEZWebSocketClient:
+class EZEZWebSocketClient(Listening):
     """Connects to a server, stays connected, and exchanges named events with it.
 
     Constructing checks the options and starts nothing. Options but ``url`` are keyword-only; durations are seconds,
@@ -127,7 +128,7 @@ class EZEZWebSocketClient:
             ping_timeout=ping_timeout,
         )
         connection.check()
-        callbacks = ClientCallbacks(on_connect, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
+        callbacks = Callbacks(on_connect, None, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
         callbacks.check()
         self._listeners = Listeners()
         self._options = ClientOptions(
@@ -273,18 +274,27 @@ class EZEZWebSocketClient:
             SendTimeout: there was no room in the send buffer in time; the connection has been cut.
         """
         self._fork_guard.check()
+        with self._condition.lock:
+            connection = self._client_runs[-1].ready if self._client_runs else None
+        sent = None if connection is None else connection.send(event, args, None, on_reply)
+        if sent is None or sent.home is None:
+            return self._send_when_ready(event, args, on_reply)
+        return sent
+
+    def _send_when_ready(self, event: str, args: Any, on_reply: OnReply | None) -> SentMessage:
+        """Send an event, or keep it, as there was no connection a moment ago."""
         check_callback("on_reply", on_reply)
         event = check_event_name(event)
         body = self._codec.encode(check_args(args))
         while True:
+            self._notice_loss()
             with self._condition.lock:
                 connection = self._ready_connection()
                 if connection is None:
                     return self._keep(event, body, on_reply)
-            sent = SentMessage(connection, None, None)
-            if connection.send_encoded(sent, event, body, on_reply):
+            sent = connection.send_encoded(None, event, body, on_reply)
+            if sent is not None:
                 return sent
-            self._notice_loss()
 
     def send_json(self, value: Any) -> bool:
         """Send plain JSON as a text message, to a server that does not speak this protocol.
@@ -308,33 +318,6 @@ class EZEZWebSocketClient:
         if self._when_not_connected == "raise":
             raise NotConnected("the client is not connected")
         return False
-
-    @overload
-    def on(self, event: str, listener: L) -> L: ...
-
-    @overload
-    def on(self, event: str) -> Callable[[L], L]: ...
-
-    def on(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
-        """Listen to an event: ``listener(args, reply, ids)``. Also as ``@client.on(event)``. Outlives a reconnect."""
-        self._fork_guard.check()
-        return self._listeners.add(event, listener, once=False)
-
-    @overload
-    def once(self, event: str, listener: L) -> L: ...
-
-    @overload
-    def once(self, event: str) -> Callable[[L], L]: ...
-
-    def once(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
-        """Listen to the next event of that name only. Also as ``@client.once(event)``."""
-        self._fork_guard.check()
-        return self._listeners.add(event, listener, once=True)
-
-    def off(self, event: str, listener: Callable[..., Any] | None = None) -> None:
-        """Remove a listener, as often as it is registered, or all listeners of an event."""
-        self._fork_guard.check()
-        self._listeners.remove(event, listener)
 
     @property
     def alive(self) -> bool:
@@ -447,7 +430,7 @@ class EZEZWebSocketClient:
 
     def _ready_connection(self) -> ClientConnection | None:
         """Requires holding the lock."""
-        return self._client_runs[-1].connection if self._client_runs and self._client_runs[-1].ready else None
+        return self._client_runs[-1].ready if self._client_runs else None
 
     def _is_own_thread(self) -> bool:
         """Requires holding the lock."""

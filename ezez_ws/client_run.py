@@ -9,8 +9,9 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .connection.client_side import ClientCallbacks, ClientConnection, ClientConnectionEvents, report_error
+from .connection.client_side import ClientConnection, ClientConnectionEvents
 from .connection.connection import ConnectionOptions
+from .connection.dispatch import Callbacks, report_error
 from .connection.listeners import Listeners
 from .connection.outgoing import OutgoingQueue, QueuedMessage
 from .errors import AuthRejected, ConnectionClosed, ConnectionFailed, SendTimeout
@@ -46,7 +47,7 @@ class ClientOptions(NamedTuple):
     unknown_messages: str
     unknown_data: str
     connection: ConnectionOptions
-    callbacks: ClientCallbacks
+    callbacks: Callbacks
     listeners: Listeners
 
 
@@ -86,7 +87,7 @@ class ClientRun:
         self._janitor = Janitor(f"ezez-janitor-client-{number}")
         self._backoff = Backoff(options.reconnect_delay, options.reconnect_delay_max)
         self.thread = threading.Thread(target=self.run, name=f"ezez-client-{number}", daemon=True)
-        self.ready = False  # authenticated, and the queue is empty: what is sent goes to the connection
+        self.ready: ClientConnection | None = None  # authenticated, and the queue is empty: it takes what is sent
         self.over = False  # it will not connect any more
         self.ended = False  # the thread has nothing more to do
         self.connection: ClientConnection | None = None
@@ -104,7 +105,7 @@ class ClientRun:
         Args:
             stale: the failure of an attempt before ``connect`` was called.
         """
-        if self.ready:
+        if self.ready is not None:
             return True
         if self.rejection is not None:
             raise AuthRejected(self.rejection)
@@ -127,7 +128,7 @@ class ClientRun:
         On the thread itself it does not wait. Waiting threads get ``ending``.
         """
         with self._condition.lock:
-            self.over, self.ready = True, False
+            self.over, self.ready = True, None
             rejected = self.rejection is not None
             connection, dialer = self.connection, self._dialer
             self._condition.changed()
@@ -158,7 +159,7 @@ class ClientRun:
         finally:
             with self._condition.lock:
                 given_up = [] if self.over else self._end_by_itself(Ending(CloseCode.ABNORMAL, ""))
-                self.over, self.ready = True, False
+                self.over, self.ready = True, None
                 self._condition.changed()
             del given_up
             self._janitor.close()
@@ -243,7 +244,7 @@ class ClientRun:
                 given_up = self._end_by_itself(Ending(CloseCode.ABNORMAL, ""))
             self._condition.changed()
         del given_up
-        report_error(self._options.callbacks.on_error, failure)
+        report_error(self._options.callbacks.on_error, (), failure)
         return self._goes_on()
 
     # -- what a connection tells ------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class ClientRun:
                     return False
                 message = self._queue.take()
                 if message is None:
-                    self.ready, self.failure = True, None
+                    self.ready, self.failure = connection, None
                     self._condition.changed()
                     return True
             if not self._send_queued(connection, message):
@@ -268,7 +269,7 @@ class ClientRun:
 
     def _send_queued(self, connection: ClientConnection, message: QueuedMessage) -> bool:
         try:
-            sent = connection.send_encoded(message.sent, message.event, message.body, message.on_reply)
+            sent = connection.send_encoded(message.sent, message.event, message.body, message.on_reply) is not None
         except SendTimeout:
             sent = False
         given_up: list[QueuedMessage] = []
@@ -297,7 +298,7 @@ class ClientRun:
         with self._condition.lock:
             if self.connection is not connection:
                 return
-            self.ready = False
+            self.ready = None
             if self.failure is None:
                 self.failure, self.failure_is_final = failure, False
             if not self._options.auto_reconnect and not self.over:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
-    overload,
 )
 
 from .connection.connection import ConnectionOptions
-from .connection.listeners import L, Listeners
+from .connection.dispatch import Callbacks
+from .connection.listeners import Listeners, Listening
 from .connection.outgoing import Broadcast
-from .connection.server_side import ServerCallbacks, ServerConnectionOptions
+from .connection.server_side import ServerConnectionOptions
 from .context import Context
 from .messages.codec import Codec
 from .opening.listener import Listener
@@ -50,7 +50,7 @@ __all__ = ["EZEZWebsocketServer"]
 logger = logging.getLogger("ezez_ws")
 
 
-class EZEZWebsocketServer:
+class EZEZWebsocketServer(Listening):
     """Serves named events over WebSocket, a thread for each connection.
 
     Constructing checks the options and starts nothing. All options are keyword-only; durations are seconds, sizes are
@@ -123,7 +123,8 @@ class EZEZWebsocketServer:
         )
         check_choice("send_after_disconnect", send_after_disconnect, ("ignore", "raise"))
         connection.check()
-        callbacks = ServerCallbacks(on_auth_request, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
+        callbacks = Callbacks(None, on_auth_request, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
+        check_callback("on_auth_request", on_auth_request, required=True)
         callbacks.check()
         _check_address(port, host, path)
         check_ssl(ssl, server_side=True)
@@ -358,36 +359,6 @@ class EZEZWebsocketServer:
             ):
                 sent += 1
         return sent
-
-    @overload
-    def on(self, event: str, listener: L) -> L: ...
-
-    @overload
-    def on(self, event: str) -> Callable[[L], L]: ...
-
-    def on(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
-        """Listen to an event of every client: ``listener(client, args, reply, ids)``. Also as ``@server.on(event)``.
-
-        Listeners run on the client's connection thread, after those of the client itself.
-        """
-        self._fork_guard.check()
-        return self._listeners.add(event, listener, once=False)
-
-    @overload
-    def once(self, event: str, listener: L) -> L: ...
-
-    @overload
-    def once(self, event: str) -> Callable[[L], L]: ...
-
-    def once(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
-        """Listen to the next event of that name only, whoever sends it. Also as ``@server.once(event)``."""
-        self._fork_guard.check()
-        return self._listeners.add(event, listener, once=True)
-
-    def off(self, event: str, listener: Callable[..., Any] | None = None) -> None:
-        """Remove a listener, as often as it is registered, or all listeners of an event."""
-        self._fork_guard.check()
-        self._listeners.remove(event, listener)
 
     def __repr__(self) -> str:
         return f"<EZEZWebsocketServer {self.url if self._current() is not None else 'not started'}>"

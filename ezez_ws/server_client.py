@@ -2,17 +2,13 @@
 
 import itertools
 import threading
-from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
-from .connection.listeners import L
+from .connection.listeners import Listening
 from .connection.replies import OnReply, SentMessage
 from .connection.server_side import ServerConnection
 from .context import Context
-from .messages.protocol import (
-    CloseCode,
-    check_close,
-)
+from .messages.protocol import CloseCode, check_close
 from .opening.server_handshake import HandshakeRequest
 from .threads.fork import ForkGuard
 from .websocket.stream import Stream
@@ -23,7 +19,7 @@ _ids = itertools.count()
 _ids_lock = threading.Lock()
 
 
-class EZEZServerClient:
+class EZEZServerClient(Listening):
     """A client that is connected to a server; the server makes one for each connection.
 
     Every method may be called from any thread. After ``os.fork`` the child's calls raise ``RuntimeError``.
@@ -31,6 +27,7 @@ class EZEZServerClient:
 
     def __init__(self, connection: ServerConnection, request: HandshakeRequest, context: Context) -> None:
         self._connection = connection
+        self._listeners = connection.listeners
         self._request = request
         self._context = context
         self._fork_guard = ForkGuard("client")
@@ -60,33 +57,6 @@ class EZEZServerClient:
         """
         self._fork_guard.check()
         return self._connection.send(event, args, None, on_reply)
-
-    @overload
-    def on(self, event: str, listener: L) -> L: ...
-
-    @overload
-    def on(self, event: str) -> Callable[[L], L]: ...
-
-    def on(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
-        """Listen to an event of this client: ``listener(args, reply, ids)``. Also as ``@client.on(event)``."""
-        self._fork_guard.check()
-        return self._connection.listeners.add(event, listener, once=False)
-
-    @overload
-    def once(self, event: str, listener: L) -> L: ...
-
-    @overload
-    def once(self, event: str) -> Callable[[L], L]: ...
-
-    def once(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
-        """Listen to the next event of that name only. Also as ``@client.once(event)``."""
-        self._fork_guard.check()
-        return self._connection.listeners.add(event, listener, once=True)
-
-    def off(self, event: str, listener: Callable[..., Any] | None = None) -> None:
-        """Remove a listener, as often as it is registered, or all listeners of an event."""
-        self._fork_guard.check()
-        self._connection.listeners.remove(event, listener)
 
     def disconnect(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Begin to close the connection, and return at once.

@@ -5,14 +5,11 @@ import importlib
 import logging
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    NamedTuple,
-)
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners
-from .connection.server_side import ServerCallbacks, ServerConnection, ServerConnectionOptions
+from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import Context
 from .messages.protocol import CloseCode
 from .opening.listener import Listener
@@ -44,7 +41,7 @@ class ServerOptions(NamedTuple):
     """What a server was constructed with, checked."""
 
     connection: ServerConnectionOptions
-    callbacks: ServerCallbacks
+    callbacks: Callbacks
     listeners: Listeners
     default_context: Context
     host: str
@@ -210,15 +207,14 @@ class ServerRun:
             early=admission.early,
             deflate=admission.deflate,
         )
-        connection = ServerConnection(
+        return ServerConnection(
             stream,
             options.connection,
             self._janitor,
             options.callbacks,
             options.listeners,
+            lambda connection: EZEZServerClient(connection, admission.request, context),
         )
-        connection.client = EZEZServerClient(connection, admission.request, context)
-        return connection
 
     def _run_connection(self, connection: ServerConnection) -> None:
         try:

@@ -535,7 +535,7 @@ class CloseTest(DialingTestCase):
                 client.send("x", [b"x" * 1000000])
 
         sending = Result(fill)
-        eventually(lambda: (stream := client.client) and not stream.outbox.has_room(1), what="the buffers are full")
+        eventually(lambda: (stream := client.client) and not stream._outbox.has_room(1), what="the buffers are full")
         started = time.monotonic()
         client.close()
         self.assertLess(time.monotonic() - started, 5)

@@ -322,7 +322,7 @@ class QueueTest(DialingTestCase):
         sent = [client.send("queued", [b"x" * 1000000]) for _ in range(20)]
         client.start()
         self.accept(server)
-        eventually(lambda: (stream := client.client) is not None and not stream.outbox.has_room(1))
+        eventually(lambda: (stream := client.client) is not None and not stream._outbox.has_room(1))
         client.close()
         for each in sent:
             with self.assertRaises(ConnectionClosed):

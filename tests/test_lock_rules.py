@@ -255,7 +255,7 @@ class CheckerTest(EZEZTestCase):
             stream = Stream(SocketWire(here), client_side=False, max_payload=100, send_buffer_limit=100)
             inbox = Inbox(stream, 100, False, lambda payload: None, lambda payload: None)  # type: ignore[arg-type,return-value]
             try:
-                act(checker, stream.outbox, inbox)
+                act(checker, stream._outbox, inbox)
             finally:
                 stream.dispose()
                 there.close()

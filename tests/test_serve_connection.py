@@ -136,7 +136,7 @@ class ServeConnectionTest(ServingTestCase):
             client.connect()
             self.assertEqual(client.send("echo", [b"x" * 500_000]).wait_reply(10).args, [b"x" * 500_000])
 
-    def test_an_exception_between_reading_and_waiting_ends_the_connection(self) -> None:
+    def test_an_exception_behind_a_read_ends_the_connection(self) -> None:
         server = self.mount()
         kept = []
         armed = threading.Event()
@@ -146,16 +146,16 @@ class ServeConnectionTest(ServingTestCase):
             armed.set()
 
         server.on("event", listen)
-        wait = Inbox.wait
+        admit = Inbox._admit
 
         def interrupted(inbox: Inbox, *args: Any, **options: Any) -> Any:
             if armed.is_set() and inbox._reading == threading.get_ident():
                 armed.clear()
                 raise KeyboardInterrupt  # as a signal's handler does, at the first byte code
-            return wait(inbox, *args, **options)
+            return admit(inbox, *args, **options)
 
         ours, theirs = self.pair_of_sockets()
-        with mock.patch.object(Inbox, "wait", interrupted), self.assertLogs("ezez_ws", "ERROR"):
+        with mock.patch.object(Inbox, "_admit", interrupted), self.assertLogs("ezez_ws", "ERROR"):
             serving = self.in_thread(server.serve_connection, ours)
             peer = shake_hands(theirs)
             peer.send_event("event")

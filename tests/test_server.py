@@ -253,7 +253,7 @@ class LifeTest(ServingTestCase):
         sides = [self.pair(server, receive_buffer=4096)[0] for _ in range(3)]
         for side in sides:
             self.in_thread(self.fill, side)
-            eventually(lambda side=side: side._connection.stream.outbox.waiting_bytes > 10_000)  # type: ignore[misc]
+            eventually(lambda side=side: side._connection.stream._outbox.waiting_bytes > 10_000)  # type: ignore[misc]
         silent = socket.create_connection((server.host, server.port or 0))
         self.addCleanup(silent.close)
         start = time.monotonic()
@@ -290,7 +290,7 @@ class LifeTest(ServingTestCase):
         side, _ = self.pair(server, receive_buffer=4096)
 
         filling = self.in_thread(self.fill, side)
-        eventually(lambda: side._connection.stream.outbox.waiting_bytes > 10_000)
+        eventually(lambda: side._connection.stream._outbox.waiting_bytes > 10_000)
         server.close()
         filling.get(2)
 

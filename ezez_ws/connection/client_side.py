@@ -1,9 +1,7 @@
 """A client's side of one connection, from the authentication on. The client has one after the other."""
 
 import json
-import logging
 from collections.abc import Callable
-from types import MethodType
 from typing import Any, NamedTuple
 
 from ..errors import MalformedMessage
@@ -17,33 +15,15 @@ from ..messages.protocol import (
     Ids,
     parse_from_server,
 )
-from ..options import check_callback
 from ..threads.timers import Janitor
 from ..websocket.stream import Ending, Stream
-from .connection import Connection, ConnectionOptions, answer
+from .connection import Connection, ConnectionOptions
+from .dispatch import Callbacks
 from .inbox import Mark
 from .listeners import Listeners
-from .replies import OnReply, SentMessage
+from .replies import RoutedReply
 
-__all__ = ["ClientCallbacks", "ClientConnection", "ClientConnectionEvents"]
-
-logger = logging.getLogger("ezez_ws")
-
-
-class ClientCallbacks(NamedTuple):
-    """What a client's user wants to hear of."""
-
-    on_connect: Callable[..., Any] | None
-    on_auth_ok: Callable[..., Any] | None
-    on_auth_rejected: Callable[..., Any] | None
-    on_message: Callable[..., Any] | None
-    on_disconnect: Callable[..., Any] | None
-    on_error: Callable[..., Any] | None
-
-    def check(self) -> None:
-        """Raise ``TypeError`` for what is not callable."""
-        for name, callback in zip(self._fields, self, strict=False):
-            check_callback(name, callback)
+__all__ = ["ClientConnection", "ClientConnectionEvents"]
 
 
 class ClientConnectionEvents(NamedTuple):
@@ -63,15 +43,14 @@ class ClientConnection(Connection):
         stream: Stream,
         options: ConnectionOptions,
         janitor: Janitor,
-        callbacks: ClientCallbacks,
+        callbacks: Callbacks,
         listeners: Listeners,
         unknown_messages: str,
         unknown_data: str,
         events: ClientConnectionEvents,
     ) -> None:
-        super().__init__(stream, options, janitor, keep_text=unknown_messages != "ignore")
-        self._callbacks = callbacks
-        self._listeners = listeners
+        super().__init__(stream, options, janitor, callbacks, listeners, keep_text=unknown_messages != "ignore")
+        self.takes_events = True
         self._unknown_messages = unknown_messages
         self._unknown_data = unknown_data
         self._events = events
@@ -85,20 +64,21 @@ class ClientConnection(Connection):
             self._answered = True
             self._events.ready(self)
         else:
-            self._outbox.send(self._codec.encode([AUTH, auth, VERSION]))
+            self.stream.send(self._codec.encode([AUTH, auth, VERSION]))
         self.start_keepalive()
         self.call(self._callbacks.on_connect)
 
-    def handle(self, payload: bytes, on_reply: OnReply | None) -> None:
-        """Deal with a message: the answer to our authentication, an event, or something unknown."""
+    def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
+        """Deal with the answer to our authentication, an event, or something unknown."""
         try:
             decoded = self._codec.decode_event(payload)
             message = decoded if isinstance(decoded, Event) else parse_from_server(decoded)
         except MalformedMessage as error:
+            self.reject_reply(routed)
             self._handle_malformed(payload, error)
             return
         if isinstance(message, Event):
-            self.deliver(message, on_reply)
+            self.deliver(message, payload, routed)
         elif not self._answered:
             self._answered = True
             self._handle_answer(*message)
@@ -108,30 +88,6 @@ class ClientConnection(Connection):
         assert isinstance(what, str)
         self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(what))
 
-    def deliver(self, event: Event, on_reply: OnReply | None) -> None:
-        """Run the callbacks of an event."""
-        name, ids, args = event
-        reply = _reply_to_nobody if ids.event_id < 0 else MethodType(answer, (self, ids.event_id))
-        if ids.reply_to is not None and on_reply is None:
-            on_reply = self.settle_reply(event)
-        listeners = () if on_reply is not None else self._listeners.take(name)
-        self.call(self._callbacks.on_message, name, args, reply, ids)
-        self.call(on_reply, name, args, reply, ids)
-        for listener in listeners:
-            try:
-                listener(args, reply, ids)
-            except BaseException as error:
-                self.callback_failed(listener, error)
-
-    def report_error(self, error: BaseException) -> None:
-        """Give an error to ``on_error``, and where there is none to the log."""
-        report_error(self._callbacks.on_error, error)
-
-    def disconnected(self, ending: Ending) -> None:
-        """Run ``on_disconnect``."""
-        self._events.ended(self)
-        self.call(self._callbacks.on_disconnect, ending.code, ending.reason)
-
     def _handle_answer(self, accepted: bool, reason: str) -> None:
         if not accepted:
             self._events.rejected(self, reason)
@@ -140,6 +96,11 @@ class ClientConnection(Connection):
             self.call(self._callbacks.on_auth_rejected, reason)
         elif self._events.ready(self):
             self.call(self._callbacks.on_auth_ok)
+
+    def disconnected(self, ending: Ending) -> None:
+        """Tell the client, and run ``on_disconnect``."""
+        self._events.ended(self)
+        super().disconnected(ending)
 
     def _leave(self) -> None:
         self.disconnect(CloseCode.NORMAL, "")
@@ -162,25 +123,7 @@ class ClientConnection(Connection):
 
     def _emit(self, name: str, value: Any) -> None:
         """Run the callbacks of an event that we make ourselves."""
-        self.deliver(Event(name, Ids(-1, None), [value]), None)
-
-
-def report_error(on_error: Callable[..., Any] | None, error: BaseException) -> None:
-    """Give an error to ``on_error``, and where there is none to the log."""
-    if on_error is None:
-        logger.info("%s", error)
-        return
-    try:
-        on_error(error)
-    except BaseException:
-        logger.exception("an error in on_error")
-
-
-def _reply_to_nobody(event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
-    """Be the ``reply`` of an event that no peer has sent: nothing is sent."""
-    sent = SentMessage(None, None, None)
-    sent.outcome = Ending(CloseCode.ABNORMAL, "")
-    return sent
+        self.deliver(Event(name, Ids(-1, None), [value]), b"", None)
 
 
 def _refuse_constant(text: str) -> Any:

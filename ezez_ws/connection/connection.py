@@ -1,15 +1,15 @@
 """One connection and the messages on it: what a server's side and a client's side share.
 
-The way of a message in: ``Inbox`` (whoever reads) → ``Connection.run`` (the connection's thread) → ``handle`` (the
-subclass: authentication) → ``deliver`` → the callbacks. The way out: ``send`` → ``outbox``, with the reply expected in
-the reply table before the bytes leave.
+The way of a message in: ``Inbox`` (whoever reads) → ``Connection.run`` (the connection's thread) → ``handle`` →
+``deliver`` → the callbacks; what is no plain event, or comes too early, a subclass judges. The way out: ``send`` →
+``Stream.put``, with the reply expected in the table before the bytes leave.
 
-How a connection ends is told in ``transport/stream.py``. Here: ``disconnect`` is our own wish, ``fail`` the answer to
+How a connection ends is told in ``websocket/stream.py``. Here: ``disconnect`` is our own wish, ``fail`` the answer to
 the peer's fault, ``cut`` is for a peer that is too slow or gone. Each wakes all waiters at once; ``on_disconnect`` runs
-once, on the connection's thread, when the ending is known and what arrived before has been handled.
+once, on the connection's thread, when the ending is known and what arrived before has been handled; then ``dispose``
+gives everything back.
 """
 
-import functools
 import logging
 import math
 import threading
@@ -19,21 +19,24 @@ from types import MethodType
 from typing import Any, NamedTuple
 
 from ..errors import EZEZError, MalformedMessage, SendTimeout
-from ..messages.codec import Codec, peek_reply_to
+from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, Event, check_event_name, parse_event
 from ..options import check_args, check_callback, check_count, check_seconds
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import ForkGuard
-from ..threads.timers import SLACK, Janitor, Timer
+from ..threads.timers import Janitor, Timer
 from ..websocket.frames import TEXT
-from ..websocket.outbox import REFUSED, WAITING, WRITTEN, Put
+from ..websocket.outbox import FULL, REFUSED, WAITING
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import wake_politely
-from .inbox import Arrived, Inbox, Mark
+from .dispatch import Callbacks, Dispatcher
+from .inbox import Arrived, Inbox
+from .keepalive import Keepalive
+from .listeners import Listeners
 from .outgoing import Broadcast
-from .replies import OnReply, Outcome, Reply, SentMessage
+from .replies import OnReply, Outcome, Reply, RoutedReply, SentMessage, answer
 
-__all__ = ["MAX_NESTING", "Connection", "ConnectionOptions", "answer"]
+__all__ = ["MAX_NESTING", "Connection", "ConnectionOptions"]
 
 logger = logging.getLogger("ezez_ws")
 
@@ -67,62 +70,48 @@ class ConnectionOptions(NamedTuple):
             check_count(name, getattr(self, name))
 
 
-def answer(to: "tuple[Connection, int]", event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
-    """Send an event that answers an incoming one: the ``reply`` of listeners and callbacks. Any thread may call it.
+class Connection(Dispatcher):
+    """One connection: sends, waits, dispatches, ends. A subclass says who may send events, and when.
 
-    ``MethodType`` binds it to a peer and the event's id: an object of a class would take twice as long to make.
-    """
-    peer, event_id = to
-    peer.fork_guard.check()
-    return peer.send(event, args, event_id, on_reply)
+    ``run``, and what ``Dispatcher`` has, belong to the connection's thread; every other method may be called from any
+    thread. Locks: see ``Inbox`` and ``Stream``. Here ``_last_id`` is guarded by ``stream.sending``, ``_expiry_at`` and
+    ``_timers`` by the inbox's lock; ``_nesting`` and ``read_deadline`` (until when the next message must have come) are
+    the connection's thread's.
 
-
-class Connection:
-    """One connection: sends, waits, dispatches, ends. A subclass says what a message means.
-
-    ``run`` and what it calls (``handle``, ``deliver``, ``call``) belong to the connection's thread; every other method
-    may be called from any thread. Locks: see ``Inbox`` and ``Outbox``; what is here is guarded by the reader's lock
-    (``_expiry_at``, ``_timers``), or used by one thread only (``_nesting``, and ``read_deadline``, until when the next
-    message must have come: the connection's; ``_pinged_at``: the janitor's).
+    Args:
+        stream: the WebSocket; the connection owns it from now on.
+        options: what both sides have.
+        janitor: keeps the times.
+        callbacks, listeners, shared_listeners: see ``Dispatcher``.
+        keep_text: whether ``handle_other`` wants text messages.
     """
 
-    def __init__(self, stream: Stream, options: ConnectionOptions, janitor: Janitor, keep_text: bool) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        options: ConnectionOptions,
+        janitor: Janitor,
+        callbacks: Callbacks,
+        listeners: Listeners,
+        shared_listeners: Listeners | None = None,
+        keep_text: bool = False,
+    ) -> None:
         self.stream = stream
         self.options = options
         self.janitor = janitor
-        self.inbox = Inbox(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, peek_reply_to)
-        self._outbox = stream.outbox
-        self._codec = options.codec
-        self._encode_at_once = options.codec.at_once()
+        inbox = Inbox(stream, options.inbox_limit_bytes, keep_text, self._parse_reply)
+        super().__init__(inbox, options.codec, callbacks, listeners, shared_listeners)
+        self.read_deadline = NEVER
+        self.fork_guard = ForkGuard("connection")
+        self._encode_at_once = options.codec.encoder_at_once()
         self._ttl = options.clear_awaiting_replies_after
+        self._last_id = 0
         self._expiry_at = -math.inf  # when the janitor looks at the table; long past: it does not
         self._timers: dict[str, Timer] | None = {}  # the last of each action's; ``None``: disposed
-        self.fork_guard = ForkGuard("connection")
         self._nesting = 0
-        self.read_deadline = NEVER
-        self._pinged_at: float | None = None
 
-    # -- what a subclass says ---------------------------------------------------------------------------------------
-
-    def handle(self, payload: bytes, on_reply: OnReply | None) -> None:
-        """Deal with a binary message from the inbox, and the callback of what it replies to, if that is known."""
-        raise NotImplementedError
-
-    def handle_other(self, what: str | Mark) -> None:
-        """Deal with what else was in the inbox."""
-        raise NotImplementedError
-
-    def deliver(self, event: Event, on_reply: OnReply | None) -> None:
-        """Run the callbacks of an event."""
-        raise NotImplementedError
-
-    def report_error(self, error: BaseException) -> None:
-        """Give an error to ``on_error``."""
-        raise NotImplementedError
-
-    def disconnected(self, ending: Ending) -> None:
-        """Run ``on_disconnect``."""
-        raise NotImplementedError
+    def read_deadline_passed(self) -> None:
+        """Deal with a passed ``read_deadline``."""
 
     # -- sending ----------------------------------------------------------------------------------------------------
 
@@ -135,24 +124,26 @@ class Connection:
         """Check and encode an event, and send it; see ``EZEZServerClient.send``."""
         if on_reply is not None:
             check_callback("on_reply", on_reply)
-        sent = SentMessage(self, None, reply_to)
         if self._encode_at_once is not None:
-            outcome = self._put_event(sent, self._encode_at_once, event, args, on_reply, reply_to)
-            if outcome is WRITTEN or outcome is WAITING:
+            sent = self._put_event(None, self._encode_at_once, event, args, on_reply, reply_to)
+            if type(sent) is SentMessage:
                 return sent
         event = check_event_name(event)
         body = self._codec.encode(check_args(args))
-        return sent if self.send_encoded(sent, event, body, on_reply, reply_to) else self.unsent(reply_to)
+        return self.send_encoded(None, event, body, on_reply, reply_to) or self.unsent(reply_to)
 
     def send_encoded(
         self,
-        sent: SentMessage,
+        sent: SentMessage | None,
         event: str,
         body: bytes,
         on_reply: OnReply | None,
         reply_to: int | None = None,
-    ) -> bool:
-        """Send an event whose arguments are encoded; false where nothing of it was handed over.
+    ) -> SentMessage | None:
+        """Send an event whose arguments are encoded; ``None`` where nothing of it was handed over.
+
+        Args:
+            sent: the message, where it has one already, as it was queued.
 
         Raises:
             SendTimeout: there was no room for ``send_timeout`` seconds; the connection has been cut.
@@ -160,46 +151,48 @@ class Connection:
         deadline: Deadline | None = None
         while True:
             outcome = self._put_event(sent, self._codec.encode_event, event, body, on_reply, reply_to)
-            if isinstance(outcome, Put):
-                return outcome is not REFUSED
+            if type(outcome) is SentMessage:
+                return outcome
+            if outcome is REFUSED:
+                return None
             deadline = self._wait_for_room(outcome, deadline)
 
     def _put_event(
         self,
-        sent: SentMessage,
+        sent: SentMessage | None,
         encode: Callable[..., Any],
         event: str,
         args: Any,
         on_reply: OnReply | None,
         reply_to: int | None,
     ) -> Any:
-        """Send an event if there is room; else return its bytes' number, or ``NotImplemented``, if ``encode`` does.
+        """Send an event if there is room, and return its ``SentMessage``; else the bytes that it needs, or ``REFUSED``.
 
-        ``encode`` makes the message of ``event``, its id, ``reply_to`` and ``args``, and calls nobody's code.
+        ``encode`` makes the message of ``event``, its id, ``reply_to`` and ``args``, and calls nobody's code. It may
+        return ``NotImplemented``, which is returned.
         """
-        outbox, inbox = self._outbox, self.inbox
-        with outbox.lock:
-            if not outbox.open:
-                return REFUSED
-            event_id = outbox.last_id + 1
+        stream, inbox = self.stream, self.inbox
+        with stream.sending:
+            event_id = self._last_id + 1
             message = encode(event, event_id, reply_to, args)
             if message is NotImplemented:
                 return message
-            if outbox.waiting_bytes and not outbox.has_room(len(message)):
-                return len(message)
+            home = None if sent is None else sent.home
+            if sent is None:
+                sent = SentMessage(self, event_id, reply_to)
             now = time.monotonic()
-            outbox.last_id = event_id  # before all else: an exception must not let the id be used again
-            home = sent.home
+            self._last_id = event_id  # before all else: an exception must not let the id be used again
             with inbox.lock:
                 # before the bytes leave: the reply may be there before put() returns
-                sent.went_out(self, event_id)
+                if home is not None:
+                    sent.went_out(self, event_id)
                 inbox.table.expect(sent, event_id, on_reply, now + self._ttl)
                 expires = self._expiry_at < now - _OVERDUE
                 if expires:
                     self._expiry_at = now + self._ttl
-            outcome = outbox.put(message)
-            if outcome is REFUSED:
-                outbox.last_id = event_id - 1
+            outcome = stream.put(message)
+            if outcome is REFUSED or outcome is FULL:
+                self._last_id = event_id - 1
                 with inbox.lock:
                     entry = inbox.table.take(event_id)
                     sent.went_out(home, None)
@@ -207,39 +200,37 @@ class Connection:
         if expires:
             self.call_later(self._ttl, self._expire_replies)
         if outcome is WAITING:
-            outbox.watch()
-        return outcome
+            stream.flush_later()
+        return len(message) if outcome is FULL else outcome if outcome is REFUSED else sent
 
     def send_text(self, text: str) -> bool:
         """Send a text message, which is none of the protocol's; false where nothing of it was handed over."""
         payload = text.encode()
         deadline: Deadline | None = None
         while True:
-            with self._outbox.lock:
-                has_room = self._outbox.has_room(len(payload))
-                outcome = self._outbox.put(payload, TEXT) if has_room else None
+            with self.stream.sending:
+                outcome = self.stream.put(payload, TEXT)
             if outcome is WAITING:
-                self._outbox.watch()
-            if outcome is not None:
+                self.stream.flush_later()
+            if outcome is not FULL:
                 return outcome is not REFUSED
             deadline = self._wait_for_room(len(payload), deadline)
 
     def broadcast(self, broadcast: Broadcast) -> bool:
         """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
-        outbox = self._outbox
-        with outbox.lock:
-            event_id = outbox.last_id + 1
+        stream = self.stream
+        with stream.sending:
+            event_id = self._last_id + 1
             message = broadcast.message(event_id)
-            outbox.last_id = event_id  # as in ``_put_event``
-            outcome = outbox.put_prepared(message)
-            if outcome is None or outcome is REFUSED:
-                outbox.last_id = event_id - 1
-        if outcome is None:
+            self._last_id = event_id  # as in ``_put_event``
+            outcome = stream.put_prepared(message)
+            if outcome is FULL or outcome is REFUSED:
+                self._last_id = event_id - 1
+        if outcome is FULL:
             self.cut(CloseCode.POLICY_VIOLATION, "too slow")
-            return False
-        if outcome is WAITING:
-            outbox.watch()
-        return outcome is not REFUSED
+        elif outcome is WAITING:
+            stream.flush_later()
+        return outcome is not FULL and outcome is not REFUSED
 
     def unsent(self, reply_to: int | None) -> SentMessage:
         """Make what ``send`` returns where there is no connection any more."""
@@ -247,18 +238,15 @@ class Connection:
         sent.outcome = self.stream.ending or Ending(CloseCode.ABNORMAL, "")
         return sent
 
-    def _has_room(self, size: int) -> bool:
-        with self._outbox.lock:
-            return not self._outbox.open or self._outbox.has_room(size)
-
     def _wait_for_room(self, size: int, deadline: Deadline | None) -> Deadline:
         """Wait until a message of ``size`` bytes may have room; return until when, for the next time."""
         if deadline is None:
             deadline = Deadline(self.options.send_timeout)
-        if self.inbox.wait_for_room(functools.partial(self._has_room, size), deadline):
+        if self.inbox.wait_for_room(size, deadline):
             return deadline
         error = SendTimeout(f"the peer took nothing for {self.options.send_timeout} seconds, and was cut")
-        self.inbox.report(error)
+        with self.inbox.lock:
+            self.inbox.put(error)
         self.cut(CloseCode.ABNORMAL, "send timeout")
         raise error
 
@@ -273,6 +261,20 @@ class Connection:
     def wait_reply(self, sent: SentMessage, deadline: Deadline) -> Outcome:
         """Wait for the outcome of a message of this connection; ``None`` where the time passed."""
         self.fork_guard.check()
+        while True:
+            outcome = self._wait_for_outcome(sent, deadline)
+            if type(outcome) is not RoutedReply:
+                return outcome
+            try:
+                reply = outcome.read()
+            except MalformedMessage:  # which is dealt with in its turn
+                self.inbox.reject(outcome)
+                continue
+            with self.inbox.lock:
+                sent.outcome = reply
+            return reply
+
+    def _wait_for_outcome(self, sent: SentMessage, deadline: Deadline) -> Outcome:
         nested = self.inbox.is_owner() and self._nesting < MAX_NESTING
 
         def take() -> SentMessage | Arrived | Ending | None:
@@ -305,7 +307,7 @@ class Connection:
     def _handle_nested(self, arrived: Arrived) -> None:
         self._nesting += 1
         try:
-            self._handle_next(arrived)
+            self.handle_next(arrived)
         finally:
             self._nesting -= 1
 
@@ -318,6 +320,11 @@ class Connection:
         del expired  # what they refer to is freed without the lock
         if due is not None:
             self.call_later(max(0.05, due - time.monotonic()), self._expire_replies)
+
+    def _parse_reply(self, payload: bytes) -> Reply:
+        decoded = self._codec.decode_event(payload)
+        event = decoded if isinstance(decoded, Event) else parse_event(decoded)
+        return Reply(event.name, event.args, MethodType(answer, (self, event.ids.event_id)), event.ids)
 
     # -- dispatch, on the connection's thread -----------------------------------------------------------------------
 
@@ -332,12 +339,8 @@ class Connection:
             failure = self.stream.failure
             if failure is not None:
                 self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"))
-            self.disconnected(self.stream.ending or Ending(CloseCode.ABNORMAL, ""))
-            if self.inbox.retire():
-                try:
-                    self.stream.finish(self.options.close_timeout)
-                finally:  # over Ctrl-C too: nobody else can give it back any more
-                    self.stream.dispose()
+            self.disconnected(self.inbox.ending or Ending(CloseCode.ABNORMAL, ""))
+            self.dispose(self.options.close_timeout)
         finally:
             self.dispose()
             wake_politely(False)  # reading may have made it so, and the thread may be somebody else's
@@ -355,64 +358,12 @@ class Connection:
                 elif isinstance(arrived, Ending):
                     return None
                 else:
-                    self._handle_next(arrived)
+                    self.handle_next(arrived)
                 del arrived  # it may be large, and it may be long until there is another
         except BaseException as error:  # whatever it is, on_disconnect must still run
             logger.exception("an error in the connection's thread")
             self.cut()
             return error
-
-    def read_deadline_passed(self) -> None:
-        """Deal with a passed ``read_deadline``."""
-
-    def _handle_next(self, arrived: Arrived) -> None:
-        if self.inbox.wants_look_ins:
-            self._begin_look_ins()
-        payload, on_reply = arrived
-        if type(payload) is bytes:
-            self.handle(payload, on_reply)
-        elif isinstance(payload, Exception):
-            self.report_error(payload)
-        else:
-            assert isinstance(payload, (str, Mark))
-            self.handle_other(payload)
-
-    def begin_user_code(self) -> None:
-        """Prepare for a callback that is not the consequence of a message."""
-        self.inbox.begin_user_code()
-        if self.inbox.wants_look_ins:
-            self._begin_look_ins()
-
-    def call(self, callback: Callable[..., Any] | None, *args: Any) -> None:
-        """Run a callback; what it raises ends neither the connection nor the thread."""
-        if callback is None:
-            return
-        try:
-            callback(*args)
-        except BaseException as error:
-            self.callback_failed(callback, error)
-
-    def callback_failed(self, callback: Callable[..., Any], error: BaseException) -> None:
-        """Log and report what a callback has raised; ``SystemExit`` too: it would end the thread without a word."""
-        logger.error("an error in the callback %r", callback, exc_info=error)
-        self.report_error(error)
-
-    def settle_reply(self, event: Event) -> OnReply | None:
-        """Hand out a reply that was not handed out when it was read; return its ``on_reply``."""
-        reply_to = event.ids.reply_to
-        assert reply_to is not None
-        reply = Reply(event.name, list(event.args), MethodType(answer, (self, event.ids.event_id)), event.ids)
-        with self.inbox.lock:
-            entry = self.inbox.table.take(reply_to)
-            sent = None if entry is None else entry()
-            if sent is not None:
-                sent.settle(reply)
-        return None if entry is None else entry.on_reply
-
-    def _parse_reply(self, payload: bytes) -> Reply:
-        decoded = self._codec.decode_event(payload)
-        event = decoded if isinstance(decoded, Event) else parse_event(decoded)
-        return Reply(event.name, event.args, MethodType(answer, (self, event.ids.event_id)), event.ids)
 
     # -- looking after the connection, the janitor's ----------------------------------------------------------------
 
@@ -430,9 +381,10 @@ class Connection:
     def start_keepalive(self) -> None:
         """Ping the peer when it has been silent for ``ping_interval`` seconds."""
         if self.options.ping_interval is not None:
-            self.call_later(self.options.ping_interval, self._keep_alive)
+            Keepalive(self, self.options.ping_interval, self.options.ping_timeout).start()
 
-    def _begin_look_ins(self) -> None:
+    def begin_look_ins(self) -> None:
+        """Have the janitor look in, as the connection's thread runs user code."""
         self.inbox.begin_look_ins()
         self.call_later(_LOOK_IN_EVERY, self._look_in)
 
@@ -440,43 +392,6 @@ class Connection:
         if self.inbox.go_on_looking_in():
             self.inbox.look_in()
             self.call_later(_LOOK_IN_EVERY, self._look_in)
-
-    def _keep_alive(self) -> None:
-        if self.alive:
-            delay = self._keep_alive_step()
-            if delay is not None:
-                self.call_later(delay, self._keep_alive)
-
-    def _keep_alive_step(self) -> float | None:
-        """Ping, or judge the last ping; return when to come again."""
-        interval, timeout = self.options.ping_interval, self.options.ping_timeout
-        assert interval is not None
-        if self.inbox.full:
-            self._pinged_at = None
-            return interval  # nobody reads: silence proves nothing
-        if self._pinged_at is not None:
-            self.inbox.look_in()
-        heard = self.stream.last_received
-        if self._pinged_at is None or heard >= self._pinged_at:
-            self._pinged_at = None
-            rest = interval - (time.monotonic() - heard)
-            if rest > min(SLACK, interval / 8):
-                return rest
-            now = time.monotonic()  # before the ping: its answer may be read before ping() returns
-            self.stream.ping()
-            if timeout is None:
-                return interval
-            self._pinged_at = now
-            return min(interval, timeout)
-        assert timeout is not None
-        patience = self._pinged_at + timeout - time.monotonic()
-        if patience > 0:
-            return min(interval, patience)
-        if self._outbox.readable():
-            return 1.0  # its answer is there, and a reader about to read it
-        self.stream.fail(CloseCode.INTERNAL_ERROR, "keepalive: no pong in time")
-        self.cut()
-        return None
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -500,15 +415,26 @@ class Connection:
         self.inbox.end()
 
     def cut(self, code: int = CloseCode.ABNORMAL, reason: str = "") -> None:
-        """End the connection at once, without a word."""
+        """End the connection at once, without a word. Idempotent."""
         self.stream.cut(code, reason)
         self.inbox.end()
 
-    def dispose(self) -> None:
-        """Give the socket back, cutting what is left of the connection. Idempotent; waits for nobody's code."""
-        self.cut()
+    def dispose(self, patience: float | None = None) -> None:
+        """Give the socket back, cutting what is left of the connection. Idempotent; waits for nobody's code.
+
+        Args:
+            patience: seconds for the peer to read our last words, and to end; ``None``: it is cut at once.
+        """
+        if self._timers is None:
+            return
+        if patience is None:
+            self.cut()
         if self.inbox.retire():
-            self.stream.dispose()
+            try:
+                if patience is not None:
+                    self.stream.finish(patience)
+            finally:  # over Ctrl-C too: nobody else can give it back any more
+                self.stream.dispose()
         with self.inbox.lock:
             timers, self._timers = self._timers, None
         for timer in (timers or {}).values():

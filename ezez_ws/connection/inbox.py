@@ -1,9 +1,10 @@
-"""The reading role and the inbox of one connection.
+"""The inbox of one connection: what was read and not handled yet, and the role of reading.
 
-Reading is a role, not a thread. Normally the connection's own thread, the owner, has it. While that thread runs a
-listener the role is free, and whoever needs it takes it:
+Reading is a role, not a thread (the leader/followers pattern). Normally the connection's own thread, the owner, has it.
+While that thread runs a listener the role is free, and whoever needs it takes it:
 
-    wait            the owner in its loop, and any thread in ``wait_reply``
+    next            the owner in its loop
+    wait            any thread in ``wait_reply``
     wait_for_room   any thread whose ``send`` waits for a slow peer
     look_in         the janitor, without blocking, so that pings are answered and a close is noticed
 
@@ -18,15 +19,15 @@ the end of its slice, because events handed from thread to thread cost more than
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ..errors import MalformedMessage
-from ..threads.deadline import Deadline
+from ..messages.codec import peek_reply_to
+from ..threads.deadline import NEVER, Deadline
 from ..threads.waiting import Event
 from ..websocket.frames import BINARY, Message
 from ..websocket.stream import Ending, Stream
-from .replies import OnReply, Reply, ReplyTable, SentMessage
+from .replies import Reply, ReplyTable, RoutedReply, SentMessage
 
 __all__ = ["Arrived", "Inbox", "Mark"]
 
@@ -35,33 +36,31 @@ T = TypeVar("T")
 SLICE = 0.25
 """Seconds after which a reader that is not in its own loop looks whether it is still wanted."""
 
+OVERHEAD = 64
+"""What a waiting message counts beside its payload, so that millions of empty ones are bounded too."""
+
 _LOOK_IN_READS = 16
 
 _RETIRED = -1  # no thread's identifier: nobody will read any more
-
-
-OVERHEAD = 64
-"""What a waiting message counts beside its payload, so that millions of empty ones are bounded too."""
 
 
 class Mark:
     """A place in the inbox: what was there before it has been handled when it comes out."""
 
 
-Arrived = tuple[bytes | str | Exception | Mark, OnReply | None]
-"""A message in the inbox, as it came; with its ``on_reply`` where it answers a message that has one.
+Arrived = bytes | str | RoutedReply | Exception | Mark
+"""A message in the inbox, as it came, or one that has been handed to its waiter already.
 
-Or an error that another thread met, for ``on_error``, or a mark. (One with names takes seven times as long to make.)
+Or an error that another thread met, for ``on_error``, or a mark.
 """
+
+Item = Arrived | Ending | None
 
 
 def weight(arrived: Arrived) -> int:
     """What a message counts in the inbox."""
-    payload, _ = arrived
+    payload = arrived.payload if isinstance(arrived, RoutedReply) else arrived
     return OVERHEAD + (len(payload) if isinstance(payload, (bytes, str)) else 0)
-
-
-Item = Arrived | Ending | None
 
 
 class Inbox:
@@ -71,14 +70,16 @@ class Inbox:
     locked under it. The stream is read only by the thread whose identifier ``_reading`` is; that it is kept there, and
     not in that thread's variables, lets a signal handler's exception come at any place without the role being lost.
 
+    ``ending`` is what the owner finds after the last message; it is set once (``end``).
+
     Args:
         stream: the WebSocket.
         limit: bytes of messages read but not handled yet; at it nobody reads.
         keep_text: whether text messages go into the inbox, too.
         parse_reply: decodes a message into a ``Reply``; raises ``MalformedMessage``.
-        peek: tells the reply-to of a message without decoding it.
+        note: called with each message that is put in, while holding ``lock``; must not block, nor lock.
 
-    ``routes_replies`` says whether waiters are served; ``expected_prefix`` is what the first message shall start with.
+    ``routes_replies`` says whether waiters are served.
     """
 
     def __init__(
@@ -87,21 +88,18 @@ class Inbox:
         limit: int,
         keep_text: bool,
         parse_reply: Callable[[bytes], Reply],
-        peek: Callable[[bytes], int | None],
+        note: Callable[[bytes | str], None] | None = None,
     ) -> None:
         self.lock = threading.Lock()
         self._stream = stream
         self._limit = limit
         self._keep_text = keep_text
         self._parse_reply = parse_reply
-        self._peek = peek
         self.table = ReplyTable()
         self.routes_replies = True
-        self.expected_prefix: bytes | None = None
-        self._prefix_seen = False
-        self._prefix_in_time: bool | None = None
+        self.note = note
         self._arrived: deque[Arrived] = deque()
-        self._inbox_bytes = 0
+        self._bytes = 0
         self._owner: int | None = None
         self._owner_asleep: Event | None = None
         self._busy = False
@@ -110,9 +108,9 @@ class Inbox:
         self._reading: int | None = None
         self._sleepers: dict[Event, None] = {}
         self.ending: Ending | None = None
-        self._dropping = False
+        self._dropping: Ending | None = None
 
-    # -- what the owner and the peer use ----------------------------------------------------------------------------
+    # -- what the owner and the connection use ----------------------------------------------------------------------
 
     def own(self) -> None:
         """Make the calling thread the owner."""
@@ -129,48 +127,42 @@ class Inbox:
 
         As long as nobody else wants anything of the connection, it does in short what ``wait`` does.
         """
-        if deadline.at is not None:
-            return self.wait(self.take_next, deadline)
-        try:
-            while True:
+        while deadline.at is None:
+            with self.lock:
+                if self._arrived or self.ending is not None:
+                    return self.take_next()
+                if self._reading is not None:
+                    break
+                self._busy = False
+                self._reading = self._owner
+            try:
+                messages = self._stream.receive(None) or ()
                 with self.lock:
-                    if self._arrived:
-                        return self.take_next()
-                    if self._reading is not None or self.ending is not None:
-                        break
-                    self._busy = False
-                    self._reading = self._owner
-                messages = self._stream.receive(None) or []
-                item: Item = None
-                with self.lock:
-                    alone = not (self.routes_replies and self.table.expects_any())
-                    if alone:
-                        item = self._take_alone(messages)
+                    routes = self.routes_replies and self.table.expects_any()
+                    item = None if routes else self._take_first(messages)
+                    if not routes:
                         self._reading = None
                         if self._sleepers:
                             self._pass_on()
-                if not alone:
+                if routes:
                     self._admit(messages)
+                    self._give_role()
                 del messages  # they may be large, and it may be long until there are others
                 if self._stream.over:
                     self.end()
-                if item is not None:
-                    return item
-                if self._stream.over or not alone:
-                    break
-            return self.wait(self.take_next, deadline, patient=True)
-        except BaseException:
-            self._stream.cut()  # what was read is lost
-            self.end()
-            self._give_role()
-            raise
+            except BaseException:
+                self._lose()
+                raise
+            if item is not None:
+                return item
+        return self.wait(self.take_next, deadline, patient=True)
 
     def take_next(self) -> Item:
         """Take a message out of the inbox, if there is one. The owner's; requires holding the lock."""
         if not self._arrived:
             return self.ending
         arrived = self._arrived.popleft()
-        self._inbox_bytes -= weight(arrived)
+        self._bytes -= weight(arrived)
         self._busy = True
         self.wants_look_ins = not self._looked_after
         return arrived
@@ -193,49 +185,37 @@ class Inbox:
             self._looked_after = True
             self.wants_look_ins = False
 
-    def put_mark(self, mark: Mark) -> None:
-        """Look once more at what has arrived, without blocking, and mark its end; from then on waiters are served.
-
-        The owner's, when it has decided that a peer is who it says.
-        """
-        self.look_in()
-        with self.lock:
-            self._put((mark, None), 0)
-            self.routes_replies = True
-            self.expected_prefix = None
+    def put(self, arrived: Arrived, size: int = 0) -> None:
+        """Put something behind all that has arrived, unless that is being dropped. Requires holding the lock."""
+        if not self._dropping:
+            self._arrived.append(arrived)
+            self._bytes += OVERHEAD + size
+            if self._owner_asleep is not None:
+                self._owner_asleep.set()
 
     def put_back(self, arrived: list[Arrived]) -> None:
         """Put messages before all others. The owner's."""
         with self.lock:
             if not self._dropping:
                 self._arrived.extendleft(reversed(arrived))
-                self._inbox_bytes += sum(map(weight, arrived))
-
-    def expected_in_time(self) -> bool:
-        """Tell whether a message that starts with ``expected_prefix`` had arrived when this was first asked."""
-        self.look_in()
-        with self.lock:
-            if self._prefix_in_time is None:
-                self._prefix_in_time = self._prefix_seen
-            return self._prefix_in_time
+                self._bytes += sum(map(weight, arrived))
 
     def drop(self, ending: Ending) -> None:
         """Drop what has arrived and what will; whoever waits for a reply hears of ``ending`` at once."""
         with self.lock:
-            self._dropping = True
+            self._dropping = ending
             freed = self._arrived, self._settle_all(ending)
-            self._arrived, self._inbox_bytes = deque(), 0
+            self._arrived, self._bytes = deque(), 0
         del freed  # what user code hangs on it is finalized without the lock
 
     def end(self) -> None:
-        """Tell everybody that the stream has ended. Idempotent; what is in the inbox is still handled."""
+        """Tell everybody that the stream has ended, once; what is in the inbox is still handled."""
         ending = self._stream.ending
-        if ending is None:
-            return
+        freed = None
         with self.lock:
-            if self.ending is None:
-                self.ending = ending
-            freed = self._settle_all(ending)
+            if self.ending is None and ending is not None:
+                freed = self._settle_all(ending)
+                self.ending = ending  # last: an exception may come out before
         del freed
 
     def wait_ended(self, deadline: Deadline) -> None:
@@ -259,36 +239,38 @@ class Inbox:
 
         The stream must have been cut, so that whoever reads wakes up.
         """
-
-        def take() -> bool | None:
-            if self._reading == _RETIRED:
-                return False
-            if self._reading not in (None, threading.get_ident()):  # one's own may have been lost over an exception
-                return None
-            self._reading = _RETIRED
-            for event in self._sleepers:
-                event.set()  # the role is never passed on again: who waits for it must see that
-            return True
-
-        return bool(self.wait(take, Deadline(None)))
-
-    def report(self, error: Exception) -> None:
-        """Put an error into the inbox, for ``on_error`` in its turn."""
         with self.lock:
-            if not self._dropping:
-                self._put((error, None), 0)
+            retired = self._try_to_retire()
+        return bool(self.wait(self._try_to_retire, NEVER)) if retired is None else retired
+
+    def _try_to_retire(self) -> bool | None:
+        """Requires holding the lock."""
+        if self._reading == _RETIRED:
+            return False
+        if self._reading not in (None, threading.get_ident()):  # one's own may have been lost over an exception
+            return None
+        self._reading = _RETIRED
+        for event in self._sleepers:
+            event.set()  # the role is never passed on again: who waits for it must see that
+        return True
 
     @property
     def full(self) -> bool:
         """Whether nobody reads because the inbox is full."""
         with self.lock:
-            return self._inbox_bytes >= self._limit
+            return self._bytes >= self._limit
 
     def _settle_all(self, ending: Ending) -> object:
         """Tell all waiters, and wake every sleeper; requires holding the lock. What is returned is freed without."""
         for event in self._sleepers:
             event.set()
         return self.table.take_all(ending)
+
+    def _lose(self) -> None:
+        """End the connection for an exception: what was read is lost."""
+        self._stream.cut()
+        self.end()
+        self._give_role()
 
     # -- the role ---------------------------------------------------------------------------------------------------
 
@@ -324,28 +306,28 @@ class Inbox:
                     self._read(None if patient and deadline.at is None else _slice(deadline))
                 elif event is not None:
                     event.wait(deadline.remaining())
-                    event.clear()
+                    event.clear()  # before the next look, so that what is set meanwhile counts
         except BaseException:
             with self.lock:
                 self._leave(me, event, sent)
             raise
 
-    def _take_alone(self, messages: list[Message]) -> Item:
+    def _take_first(self, messages: Sequence[Message]) -> Item:
         """Take the first of what has just come; the others go into the inbox. Requires holding the lock."""
-        if len(messages) == 1 and not (self._arrived or self._dropping) and self.expected_prefix is None:
+        if not (self._arrived or self._dropping) and self.note is None and len(messages) == 1:
             ((opcode, payload),) = messages
             if opcode == BINARY or self._keep_text:  # the usual, without the detour by the inbox
                 self._busy = True
                 self.wants_look_ins = not self._looked_after
-                return payload, None
+                return payload
         for message in messages:
-            self._append(message, None)
+            self._append(message)
         return self.take_next()
 
-    def wait_for_room(self, has_room: Callable[[], bool], deadline: Deadline) -> bool:
-        """Wait until ``has_room`` holds, which is called without locks, reading meanwhile; false: the time is over."""
+    def wait_for_room(self, size: int, deadline: Deadline) -> bool:
+        """Wait until a message of ``size`` bytes may have room, reading meanwhile; false: the time is over."""
         event = Event()
-        while not has_room():
+        while not self._stream.has_room(size):
             if deadline.passed():
                 return False
             try:
@@ -357,9 +339,9 @@ class Inbox:
                 self._give_role()
                 raise
             if not reads:
-                self._stream.outbox.call_for_room(event)
-                event.wait(_slice(deadline))
                 event.clear()
+                self._stream.call_for_room(event)
+                event.wait(_slice(deadline))
         return True
 
     def look_in(self) -> None:
@@ -376,7 +358,7 @@ class Inbox:
                 break
             if not more:
                 return
-        if self.full and self._stream.outbox.hung_up():
+        if self.full and self._stream.hung_up():
             self._stream.cut()
             self.end()
 
@@ -397,6 +379,8 @@ class Inbox:
         """Decide whether the calling thread reads next; requires holding the lock."""
         if self._reading is None and self._may_read():
             self._reading = me
+            if me == self._owner:
+                self._owner_asleep = None
             return True
         if self._reading != me:
             return False
@@ -408,7 +392,7 @@ class Inbox:
 
     def _may_read(self) -> bool:
         """Requires holding the lock."""
-        return self.ending is None and self._inbox_bytes < self._limit
+        return self.ending is None and self._bytes < self._limit
 
     def _sleep(self, event: Event | None, me: int, sent: SentMessage | None) -> Event:
         """Enlist the calling thread with those who are to be woken; requires holding the lock."""
@@ -453,64 +437,51 @@ class Inbox:
             messages = self._stream.receive(None if timeout is None else 0, looked=True)
             if messages is None:
                 return False
-            if messages:
-                self._admit(messages)
+            self._admit(messages)
+            if self._stream.over:
+                self.end()
         except BaseException:
-            self._stream.cut()  # what was read is lost
-            self.end()
+            self._lose()
             raise
-        if self._stream.over:
-            self.end()
         return True
 
-    def _admit(self, messages: list[Message]) -> None:
+    def _admit(self, messages: Sequence[Message]) -> None:
+        """Put messages into the inbox, and replies before that into the hands of those who wait for them."""
         with self.lock:
-            if not (self.routes_replies and self.table.expects_any()):
-                for message in messages:
-                    self._append(message, None)
-                return
-        for message in messages:
-            on_reply = self._deliver_reply(message)
-            with self.lock:
-                self._append(message, on_reply)
+            routes = self.routes_replies and self.table.expects_any()
+            for message in messages:
+                payload, routed = message.payload, None
+                if routes and isinstance(payload, bytes):
+                    reply_to = peek_reply_to(payload)
+                    routed = None if reply_to is None else self.settle(reply_to, payload)
+                self._append(message, routed)
 
-    def _append(self, message: Message, on_reply: OnReply | None) -> None:
+    def _append(self, message: Message, routed: RoutedReply | None = None) -> None:
         """Put a message into the inbox, and wake the owner; requires holding the lock."""
         payload = message.payload
-        if self._dropping or (message.opcode != BINARY and not self._keep_text):
-            return
-        if self.expected_prefix is not None and payload[: len(self.expected_prefix)] == self.expected_prefix:
-            self._prefix_seen = True
-        self._put((payload, on_reply), len(payload))
+        if message.opcode == BINARY or self._keep_text:
+            if self.note is not None:
+                self.note(payload)
+            self.put(payload if routed is None else routed, len(payload))
 
-    def _put(self, arrived: Arrived, size: int) -> None:
-        """Requires holding the lock."""
-        self._arrived.append(arrived)
-        self._inbox_bytes += OVERHEAD + size
-        if self._owner_asleep is not None:
-            self._owner_asleep.set()
+    def settle(self, reply_to: int, payload: bytes) -> RoutedReply | None:
+        """Hand a reply to those who wait for it, if anybody does; requires holding the lock."""
+        entry = self.table.take(reply_to)
+        if entry is None:
+            return None
+        routed = RoutedReply(payload, entry, self._parse_reply, self.lock)
+        sent = entry()
+        if sent is not None:
+            sent.settle(routed)
+        return routed
 
-    def _deliver_reply(self, message: Message) -> OnReply | None:
-        """Hand a message to those who wait for it, if it is a reply; return its ``on_reply``."""
-        if message.opcode != BINARY:
-            return None
-        assert isinstance(message.payload, bytes)
-        reply_to = self._peek(message.payload)
-        if reply_to is None:
-            return None
+    def reject(self, routed: RoutedReply) -> None:
+        """Go on waiting, as what has come as a reply is none. Idempotent."""
         with self.lock:
-            if not self.table.wants(reply_to):
-                return None
-        try:
-            reply = self._parse_reply(message.payload)
-        except MalformedMessage:
-            return None  # that is dealt with in its turn
-        with self.lock:
-            entry = self.table.take(reply_to)
-            sent = None if entry is None else entry()
-            if sent is not None:
-                sent.settle(reply)
-        return None if entry is None else entry.on_reply
+            self.table.put_back(routed)
+            ending = self.ending or self._dropping
+            freed = None if ending is None else self.table.take_all(ending)
+        del freed
 
 
 def _slice(deadline: Deadline) -> float:

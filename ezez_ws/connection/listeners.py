@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
 from ..messages.protocol import check_listened_name
+from ..threads.fork import ForkGuard
 
-__all__ = ["Listeners"]
+__all__ = ["L", "Listeners", "Listening"]
 
 Listener = Callable[..., Any]
 L = TypeVar("L", bound=Listener)
@@ -72,6 +73,10 @@ class Listeners:
         with self._lock:
             self._replace(event, [entry for entry in self._entries(event) if id(entry) not in removed])
 
+    def __bool__(self) -> bool:
+        """Whether anybody listens to anything."""
+        return bool(self._by_event)
+
     def take(self, event: str) -> tuple[Listener, ...]:
         """Return the listeners of an event that comes in now; those of ``once`` are removed by that."""
         known = self._by_event.get(event)
@@ -95,6 +100,49 @@ class Listeners:
             self._by_event[event] = _Listeners(entries)
         else:
             self._by_event.pop(event, None)
+
+
+class Listening:
+    """What servers, their clients and clients have in common: registering listeners. Any thread may call it.
+
+    A listener is called as ``listener(args, reply, ids)``, and one of a server as ``listener(client, args, reply,
+    ids)``, on the connection's thread; a server's after those of the client itself. Those of a client outlive a
+    reconnect.
+    """
+
+    _listeners: Listeners
+    _fork_guard: ForkGuard
+
+    @overload
+    def on(self, event: str, listener: L) -> L: ...
+
+    @overload
+    def on(self, event: str) -> Callable[[L], L]: ...
+
+    def on(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
+        """Listen to an event. Also as a decorator: ``@client.on(event)``.
+
+        Raises:
+            TypeError, ValueError: a wrong event name, or a listener that cannot be called.
+        """
+        self._fork_guard.check()
+        return self._listeners.add(event, listener, once=False)
+
+    @overload
+    def once(self, event: str, listener: L) -> L: ...
+
+    @overload
+    def once(self, event: str) -> Callable[[L], L]: ...
+
+    def once(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
+        """Listen to the next event of that name only; on a server, whoever sends it. Also as a decorator."""
+        self._fork_guard.check()
+        return self._listeners.add(event, listener, once=True)
+
+    def off(self, event: str, listener: Listener | None = None) -> None:
+        """Remove a listener, as often as it is registered, or all listeners of an event."""
+        self._fork_guard.check()
+        self._listeners.remove(event, listener)
 
 
 def _check_listener(event: str, listener: L) -> L:

@@ -1,8 +1,11 @@
 """Messages that were sent, the replies to them, and the table of those that are awaited.
 
 A waiter and a callback are two ways. A message is known to the table by a weak reference to its ``SentMessage``, so
-that one which nobody keeps costs nothing, and strongly by its ``on_reply`` while there is one. The reader fills the
-``SentMessage``; whoever holds it can ask for the reply at any time later.
+that one which nobody keeps costs nothing, and strongly by its ``on_reply`` while there is one.
+
+Who reads a message that is a reply hands it over as the bytes that it came as (``RoutedReply``): to the waiter, and to
+the inbox for the callbacks. The waiter's thread decodes it, once, and callbacks get a copy of their own. Where nobody
+would be called back, nothing is decoded twice. So no deserializer of the user's runs on a stranger's thread.
 """
 
 import threading
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import ConnectionClosed, ReplyTimeout
 from ..messages.protocol import Ids
 from ..threads.deadline import Deadline
+from ..threads.fork import ForkGuard
 from ..threads.waiting import Event
 from ..websocket.stream import Ending
 
@@ -25,8 +29,15 @@ if TYPE_CHECKING:
 
         def wait_reply(self, sent: "SentMessage", deadline: Deadline) -> "Outcome": ...
 
+    class Sends(Protocol):
+        """What a reply goes out by: the connection that the event came on."""
 
-__all__ = ["Outcome", "Reply", "ReplyTable", "SentMessage"]
+        fork_guard: ForkGuard
+
+        def send(self, event: str, args: Any, reply_to: int | None, on_reply: "OnReply | None") -> "SentMessage": ...
+
+
+__all__ = ["OnReply", "Outcome", "Reply", "ReplyTable", "RoutedReply", "SentMessage", "answer", "answer_nobody"]
 
 OnReply = Callable[..., Any]
 
@@ -46,14 +57,49 @@ class _Expired:
 
 EXPIRED = _Expired()
 
-Outcome = Reply | Ending | _Expired | None
+
+class RoutedReply:
+    """A reply on its way to a waiter and to the callbacks, as it came. Any thread may call ``read``.
+
+    Args:
+        payload: the message.
+        entry: the place in the table that it was expected at.
+        parse: makes the ``Reply``; runs the user's deserializers, so nothing is locked over it.
+        lock: the table's; guards what ``parse`` has made.
+    """
+
+    __slots__ = ("_lock", "_parse", "_reply", "entry", "on_reply", "payload")
+
+    def __init__(self, payload: bytes, entry: "_Entry", parse: Callable[[bytes], Reply], lock: threading.Lock) -> None:
+        self.payload = payload
+        self.entry = entry
+        self.on_reply = entry.on_reply
+        self._parse = parse
+        self._lock = lock
+        self._reply: Reply | None = None
+
+    def read(self) -> Reply:
+        """Return the reply, the same one each time.
+
+        Raises:
+            MalformedMessage: it is none.
+        """
+        if self._reply is None:
+            reply = self._parse(self.payload)
+            with self._lock:
+                if self._reply is None:
+                    self._reply = reply
+        return self._reply
+
+
+Outcome = Reply | RoutedReply | Ending | _Expired | None
 """What became of a sent message; ``None``: nothing yet."""
 
 
 class SentMessage:
     """A message that was sent, or is queued. Falsy where it was not sent: there was no connection.
 
-    ``events``, ``home``, ``outcome`` and ``waiting`` are changed under the lock of the connection's reader, or of the
+    ``home``, ``outcome``, ``waiting`` and ``events`` are changed under the lock of the connection's reader, or of the
     client while the message is queued; ``event_id`` under the reader's, when the message goes out, and taken back where
     it does not. ``home``, ``event_id`` and, once there is no ``home``, ``outcome`` are read without.
     """
@@ -100,7 +146,8 @@ class SentMessage:
             The first reply that came.
 
         Raises:
-            ReplyTimeout: the timeout passed (the reply can still be waited for), or that time limit (it cannot).
+            ReplyTimeout: the timeout passed (the reply can still be waited for), or that time limit (it cannot). What
+                came and is no message does not count as a reply.
             ConnectionClosed: the connection ended first, or the message was not sent.
             NotConnected: for a queued message: on the client's own thread, which would wait for itself, or without a
                 timeout where the client is not connecting.
@@ -142,6 +189,23 @@ class SentMessage:
             self.outcome = outcome
             for event in self.events or ():
                 event.set()
+
+
+def answer(to: "tuple[Sends, int]", event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
+    """Send an event that answers an incoming one: the ``reply`` of listeners and callbacks. Any thread may call it.
+
+    ``MethodType`` binds it to a connection and the event's id: an object of a class would take twice as long to make.
+    """
+    connection, event_id = to
+    connection.fork_guard.check()
+    return connection.send(event, args, event_id, on_reply)
+
+
+def answer_nobody(event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
+    """Be the ``reply`` of an event that no peer has sent: nothing is sent."""
+    sent = SentMessage(None, None, None)
+    sent.outcome = Ending(1006, "")
+    return sent
 
 
 class _Entry(weakref.ref):  # type: ignore[type-arg]
@@ -198,18 +262,30 @@ class ReplyTable:
         self._enter(sent, event_id, on_reply, deadline)
         self._awaited += 1
 
+    def put_back(self, routed: RoutedReply) -> None:
+        """Expect a reply again, as what came is none. It expires after those of messages sent since. Idempotent."""
+        self._tidy()
+        entry, sent = routed.entry, routed.entry()
+        if entry.event_id in self._entries or (sent is None and entry.on_reply is None):
+            return
+        if sent is not None:
+            if sent.outcome is not routed:
+                return
+            sent.outcome = None
+        self._entries[entry.event_id] = entry
+        if entry.on_reply is not None or (sent is not None and sent.waiting):
+            self._awaited += 1
+
     def take(self, event_id: int) -> _Entry | None:
         """Remove and return the entry of a message."""
-        self._tidy()
+        if self._last is not None or self._gone:
+            self._tidy()
         entry = self._entries.pop(event_id, None)
         if entry is not None:
-            self._discount(entry)
+            sent = entry()
+            if entry.on_reply is not None or (sent is not None and sent.waiting):
+                self._awaited -= 1
         return entry
-
-    def wants(self, event_id: int) -> bool:
-        """Tell whether a reply to a message is awaited, or may still be asked for."""
-        self._tidy()
-        return event_id in self._entries
 
     def enter_waiter(self, sent: SentMessage) -> None:
         """Count a thread that begins to wait."""
@@ -240,15 +316,14 @@ class ReplyTable:
         """Remove and settle what is due; the entries are returned so that they are freed without the lock."""
         self._tidy()
         expired = []
-        for event_id, entry in self._entries.items():
+        for entry in self._entries.values():
             if entry.deadline > now:
                 break
-            expired.append((event_id, entry))
-        for event_id, entry in expired:
-            del self._entries[event_id]
-            self._discount(entry)
+            expired.append(entry)
+        for entry in expired:
+            self.take(entry.event_id)
             _settle(entry, EXPIRED)
-        return [entry for _, entry in expired]
+        return expired
 
     def take_all(self, ending: Ending) -> list[_Entry]:
         """Remove and settle everything, as the connection has ended."""
@@ -259,11 +334,6 @@ class ReplyTable:
         for entry in entries:
             _settle(entry, ending)
         return entries
-
-    def _discount(self, entry: _Entry) -> None:
-        sent = entry()
-        if entry.on_reply is not None or (sent is not None and sent.waiting):
-            self._awaited -= 1
 
     def _enter(self, sent: SentMessage, event_id: int, on_reply: OnReply | None, deadline: float) -> None:
         entry = _Entry(sent, self._gone.append)

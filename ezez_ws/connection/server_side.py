@@ -1,8 +1,7 @@
-"""A server's side of one connection, from authentication on."""
+"""A server's side of one connection: authentication, and what comes before it."""
 
 import logging
 from collections.abc import Callable
-from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConnectionClosed, MalformedMessage
@@ -19,38 +18,23 @@ from ..messages.protocol import (
     parse_event,
     parse_from_client,
 )
-from ..options import check_callback, check_choice, check_count, check_seconds
+from ..options import check_choice, check_count, check_seconds
 from ..threads.deadline import NEVER, Deadline
 from ..threads.timers import Janitor
 from ..websocket.outbox import WAITING
 from ..websocket.stream import Ending, Stream
-from .connection import Connection, ConnectionOptions, answer
+from .connection import Connection, ConnectionOptions
+from .dispatch import Callbacks
 from .inbox import Arrived, Mark
 from .listeners import Listeners
-from .replies import OnReply, SentMessage
+from .replies import RoutedReply, SentMessage
 
 if TYPE_CHECKING:
     from ..server_client import EZEZServerClient
 
-__all__ = ["ServerCallbacks", "ServerConnection", "ServerConnectionOptions"]
+__all__ = ["ServerConnection", "ServerConnectionOptions"]
 
 logger = logging.getLogger("ezez_ws")
-
-
-class ServerCallbacks(NamedTuple):
-    """What a server's user wants to hear of."""
-
-    on_auth_request: Callable[..., Any]
-    on_auth_ok: Callable[..., Any] | None
-    on_auth_rejected: Callable[..., Any] | None
-    on_message: Callable[..., Any] | None
-    on_disconnect: Callable[..., Any] | None
-    on_error: Callable[..., Any] | None
-
-    def check(self) -> None:
-        """Raise ``TypeError`` for what is not callable."""
-        for name, callback in zip(self._fields, self, strict=False):
-            check_callback(name, callback, required=name == "on_auth_request")
 
 
 class ServerConnectionOptions(NamedTuple):
@@ -88,33 +72,36 @@ class ServerConnectionOptions(NamedTuple):
 class ServerConnection(Connection):
     """A server's side of one connection.
 
-    Everything from ``_attempted`` on belongs to the connection's thread. ``authenticated`` says whether auth-ok has
-    been put out: it is set once, under the outbox's lock, and others read it without, as whoever then sends waits for
-    that lock.
+    ``authenticated`` says whether auth-ok has been put out: it is set once, under ``stream.sending``, and others read
+    it without, as whoever then sends waits for that lock. ``_auth_seen`` and ``_auth_in_time`` are guarded by the
+    inbox's lock; everything else belongs to the connection's thread.
     """
+
+    client: "EZEZServerClient"
+    """What users see of it."""
 
     def __init__(
         self,
         stream: Stream,
         options: ServerConnectionOptions,
         janitor: Janitor,
-        callbacks: ServerCallbacks,
+        callbacks: Callbacks,
         shared_listeners: Listeners,
+        make_client: "Callable[[ServerConnection], EZEZServerClient]",
     ) -> None:
-        super().__init__(stream, options.common, janitor, keep_text=False)
-        self.client: EZEZServerClient  # set by whoever makes this, before it runs
-        self.listeners = Listeners()
-        self._options = options
-        self._callbacks = callbacks
-        self._on_message = callbacks.on_message
-        self._shared_listeners = shared_listeners
-        self._attempted = False
-        self.read_deadline = self._auth_deadline = Deadline(options.auth_timeout)
+        super().__init__(stream, options.common, janitor, callbacks, Listeners(), shared_listeners)
+        self.client = make_client(self)
+        self.subject = (self.client,)
         self.authenticated = False
-        self._queue: list[Arrived] = []
-        self._queue_bytes = 0
+        self.read_deadline = self._auth_deadline = Deadline(options.auth_timeout)
+        self._options = options
+        self._attempted = False
+        self._early: list[Arrived] = []
+        self._early_bytes = 0
         self._mark: Mark | None = None
-        self.inbox.expected_prefix = AUTH_PREFIX
+        self._auth_seen = False  # an authentication message has arrived
+        self._auth_in_time: bool | None = None  # had it, when the time was over
+        self.inbox.note = self._note_auth
         self.inbox.routes_replies = options.messages_before_auth == "accept"
 
     def run(self) -> None:
@@ -132,10 +119,8 @@ class ServerConnection(Connection):
             raise ConnectionClosed(*sent.outcome)
         return sent
 
-    # -- messages ---------------------------------------------------------------------------------------------------
-
-    def handle(self, payload: bytes, on_reply: OnReply | None) -> None:
-        """Deal with a message: authentication, or an event."""
+    def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
+        """Deal with an authentication message, or with an event that is not plain or comes early."""
         if not self._attempted and self._is_too_late():
             self._begin_attempt()
             self._reject("Auth timeout")
@@ -144,52 +129,40 @@ class ServerConnection(Connection):
             decoded = self._codec.decode_event(payload)
             message = decoded if isinstance(decoded, Event) else self._parse(decoded)
         except MalformedMessage as error:
+            self.reject_reply(routed)
             self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")
             return
-        if type(message) is Event:
-            if self.authenticated:
-                self.deliver(message, on_reply)
-            else:
-                self._handle_early(payload, message, on_reply)
-        elif type(message) is AuthRequest:
+        if isinstance(message, AuthRequest):
             self._authenticate(message)
+        elif message is not None:
+            if self.authenticated or self._options.messages_before_auth == "accept":
+                self.deliver(message, payload, routed)
+            elif self._options.messages_before_auth == "queue":
+                self._keep(payload)
 
     def handle_other(self, what: str | Mark) -> None:
         """Note that the mark has come; texts are not kept."""
         self._mark = None
 
-    def deliver(self, event: Event, on_reply: OnReply | None) -> None:
-        """Run the callbacks of an event."""
-        name, ids, args = event
-        event_id, reply_to = ids
-        client, reply = self.client, MethodType(answer, (self, event_id))
-        if reply_to is not None and on_reply is None:
-            on_reply = self.settle_reply(event)
-        own = () if on_reply is not None else self.listeners.take(name)
-        shared = () if on_reply is not None else self._shared_listeners.take(name)
-        if self._on_message is not None:
-            self.call(self._on_message, client, name, args, reply, ids)
-        if on_reply is not None:
-            self.call(on_reply, client, name, args, reply, ids)
-        for listener in own:
-            try:
-                listener(args, reply, ids)
-            except BaseException as error:
-                self.callback_failed(listener, error)
-        for listener in shared:
-            try:
-                listener(client, args, reply, ids)
-            except BaseException as error:
-                self.callback_failed(listener, error)
-
-    def _parse(self, values: list[Any]) -> Event | AuthRequest | None:
+    def _parse(self, values: list[object]) -> Event | AuthRequest | None:
         if not self._attempted:
             return parse_from_client(values)
         if type(values[0]) is str and values[0] == AUTH:
             return None  # one attempt for each connection; later ones are dropped, whatever they hold
         return parse_event(values)
 
-    # -- before and during authentication ---------------------------------------------------------------------------
+    def _keep(self, payload: bytes) -> None:
+        """Keep an event until the client is authenticated."""
+        size = len(payload)
+        if self._early_bytes + size <= self._options.queue_limit_bytes:
+            self._early.append(payload)
+            self._early_bytes += size
+        elif callable(self._options.queue_overflow):
+            self.call(self._options.queue_overflow, self.client, size)
+        elif self._options.queue_overflow == "disconnect":
+            self.end_with(CloseCode.POLICY_VIOLATION, "Queue overflow")
+
+    # -- authentication ---------------------------------------------------------------------------------------------
 
     def read_deadline_passed(self) -> None:
         """No authentication message has come in time, unless the last look finds one."""
@@ -205,11 +178,20 @@ class ServerConnection(Connection):
         self.read_deadline = NEVER
 
     def _is_too_late(self) -> bool:
-        return self._auth_deadline.passed() and not self.inbox.expected_in_time()
+        return self._auth_deadline.passed() and not self._look_for_auth()
 
-    def _look_for_auth(self) -> None:
-        """See at the deadline whether the authentication message is there. The janitor's."""
-        self.inbox.expected_in_time()
+    def _look_for_auth(self) -> bool:
+        """Tell whether an authentication message had arrived when this was first asked. The janitor's, too."""
+        self.inbox.look_in()
+        with self.inbox.lock:
+            if self._auth_in_time is None:
+                self._auth_in_time = self._auth_seen
+            return self._auth_in_time
+
+    def _note_auth(self, payload: bytes | str) -> None:
+        """See each message that arrives. Requires holding the inbox's lock."""
+        if payload[: len(AUTH_PREFIX)] == AUTH_PREFIX:
+            self._auth_seen = True
 
     def _authenticate(self, request: AuthRequest) -> None:
         self._begin_attempt()
@@ -228,8 +210,10 @@ class ServerConnection(Connection):
 
     def _ask(self, key: str) -> str | None:
         """Ask the user; return why the client is refused, or ``None``."""
+        on_auth_request = self._callbacks.on_auth_request
+        assert on_auth_request is not None
         try:
-            answer = self._callbacks.on_auth_request(self.client, key)
+            answer = on_auth_request(self.client, key)
             if answer is not None and not isinstance(answer, bool):
                 raise TypeError(f"on_auth_request must return True or False, not {type(answer).__name__}")
         except BaseException as error:
@@ -245,65 +229,33 @@ class ServerConnection(Connection):
         if limit != self._options.first_max_payload:
             self.inbox.between_reads(lambda: self.stream.limit_payload(limit))
         answer = self._codec.encode([AUTH_OK])
-        with self._outbox.lock:
+        with self.stream.sending:
             # whoever sees that the client is authenticated, and sends, comes behind this answer
-            self.authenticated = True
-            outcome = self._outbox.put(answer)
+            self.authenticated = self.takes_events = True
+            outcome = self.stream.put(answer, needs_room=False)
         if outcome is WAITING:
-            self._outbox.watch()
-        self.inbox.put_back(self._queue)
-        self._queue = []
+            self.stream.flush_later()
+        self.inbox.put_back(self._early)
+        self._early = []
         self.begin_user_code()
         self.call(self._callbacks.on_auth_ok, self.client)
 
     def _handle_arrived_meanwhile(self) -> bool:
         """Deal with what has arrived while we made up our mind; false where the connection has ended."""
+        self.inbox.look_in()
         self._mark = Mark()
-        self.inbox.put_mark(self._mark)
+        with self.inbox.lock:
+            self.inbox.put(self._mark)
+            self.inbox.routes_replies = True
+            self.inbox.note = None
         while self._mark is not None and self.alive:
             arrived = self.inbox.next(NEVER)
             if arrived is not None and not isinstance(arrived, Ending):
-                self._handle_next(arrived)
+                self.handle_next(arrived)
         return self.alive
 
     def _reject(self, reason: str) -> None:
-        self._outbox.send(self._codec.encode([AUTH_REJECTED, reason]))
+        self.stream.send(self._codec.encode([AUTH_REJECTED, reason]))
         self.inbox.drop(Ending(CloseCode.POLICY_VIOLATION, reason))
         self.call(self._callbacks.on_auth_rejected, self.client, reason)
         self.end_with(CloseCode.POLICY_VIOLATION, reason)
-
-    def _handle_early(self, payload: bytes, event: Event, on_reply: OnReply | None) -> None:
-        """Deal with an event that came before the client was authenticated."""
-        mode = self._options.messages_before_auth
-        if mode == "accept":
-            self.deliver(event, on_reply)
-        elif mode == "queue":
-            size = len(payload)
-            if self._queue_bytes + size > self._options.queue_limit_bytes:
-                self._overflow(size)
-            else:
-                self._queue.append((payload, on_reply))
-                self._queue_bytes += size
-
-    def _overflow(self, size: int) -> None:
-        overflow = self._options.queue_overflow
-        if callable(overflow):
-            self.call(overflow, self.client, size)
-        elif overflow == "disconnect":
-            self.end_with(CloseCode.POLICY_VIOLATION, "Queue overflow")
-
-    # -- the user's callbacks ---------------------------------------------------------------------------------------
-
-    def report_error(self, error: BaseException) -> None:
-        """Give an error to ``on_error``, and where there is none to the log."""
-        if self._callbacks.on_error is None:
-            logger.info("client %d: %s", self.client.connection_id, error)
-            return
-        try:
-            self._callbacks.on_error(self.client, error)
-        except BaseException:
-            logger.exception("an error in on_error")
-
-    def disconnected(self, ending: Ending) -> None:
-        """Run ``on_disconnect``."""
-        self.call(self._callbacks.on_disconnect, self.client, ending.code, ending.reason)

@@ -56,13 +56,14 @@ class Codec:
         ValueError: A tag is reserved (``s n u l b i``), empty or has a ``:``, or ``max_depth`` is out of range.
     """
 
-    __slots__ = ("_at_once", "_deserializers", "_max_depth", "_serializers", "_sort_props")
+    __slots__ = ("_decode_at_once", "_deserializers", "_encode_at_once", "_max_depth", "_serializers", "_sort_props")
 
     _serializers: tuple[tuple[str, Serializer], ...]
     _deserializers: dict[str, Deserializer]
     _sort_props: bool
     _max_depth: int
-    _at_once: Callable[..., Any] | None
+    _encode_at_once: Callable[..., Any] | None
+    _decode_at_once: Callable[..., Any] | None
 
     def __init__(
         self,
@@ -82,7 +83,12 @@ class Codec:
         put("_deserializers", _checked_tags("deserializers", deserializers))
         put("_sort_props", sort_props)
         put("_max_depth", max_depth)
-        put("_at_once", None if compiled is None else partial(compiled.encode_at_once, sort_props, max_depth))
+        encode = decode = None
+        if compiled is not None:
+            encode = partial(compiled.encode_at_once, sort_props, max_depth)
+            decode = partial(compiled.decode_event, max_depth, UNMETERED, Event, Ids)
+        put("_encode_at_once", encode)
+        put("_decode_at_once", decode)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"a Codec is immutable, {name} cannot be set")
@@ -147,13 +153,20 @@ class Codec:
                 return message
         return self._encode_event(event, event_id, reply_to, args_bytes)
 
-    def at_once(self) -> Callable[..., Any] | None:
+    def encoder_at_once(self) -> Callable[..., Any] | None:
         """Return a function that makes an event message in one go, if there is one.
 
         It takes an event's name, its id, the reply-to and the arguments, checks all of them, and calls nobody's code.
         ``NotImplemented``: that is for ``check_event_name``, ``encode`` and ``encode_event`` to do, or to refuse.
         """
-        return self._at_once if type(self) is Codec else None
+        return self._encode_at_once if type(self) is Codec else None
+
+    def decoder_at_once(self) -> Callable[..., Any] | None:
+        """Return a function that takes a message and returns the ``Event`` that it plainly is, if there is one.
+
+        Anything else that it returns: that is for ``decode_event`` and ``parse_event`` to tell, or to refuse.
+        """
+        return self._decode_at_once if type(self) is Codec else None
 
     def _encode_event(self, event: str, event_id: int, reply_to: int | None, args_bytes: bytes) -> bytes:
         try:
@@ -307,9 +320,9 @@ class Codec:
 
     def decode_event(self, data: bytes) -> Event | list[Any]:
         """Return the event that a message plainly is, or the values, as ``decode``, for ``parse_event`` to judge."""
-        if compiled is None or type(self) is not Codec:
+        if self._decode_at_once is None or type(self) is not Codec:
             return self.decode(data)
-        event: Event | list[Any] = compiled.decode_event(self._max_depth, UNMETERED, Event, Ids, data)
+        event: Event | list[Any] = self._decode_at_once(data)
         return self._decode(data) if event is NotImplemented else event
 
     def _decode(self, data: bytes) -> list[Any]:

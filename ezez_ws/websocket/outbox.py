@@ -16,7 +16,7 @@ from .frames import BINARY, CLOSE, FIN, PING, PONG, RSV1, Masks, Prepared, assem
 if TYPE_CHECKING:
     from .deflate import Deflater
 
-__all__ = ["REFUSED", "WAITING", "WRITTEN", "Outbox", "Put"]
+__all__ = ["FULL", "REFUSED", "WAITING", "WRITTEN", "Outbox", "Put"]
 
 _BATCH = 65536  # small frames that wait are written together up to this many bytes
 _SMALL = 4096
@@ -35,17 +35,19 @@ class Put(enum.Enum):
     """The kernel has it."""
     WAITING = 2
     """It waits, or a part of it does; ``watch`` must be called once the lock is released."""
+    FULL = 3
+    """Nothing of it was handed over, as there is no room."""
 
 
-REFUSED, WRITTEN, WAITING = Put  # a look into the class takes several times as long
+REFUSED, WRITTEN, WAITING, FULL = Put  # a look into the class takes several times as long
 
 
 class Outbox:
     """What leaves one connection. Any thread may call.
 
-    ``lock`` guards every field but ``retired``, and is held by callers over ``last_id``, ``has_room`` and ``put``, so
-    that ids rise in the order of sending. Under it only the reader's lock and, inside TLS, the wire's own may be taken.
-    It guards the life of the wire's descriptor, too: it is cut and closed under it.
+    ``lock`` guards every field but ``retired``, and is held by callers over ``put``, so that ids rise in the order of
+    sending. Under it only the inbox's lock and, inside TLS, the wire's own may be taken. It guards the life of the
+    wire's descriptor, too: it is cut and closed under it.
 
     Args:
         wire: where the bytes go.
@@ -56,7 +58,6 @@ class Outbox:
 
     def __init__(self, wire: Wire, masked: bool, limit: int, deflater: "Deflater | None" = None) -> None:
         self.lock = threading.Lock()
-        self.last_id = 0
         self._wire = wire
         self._masks = Masks() if masked else None
         self._limit = limit
@@ -66,9 +67,11 @@ class Outbox:
         self._torn = False  # the first that waits is the rest of a frame: nothing may come before it
         self._pong: bytes | None = None
         self._ping: bytes | None = None
-        self.open = True  # messages are taken; false when a close frame is out or waits, and when the wire is broken
-        self._broken = False
+        self.open = True  # messages are taken; false when a close frame is out or waits, and when the wire is cut
+        self._broken = False  # nothing can leave any more, what waits included
+        self._cut = False  # the wire is cut
         self._disposed = False  # the wire is closed
+        self._known_to_flusher = False
         self.retired = False  # the flusher's: guarded by its lock
         self._room_events: list[Event] = []
 
@@ -76,10 +79,12 @@ class Outbox:
         """Tell whether a message of ``size`` bytes may be put now. Requires holding the lock."""
         return not self._waiting or self.waiting_bytes + size <= self._limit
 
-    def put(self, payload: bytes, opcode: int = BINARY) -> Put:
+    def put(self, payload: bytes, opcode: int = BINARY, needs_room: bool = True) -> Put:
         """Send a message. Requires holding the lock."""
         if not self.open:
             return REFUSED
+        if self._waiting and needs_room and not self.has_room(len(payload)):
+            return FULL
         if self._deflater is None:
             mask = None if self._masks is None else self._masks.next()
             return self._put_frame(assemble(FIN | opcode, payload, mask))
@@ -92,20 +97,20 @@ class Outbox:
             return self._put_frame(self._frame(opcode, compressed, RSV1))
         return self._put_frame(self._frame(opcode, payload))
 
-    def put_prepared(self, message: Prepared) -> Put | None:
-        """Send a message that others get, too; ``None`` where it has no room. Requires holding the lock."""
+    def put_prepared(self, message: Prepared) -> Put:
+        """Send a message that others get, too. Requires holding the lock."""
+        if self._masks is not None or self._deflater is not None:
+            return self.put(message.payload)
         if not self.open:
             return REFUSED
         if self._waiting and not self.has_room(len(message.payload)):
-            return None
-        if self._masks is None and self._deflater is None:
-            return self._put_frame(message.frame)
-        return self.put(message.payload)
+            return FULL
+        return self._put_frame(message.frame)
 
     def send(self, payload: bytes, opcode: int = BINARY) -> Put:
         """Send a message that needs no id and no room: one of the protocol's own, or a raw one of the user's."""
         with self.lock:
-            outcome = self.put(payload, opcode)
+            outcome = self.put(payload, opcode, needs_room=False)
         if outcome is WAITING:
             self.watch()
         return outcome
@@ -137,18 +142,20 @@ class Outbox:
                 return False
             outcome = self._put_frame(self._frame(CLOSE, encode_close(code, reason)))
             self.open = False
-        self._wake_for_room()
+            waiting = self._take_waiting()
+        for event in waiting:
+            event.set()
         if outcome is WAITING:
             self.watch()
         return True
 
     def cut(self) -> None:
-        """Drop what waits and end both directions of the wire; whoever reads is woken."""
+        """Drop what waits and end both directions of the wire; whoever reads is woken. Idempotent."""
         with self.lock:
-            self._break()
-            if not self._disposed:
-                self._wire.cut()
-        self._wake_for_room()
+            self._abandon()
+            waiting = self._take_waiting()
+        for event in waiting:
+            event.set()
 
     def end_writing(self) -> None:
         """Tell the peer that nothing follows. To be called when ``flush`` has said that nothing waits."""
@@ -169,8 +176,11 @@ class Outbox:
     def flush(self) -> bool:
         """Write what waits, as far as it goes; true where nothing waits any more. The flusher's, and a reader's."""
         with self.lock:
-            done = self._flush()
-        self._wake_for_room()
+            idle = not (self._waiting or self._pong or self._ping or self._wire.unflushed)
+            done = idle or self._flush()
+            waiting = self._take_waiting()
+        for event in waiting:
+            event.set()
         return done
 
     def watch(self) -> None:
@@ -183,11 +193,16 @@ class Outbox:
     def dispose(self) -> None:
         """Give the wire back, for who has the reading role for good. Idempotent."""
         self.cut()
-        flusher.forget(self)
+        with self.lock:
+            if self._disposed:
+                return
+            known_to_flusher = self._known_to_flusher
+        if known_to_flusher:
+            flusher.forget(self)
         self._wire.retire()
         with self.lock:
-            self._disposed = True
             self._wire.close()
+            self._disposed = True
 
     def call_for_room(self, event: Event) -> None:
         """Set ``event`` when there may be room, or nothing is taken any more."""
@@ -202,11 +217,10 @@ class Outbox:
         """Return the descriptor that the flusher polls."""
         return self._wire.fileno()
 
-    def _wake_for_room(self) -> None:
-        with self.lock:
-            events, self._room_events = self._room_events, []
-        for event in events:
-            event.set()
+    def _take_waiting(self) -> list[Event]:
+        """Return the events of those who wait for room, to be set without the lock. Requires holding it."""
+        waiting, self._room_events = self._room_events, []
+        return waiting
 
     def _frame(self, opcode: int, payload: bytes, rsv: int = 0) -> bytes:
         return encode_frame(opcode, payload, None if self._masks is None else self._masks.next(), True, rsv)
@@ -218,16 +232,21 @@ class Outbox:
             if not self._waiting and self._pong is None and self._ping is None:
                 written = self._wire.write_now(frame)
                 if written == len(frame):
-                    return WAITING if self._wire.buffered and self._wire.unflushed else WRITTEN
+                    return self._note_waiting() if self._wire.buffered and self._wire.unflushed else WRITTEN
                 self._torn = written > 0
             self._append(frame, written)
-            return WAITING
+            return self._note_waiting()
         except WireError:
             self._abandon()  # who reads finds what has still arrived, and then the end
             return REFUSED
         except BaseException:
             self._abandon()
             raise
+
+    def _note_waiting(self) -> Put:
+        """Note that the flusher is needed. Requires holding the lock."""
+        self._known_to_flusher = True
+        return WAITING
 
     def _append(self, frame: bytes, written: int) -> None:
         """Keep what is left of a frame. Small ones share a buffer: each for itself would cost more than its bytes."""
@@ -251,20 +270,21 @@ class Outbox:
 
     def _abandon(self) -> None:
         """End the connection: nothing more can leave, or nobody knows how much has. Requires holding the lock."""
-        self._break()
-        if not self._disposed:
+        if not self._cut:
+            self.open = False
+            self._broken = True
+            self._waiting.clear()
+            self.waiting_bytes = 0
+            self._pong = self._ping = None
             self._wire.cut()
-
-    def _break(self) -> None:
-        self.open = False
-        self._broken = True
-        self._waiting.clear()
-        self.waiting_bytes = 0
-        self._pong = self._ping = None
+            self._cut = True  # last: an exception may come out before
 
     def _write_control(self) -> bool:
         """Write a control frame now, unless others wait before it; true where it waits. Requires holding the lock."""
-        return bool(self._waiting) or not self._flush()
+        if self._waiting or not self._flush():
+            self._known_to_flusher = True
+            return True
+        return False
 
     def _flush(self) -> bool:
         """Requires holding the lock."""

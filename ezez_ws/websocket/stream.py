@@ -1,22 +1,30 @@
 """A WebSocket over a wire, in either role (RFC 6455): reads messages, writes them, answers pings, closes.
 
+``Stream`` is the one door to a connection's bytes, and owns its life:
+
+    open        messages go both ways
+    closing     our close frame is out, or waits: nothing more is sent, the peer's answer or the end of the bytes comes
+    ended       there is an ``ending``, set once, by whoever is first
+    given back  the wire is closed
+
 What ends a connection is heard by the ``receive`` after the one that handed out the messages before it, so that whoever
-handles one thing after the other can still answer them. ``ending`` is set once, by whoever is first:
+handles one thing after the other can still answer them. The ``ending`` is
 
     the peer's close frame        its code and reason; we echo it behind what waits to be sent
     our own ``fail``              the code and reason that we send
     the end of the bytes          1006
     ``cut`` with a code           that code (nothing can be sent any more)
 
-``close`` alone sets no ending: it sends a close frame, and the peer's answer or the end of the bytes comes later. When
-there is an ending, ``finish`` waits for the peer's end of the bytes, so that our last frames are not lost to a reset,
-and ``dispose`` gives the socket back.
+When there is one, ``finish`` waits for the peer's end of the bytes, so that our last frames are not lost to a reset,
+and ``dispose`` gives the socket back. Every step of an ending may be asked for again, by another thread or after an
+exception, and is done once.
 """
 
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..threads.deadline import Deadline
+from ..threads.waiting import Event
 from ..wire.sockets import Wire
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, ClosePayload, FrameDecoder, Message, Violation, parse_close
 from .outbox import REFUSED, Outbox
@@ -41,10 +49,11 @@ class Stream:
     """One WebSocket.
 
     ``receive``, ``readable``, ``wait_for_room`` and ``limit_payload`` belong to whoever has the reading role;
-    ``finish`` and ``dispose`` to the last who has it; every other method may be called from any thread. ``ending``,
-    ``failure`` and what our close frame said are guarded by the outbox's lock; ``over`` and the decoder by the reading
-    role, whose holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read. While
-    the holder sleeps in the wire, another thread may take a pong for it.
+    ``finish`` and ``dispose`` to the last who has it; every other method may be called from any thread. ``sending`` is
+    the lock over sending: whoever gives out ids holds it over ``put`` and ``put_prepared``. It guards ``ending``,
+    ``failure`` and what our close frame said, too. ``over`` and the decoder are guarded by the reading role, whose
+    holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read. While the holder
+    sleeps in the wire, another thread may take a pong for it.
 
     Args:
         wire: the bytes' way.
@@ -65,7 +74,9 @@ class Stream:
         deflate: "Deflate | None" = None,
     ) -> None:
         inflater, deflater = _compression(deflate, client_side)
-        self.outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit, deflater=deflater)
+        self._outbox = outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit, deflater=deflater)
+        self.sending = outbox.lock
+        self.put, self.put_prepared, self.flush_later = outbox.put, outbox.put_prepared, outbox.watch
         self.over = False  # the reader has come to the end: there is an ending
         self.last_received = time.monotonic()
         self._wire = wire
@@ -82,20 +93,20 @@ class Stream:
     @property
     def ending(self) -> Ending | None:
         """How the connection ended, ``None`` while it has not."""
-        with self.outbox.lock:
+        with self.sending:
             return self._ending
 
     @property
     def failure(self) -> Violation | None:
         """What rule of RFC 6455 the peer broke."""
-        with self.outbox.lock:
+        with self.sending:
             return self._failure
 
     @property
     def open(self) -> bool:
         """Whether messages can be sent."""
-        with self.outbox.lock:
-            return self._ending is None and self.outbox.open
+        with self.sending:
+            return self._ending is None and self._outbox.open
 
     def limit_payload(self, max_payload: int) -> None:
         """Change the bytes that an incoming message may have, from the next frame on. Requires the reading role."""
@@ -140,40 +151,57 @@ class Stream:
             self.cut()
             raise
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether a message of ``size`` bytes would be taken, or refused for ever."""
+        with self.sending:
+            return not self._outbox.open or self._outbox.has_room(size)
+
+    def call_for_room(self, event: Event) -> None:
+        """Set ``event`` when there may be room, or nothing is taken any more."""
+        self._outbox.call_for_room(event)
+
+    def answers(self) -> bool:
+        """Tell whether there is something to read, for who has not the reading role."""
+        return self._outbox.readable()
+
+    def hung_up(self) -> bool:
+        """Tell whether both directions are dead, for who has not the reading role."""
+        return self._outbox.hung_up()
+
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until there is something to read (true), or something could be written, and write it."""
         readable, writable = self._wire.poll(True, True, timeout)
         if writable:
-            self.outbox.flush()
+            self._outbox.flush()
         return readable or self._last_word is not None
 
     def send(self, data: bytes | str) -> bool:
-        """Send one raw message, text or binary, without waiting; false where the connection is closing or gone."""
+        """Send one raw message, text or binary, without waiting for room; false where nothing can be sent any more."""
         if isinstance(data, str):
-            return self.outbox.send(data.encode(), TEXT) is not REFUSED
-        return self.outbox.send(bytes(data), BINARY) is not REFUSED
+            return self._outbox.send(data.encode(), TEXT) is not REFUSED
+        return self._outbox.send(bytes(data), BINARY) is not REFUSED
 
     def ping(self) -> None:
         """Send a ping. That its answer has come shows in ``last_received`` only."""
         self._wire.expect(self._take_pong)
-        self.outbox.ping()
+        self._outbox.ping()
 
     def close(self, code: int, reason: str) -> bool:
         """Begin the close handshake; false where it has begun or the connection is gone."""
-        with self.outbox.lock:
+        with self.sending:
             self._goodbye = self._goodbye or Ending(code, reason)
-        return self.outbox.close(code, reason)
+        return self._outbox.close(code, reason)
 
     def fail(self, code: int, reason: str) -> bool:
         """End the connection for the peer's fault: send a close frame, take nothing in any more."""
         ended = self._end(code, reason)
-        self.outbox.close(code, reason)
+        self._outbox.close(code, reason)
         return ended
 
     def cut(self, code: int = 1006, reason: str = "") -> bool:
         """End the connection without a word; wakes whoever reads. True where it had not ended before."""
         ended = self._end(code, reason)
-        self.outbox.cut()
+        self._outbox.cut()
         return ended
 
     def finish(self, timeout: float) -> None:
@@ -182,24 +210,31 @@ class Stream:
         When both close frames are through, nothing more can come: then a server goes at once, and a client soon, as it
         is the server that should end the bytes first (RFC 6455, section 7.1.1).
         """
+        if self._at_end:
+            return
         heard = isinstance(self._last_word, ClosePayload)
-        deadline = Deadline(timeout)
-        flushed = False
-        while not self._at_end and not deadline.passed():
-            if not flushed and self.outbox.flush():
-                flushed = True
-                self.outbox.end_writing()
-                if heard:
-                    deadline = deadline.sooner(Deadline(_LAST_WAIT if self._client_side else 0))
-                    continue
+        flushed = self._outbox.flush()
+        if flushed:
+            self._outbox.end_writing()
+        if not (flushed and heard and not self._client_side):
+            self._wait_for_end(Deadline(timeout), flushed, heard)
+
+    def _wait_for_end(self, deadline: Deadline, flushed: bool, heard: bool) -> None:
+        if flushed and heard:
+            deadline = deadline.sooner(Deadline(_LAST_WAIT))
+        while not (self._at_end or deadline.passed()):
             readable, _ = self._wire.poll(True, not flushed, deadline.remaining())
             if readable:
                 self._at_end = self._wire.read_now(_LARGEST_READ) == b""
-        self.cut()
+            if not flushed and self._outbox.flush():
+                flushed = True
+                self._outbox.end_writing()
+                if heard:
+                    deadline = deadline.sooner(Deadline(_LAST_WAIT if self._client_side else 0))
 
     def dispose(self) -> None:
         """Give the socket back. Idempotent."""
-        self.outbox.dispose()
+        self._outbox.dispose()
 
     def _take_pong(self, data: bytes) -> bool:
         """Deal with what has come, if it is a pong and nothing else, while the holder of the reading role sleeps."""
@@ -235,18 +270,18 @@ class Stream:
     def _hear_last_word(self, word: "ClosePayload | Violation") -> None:
         """Answer the peer's close frame, or its violation, when what came before it has been handed out."""
         if isinstance(word, Violation):
-            with self.outbox.lock:
+            with self.sending:
                 if self._failure is None and self._ending is None:
                     self._failure = word
             self.fail(word.code, word.reason)
         else:
-            with self.outbox.lock:
+            with self.sending:
                 goodbye = self._goodbye
             if goodbye is not None and goodbye.code == word.code and not word.reason:
                 self._end(*goodbye)  # the peer has said it back, and a reason is not said back
             else:
                 self._end(*word)
-            self.outbox.close(word.code, "")
+            self._outbox.close(word.code, "")
         self.over = True
 
     def _answer_control(self, messages: list[Message]) -> list[Message]:
@@ -259,13 +294,13 @@ class Stream:
                 self._last_word = parse_close(message.payload)
             elif message.opcode == PING:
                 assert isinstance(message.payload, bytes)
-                self.outbox.pong(message.payload)
+                self._outbox.pong(message.payload)
             else:
                 assert message.opcode == PONG
         return kept
 
     def _end(self, code: int, reason: str) -> bool:
-        with self.outbox.lock:
+        with self.sending:
             if self._ending is not None:
                 return False
             self._ending = Ending(code, reason)

@@ -24,12 +24,12 @@ def echo(stream: Stream) -> None:
     while stream.ending is None:
         for message in stream.receive(None) or ():
             while stream.open:
-                with stream.outbox.lock:
-                    has_room = stream.outbox.has_room(len(message.payload))
+                with stream._outbox.lock:
+                    has_room = stream._outbox.has_room(len(message.payload))
                 if has_room:
                     stream.send(message.payload)
                     break
-                stream.outbox.flush()
+                stream._outbox.flush()
     stream.finish(1.0)
     stream.dispose()
 

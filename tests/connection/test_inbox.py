@@ -11,8 +11,7 @@ from typing import Any
 
 from ezez_ws import Codec, ConnectionClosed, MalformedMessage
 from ezez_ws.connection.inbox import Inbox
-from ezez_ws.connection.replies import Reply, SentMessage
-from ezez_ws.messages.codec import peek_reply_to
+from ezez_ws.connection.replies import Reply, RoutedReply, SentMessage
 from ezez_ws.messages.protocol import parse_event
 from ezez_ws.threads.deadline import Deadline
 from ezez_ws.websocket.frames import PING, PONG, TEXT
@@ -43,7 +42,7 @@ class InboxTest(EZEZTestCase):
             there = socket.create_connection(listening.getsockname())
             here, _ = listening.accept()
         self.stream = Stream(SocketWire(here), client_side=False, max_payload=1 << 20, send_buffer_limit=1 << 20)
-        self.inbox = Inbox(self.stream, limit, False, parse_reply, peek_reply_to)
+        self.inbox = Inbox(self.stream, limit, False, parse_reply)
         self.peer = RawPeer(there, is_client=True)
         self.addCleanup(self.stream.dispose)
         self.addCleanup(self.peer.close)
@@ -74,8 +73,7 @@ class InboxTest(EZEZTestCase):
         return self.inbox.next(Deadline(10))
 
     def name(self, arrived: Any) -> Any:
-        payload, _ = arrived
-        return CODEC.decode(payload)[0]
+        return CODEC.decode(arrived.payload if isinstance(arrived, RoutedReply) else arrived)[0]
 
     def reading(self) -> bool:
         with self.inbox.lock:
@@ -107,7 +105,7 @@ class InboxTest(EZEZTestCase):
         self.peer.send_event("event")
         self.peer.send_event("answer", ["x"], reply_to=1)
         self.assertIs(sent, waiting.get())
-        self.assertEqual(["x"], sent.outcome.args)  # type: ignore[union-attr]
+        self.assertEqual(["x"], sent.outcome.read().args)  # type: ignore[union-attr]
         self.assertFalse(self.reading())
         self.assertEqual(["event", "answer"], [self.name(self.next()) for _ in range(2)])
 
@@ -222,22 +220,35 @@ class InboxTest(EZEZTestCase):
         self.peer.send_event("event")
         self.assertEqual("event", self.name(self.own(self.next).get()))
 
-    def test_a_malformed_reply_stays_for_its_turn_and_wakes_nobody(self) -> None:
+    def test_a_malformed_reply_is_rejected_by_its_waiter_and_stays_for_its_turn(self) -> None:
         self.inbox.own()
         sent = self.expect(1)
         self.peer.send_message(self.peer.event_bytes("answer", [], 1) + b'5j\0"x:1"\0')
         with self.assertRaises(MalformedMessage):
             self.name(self.next())
-        self.assertIsNone(sent.outcome)
+        routed = sent.outcome
+        assert isinstance(routed, RoutedReply)
+        with self.assertRaises(MalformedMessage):
+            routed.read()
+        for _ in range(2):
+            self.inbox.reject(routed)
+            self.assertIsNone(sent.outcome)
+        self.peer.send_event("answer", [5], reply_to=1)
+        self.assertEqual("answer", self.name(self.next()))
+        assert isinstance(sent.outcome, RoutedReply)
+        self.assertEqual([5], sent.outcome.read().args)
+        self.inbox.reject(routed)
+        self.assertEqual([5], sent.outcome.read().args)
 
     def test_an_error_that_another_thread_met_comes_in_its_turn(self) -> None:
         self.inbox.own()
         self.peer.send_event("before")
         self.inbox.look_in()
         error = LookupError()
-        self.inbox.report(error)
+        with self.inbox.lock:
+            self.inbox.put(error)
         self.assertEqual("before", self.name(self.next()))
-        self.assertEqual((error, None), self.next())
+        self.assertIs(error, self.next())
 
     def test_text_is_kept_out_of_the_inbox_unless_asked_for(self) -> None:
         self.inbox.own()
@@ -245,16 +256,14 @@ class InboxTest(EZEZTestCase):
         self.peer.send_event("event")
         self.assertEqual("event", self.name(self.next()))
 
-    def test_the_expected_prefix_must_have_come_by_the_first_time_of_asking(self) -> None:
-        for in_time in (True, False):
-            with self.subTest(in_time=in_time):
-                self.open(limit=10_000)
-                self.inbox.expected_prefix = b"5f\0event"
-                if in_time:
-                    self.peer.send_event("event")
-                self.assertEqual(in_time, self.inbox.expected_in_time())
-                self.peer.send_event("event")
-                self.assertEqual(in_time, self.inbox.expected_in_time())
+    def test_each_message_is_noted_when_it_arrives(self) -> None:
+        noted: list[bytes | str] = []
+        self.inbox.note = noted.append
+        self.peer.send_event("event")
+        self.inbox.look_in()
+        self.assertEqual(1, len(noted))
+        self.inbox.own()
+        self.assertIs(noted[0], self.next())
 
     def test_many_threads_wait_while_the_owner_comes_and_goes(self) -> None:
         count, threads = 40, 6
@@ -270,7 +279,7 @@ class InboxTest(EZEZTestCase):
                 with lock:
                     self.peer.send_event("answer", [number], reply_to=number)
                 outcome = self.wait_for(sent, Deadline(20)).get(30)
-                if outcome is not sent or sent.outcome.args != [number]:
+                if outcome is not sent or sent.outcome.read().args != [number]:
                     raise AssertionError((number, outcome))
             return count
 

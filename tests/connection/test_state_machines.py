@@ -151,11 +151,9 @@ class ReplyTableMachine(RuleBasedStateMachine):
         if event_id is None:
             return
         if event_id not in self.expected:
-            assert not self.table.wants(event_id)
             assert self.table.take(event_id) is None
             return
         one = self.expected[event_id]
-        assert self.table.wants(event_id)
         entry = self.table.take(event_id)
         assert entry is not None and (entry.on_reply is not None) == one.has_on_reply
         sent = entry()
@@ -304,14 +302,13 @@ class OutboxMachine(RuleBasedStateMachine):
         with self.outbox.lock:
             was_open, has_room, waiting = self.outbox.open, self.outbox.has_room(len(payload)), self.waiting()
             assert has_room == (not waiting or waiting + len(payload) <= self.LIMIT)
-            if asks and not has_room:
-                return
-            outcome = self.outbox.put(payload)
+            outcome = self.outbox.put(payload, needs_room=asks)
         assert was_open or outcome is Put.REFUSED
-        if outcome is not Put.REFUSED:
+        assert (outcome is Put.FULL) == (asks and was_open and not has_room)
+        if outcome is Put.WRITTEN or outcome is Put.WAITING:
             self.data.append(payload)
         self.look()
-        if asks:
+        if asks and outcome is not Put.FULL:
             assert self.waiting() <= max(self.LIMIT, len(payload)) + 14, "more waits than may"
         if outcome is Put.WRITTEN:
             assert self.got and self.got[-1] == (BINARY, payload), "what the kernel has is not what was put"

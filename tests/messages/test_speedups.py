@@ -197,7 +197,7 @@ class Values(EZEZTestCase):
                 return [value.upper() if isinstance(value, str) else value for value in super().decode(data)]
 
         self.assertEqual(Shouting().decode_event(Codec()._encode(["ping", 1, None])), ["PING", 1, None])
-        self.assertIsNone(Shouting().at_once())
+        self.assertIsNone(Shouting().encoder_at_once())
 
     @given(codecs, st.lists(names | ids, max_size=4), st.integers(0, 60), st.integers(0, 255), st.integers(0, 3))
     def test_the_same_reply_to_is_peeked(self, codec: Codec, head: list[Any], at: int, byte: int, cut: int) -> None:
@@ -238,7 +238,7 @@ class Values(EZEZTestCase):
     def test_a_message_made_at_once_is_the_same(
         self, codec: Codec, name: Any, event_id: Any, reply_to: Any, args: Any
     ) -> None:
-        at_once = codec.at_once()
+        at_once = codec.encoder_at_once()
         assert at_once is not None
         message = at_once(name, event_id, reply_to, args)
         if message is not NotImplemented:

@@ -201,8 +201,8 @@ class EndToEndTest(EZEZTestCase):
         ):
             waiting = client.send("nothing")
             assert client.client is not None
-            with client.client.outbox.lock:
-                client.client.outbox._put_frame(client.client.outbox._frame(BINARY, BOMB_BYTES, RSV1))
+            with client.client._outbox.lock:
+                client.client._outbox._put_frame(client.client._outbox._frame(BINARY, BOMB_BYTES, RSV1))
             with self.assertRaises(ConnectionClosed) as caught:
                 waiting.wait_reply(20)
             self.assertEqual(caught.exception.code, 1009)

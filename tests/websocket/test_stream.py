@@ -194,13 +194,13 @@ class ReceiveTest(StreamTestCase):
     def test_waiting_for_room_writes_what_waits_and_notices_what_is_to_be_read(self) -> None:
         for role in ROLES:
             stream, far = self.make(role)
-            stream.outbox.watch = lambda: None  # type: ignore[method-assign]  # without the flusher's help
+            stream._outbox.watch = lambda: None  # type: ignore[method-assign]  # without the flusher's help
             payload = os.urandom(MIB)
             self.assertTrue(stream.send(payload))
             self.assertFalse(stream.wait_for_room(0))
             reader = threading.Thread(target=far.read_until, args=(1,))
             reader.start()
-            while not stream.outbox.flush():
+            while not stream._outbox.flush():
                 self.assertFalse(stream.wait_for_room(LONG))
             reader.join()
             self.assertEqual(far.messages, [Message(BINARY, payload)])
@@ -478,21 +478,21 @@ class FinishTest(StreamTestCase):
             stream.dispose()
             self.assertFalse(stream.send(b"x"))
             self.assertFalse(stream.close(1000, ""))
-            self.assertFalse(stream.outbox.readable())
-            self.assertFalse(stream.outbox.hung_up())
+            self.assertFalse(stream._outbox.readable())
+            self.assertFalse(stream._outbox.hung_up())
             self.assertEqual(far.read_to_end(), [])
 
     def test_who_does_not_read_can_tell_data_and_a_hang_up(self) -> None:
         stream, far = self.make(pair=tcp_pair)
-        self.assertFalse(stream.outbox.readable())
-        self.assertFalse(stream.outbox.hung_up())
+        self.assertFalse(stream._outbox.readable())
+        self.assertFalse(stream._outbox.hung_up())
         far.send(BINARY, b"x")
-        eventually(stream.outbox.readable)
+        eventually(stream._outbox.readable)
         far.sock.shutdown(socket.SHUT_WR)
-        self.assertFalse(stream.outbox.hung_up())
+        self.assertFalse(stream._outbox.hung_up())
         far.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         far.sock.close()
-        eventually(stream.outbox.hung_up)
+        eventually(stream._outbox.hung_up)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,207 @@
+"""From the inbox to the user's callbacks.
+
+On a connection's thread: ``handle_next`` → ``handle`` → ``deliver`` → ``on_message``, then the ``on_reply`` of what the
+event answers, or else the listeners. What is no plain event, or comes too early, a subclass judges.
+"""
+
+import logging
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, NamedTuple
+
+from ..errors import MalformedMessage
+from ..messages.codec import Codec
+from ..messages.protocol import Event
+from ..options import check_callback
+from ..websocket.stream import Ending
+from .inbox import Arrived, Inbox, Mark
+from .listeners import Listeners
+from .replies import RoutedReply, answer, answer_nobody
+
+__all__ = ["Callbacks", "Dispatcher", "report_error"]
+
+logger = logging.getLogger("ezez_ws")
+
+
+class Callbacks(NamedTuple):
+    """What a user wants to hear of; each side has those that api.md gives it."""
+
+    on_connect: Callable[..., Any] | None = None
+    on_auth_request: Callable[..., Any] | None = None
+    on_auth_ok: Callable[..., Any] | None = None
+    on_auth_rejected: Callable[..., Any] | None = None
+    on_message: Callable[..., Any] | None = None
+    on_disconnect: Callable[..., Any] | None = None
+    on_error: Callable[..., Any] | None = None
+
+    def check(self) -> None:
+        """Raise ``TypeError`` for what is not callable."""
+        for name, callback in zip(self._fields, self, strict=True):
+            check_callback(name, callback)
+
+
+def report_error(on_error: Callable[..., Any] | None, subject: tuple[Any, ...], error: BaseException) -> None:
+    """Give an error to ``on_error(*subject, error)``, and where there is none to the log."""
+    if on_error is None:
+        logger.info("%s%s", "".join(f"client {client.connection_id}: " for client in subject), error)
+        return
+    try:
+        on_error(*subject, error)
+    except BaseException:
+        logger.exception("an error in on_error")
+
+
+class Dispatcher:
+    """Runs the callbacks of what comes out of an inbox. Everything here belongs to the connection's thread.
+
+    ``subject`` is what callbacks and shared listeners get before all else: the client, on a server. ``takes_events``
+    says whether an event is delivered without asking the subclass.
+
+    Args:
+        inbox: where messages come from.
+        codec: decodes them.
+        callbacks: the user's.
+        listeners: those that are called as ``listener(args, reply, ids)``.
+        shared_listeners: called after those, as ``listener(*subject, args, reply, ids)``.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        codec: Codec,
+        callbacks: Callbacks,
+        listeners: Listeners,
+        shared_listeners: Listeners | None,
+    ) -> None:
+        self.inbox = inbox
+        self.listeners = listeners
+        self.subject: tuple[Any, ...] = ()
+        self.takes_events = False
+        self._callbacks = callbacks
+        self._on_message = callbacks.on_message
+        self._shared_listeners = shared_listeners
+        self._codec = codec
+        self._decode_at_once = codec.decoder_at_once()
+
+    # -- what a subclass says ---------------------------------------------------------------------------------------
+
+    def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
+        """Deal with a binary message that is not plainly an event, or that comes while events are not taken."""
+        raise NotImplementedError
+
+    def handle_other(self, what: str | Mark) -> None:
+        """Deal with what else was in the inbox."""
+        raise NotImplementedError
+
+    def begin_look_ins(self) -> None:
+        """See to it that somebody reads while user code runs."""
+        raise NotImplementedError
+
+    # -- dispatch ---------------------------------------------------------------------------------------------------
+
+    def handle_next(self, arrived: Arrived) -> None:
+        """Deal with what has come out of the inbox."""
+        if self.inbox.wants_look_ins:
+            self.begin_look_ins()
+        if type(arrived) is bytes:
+            self.handle(arrived)
+        elif type(arrived) is RoutedReply:
+            self._handle_reply(arrived)
+        elif isinstance(arrived, Exception):
+            self.report_error(arrived)
+        else:
+            assert isinstance(arrived, (str, Mark))
+            self.handle_other(arrived)
+
+    def handle(self, payload: bytes, routed: RoutedReply | None = None) -> None:
+        """Deal with a binary message, which may have been handed to its waiter already."""
+        if self.takes_events and self._decode_at_once is not None:
+            event = self._decode_at_once(payload)
+            if type(event) is Event:
+                self.deliver(event, payload, routed)
+                return
+        self.judge(payload, routed)
+
+    def _handle_reply(self, routed: RoutedReply) -> None:
+        """Run the callbacks of a reply that its waiter has got; where there are none it need not be decoded again."""
+        if self.takes_events and not (routed.on_reply or self._on_message or self._has_listeners()):
+            try:
+                routed.read()
+                return
+            except MalformedMessage:
+                pass
+        self.handle(routed.payload, routed)
+
+    def _has_listeners(self) -> bool:
+        return bool(self.listeners) or bool(self._shared_listeners)
+
+    def deliver(self, event: Event, payload: bytes, routed: RoutedReply | None) -> None:
+        """Run the callbacks of an event.
+
+        Args:
+            event: the event.
+            payload: the message that it came in.
+            routed: the same, where it was handed to who waits for it when it was read.
+        """
+        name, ids, args = event
+        event_id, reply_to = ids
+        reply = MethodType(answer, (self, event_id)) if event_id >= 0 else answer_nobody
+        on_reply = None
+        if reply_to is not None:
+            if routed is None:
+                with self.inbox.lock:
+                    routed = self.inbox.settle(reply_to, payload)
+            on_reply = None if routed is None else routed.on_reply
+        own: tuple[Callable[..., Any], ...] = ()
+        shared: tuple[Callable[..., Any], ...] = ()
+        if on_reply is None:
+            own = self.listeners.take(name)
+            if self._shared_listeners is not None:
+                shared = self._shared_listeners.take(name)
+        if self._on_message is not None:
+            self.call(self._on_message, *self.subject, name, args, reply, ids)
+        if on_reply is not None:
+            self.call(on_reply, *self.subject, name, args, reply, ids)
+        for listener in own:
+            try:
+                listener(args, reply, ids)
+            except BaseException as error:
+                self.callback_failed(listener, error)
+        for listener in shared:
+            try:
+                listener(*self.subject, args, reply, ids)
+            except BaseException as error:
+                self.callback_failed(listener, error)
+
+    def reject_reply(self, routed: RoutedReply | None) -> None:
+        """Note that a message is none: what was taken for a reply does not count as one."""
+        if routed is not None:
+            self.inbox.reject(routed)
+
+    def begin_user_code(self) -> None:
+        """Prepare for a callback that is not the consequence of a message."""
+        self.inbox.begin_user_code()
+        if self.inbox.wants_look_ins:
+            self.begin_look_ins()
+
+    def call(self, callback: Callable[..., Any] | None, *args: Any) -> None:
+        """Run a callback; what it raises ends neither the connection nor the thread."""
+        if callback is None:
+            return
+        try:
+            callback(*args)
+        except BaseException as error:
+            self.callback_failed(callback, error)
+
+    def callback_failed(self, callback: Callable[..., Any], error: BaseException) -> None:
+        """Log and report what a callback has raised; ``SystemExit`` too: it would end the thread without a word."""
+        logger.error("an error in the callback %r", callback, exc_info=error)
+        self.report_error(error)
+
+    def report_error(self, error: BaseException) -> None:
+        """Give an error to ``on_error``, and where there is none to the log."""
+        report_error(self._callbacks.on_error, self.subject, error)
+
+    def disconnected(self, ending: Ending) -> None:
+        """Run ``on_disconnect``."""
+        self.call(self._callbacks.on_disconnect, *self.subject, ending.code, ending.reason)
