@@ -23,6 +23,7 @@ from .messages.protocol import EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, I
 from .opening.server_handshake import HandshakeRequest
 from .server import EZEZWebsocketServer
 from .server_client import EZEZServerClient
+from .wire.linux import tuning
 
 __all__ = [
     "EVENT_UNKNOWN_DATA_TYPE",
@@ -49,6 +50,7 @@ __all__ = [
     "SendTimeout",
     "SentMessage",
     "SerializationError",
+    "tuning",
 ]
 
 _logging.getLogger("ezez_ws").addHandler(_logging.NullHandler())

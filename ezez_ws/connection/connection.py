@@ -28,7 +28,7 @@ from ..threads.timers import Janitor, Timer
 from ..websocket.frames import TEXT
 from ..websocket.outbox import FULL, REFUSED, WAITING
 from ..websocket.stream import Ending, Stream
-from ..wire.linux import wake_politely
+from ..wire.linux import restore_scheduling
 from .dispatch import Callbacks, Dispatcher
 from .inbox import Arrived, Inbox
 from .keepalive import Keepalive
@@ -343,7 +343,7 @@ class Connection(Dispatcher):
             self.dispose(self.options.close_timeout)
         finally:
             self.dispose()
-            wake_politely(False)  # reading may have made it so, and the thread may be somebody else's
+            restore_scheduling()  # reading may have changed it, and the thread may be somebody else's
         on_main = threading.current_thread() is threading.main_thread()
         if on_main and error is not None and not isinstance(error, Exception):
             raise error

@@ -1,7 +1,11 @@
-"""What Linux and its C library offer beyond what Python asks them for: memory, sleeping threads, scheduling."""
+"""Every trick of the operating system: what Linux and its C library offer beyond what Python asks them for.
+
+Three of them are *tuning*, as they change the process or its threads and not only the call at hand: the futex hash
+table, the allocator's threshold, and the scheduling policy. One switch turns them off (``tuning``,
+``EZEZ_WS_TUNING=0``). Where the system has none of it they do nothing. Importing this changes nothing.
+"""
 
 import contextlib
-import functools
 import os
 import sys
 import threading
@@ -9,12 +13,64 @@ from collections.abc import Callable
 from typing import Any
 
 from ..messages.speedups import HAS_GLOBAL_LOCK
+from ..options import check_flag
 
-__all__ = ["find_function", "keep_freed_memory", "spread_sleepers", "wake_politely"]
+__all__ = [
+    "BatchScheduling",
+    "find_function",
+    "has_cores",
+    "keep_freed_memory",
+    "restore_scheduling",
+    "spread_sleepers",
+    "switch",
+    "tuning",
+]
+
+# -- the switch -----------------------------------------------------------------------------------------------------
+
+
+class _Switch:
+    """Whether tuning is on. Read without a lock, for each message: a late view of it changes nothing but the time."""
+
+    __slots__ = ("on",)
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+
+
+switch = _Switch(os.environ.get("EZEZ_WS_TUNING") != "0")
+
+
+def tuning(enabled: bool) -> None:
+    """Allow or forbid the library to tune the process that it runs in, on Linux; it is allowed at first.
+
+    Tuning is what changes more than the library's own calls: the process gets a larger futex hash table with its 151st
+    connection, the memory allocator keeps up to 8 MiB of free memory from the first large message on, and the threads
+    of connections have the scheduling policy ``SCHED_BATCH`` while there are several. With ``False`` none of that is
+    done any more, for all servers and clients of the process. A thread whose policy was changed gets the usual one back
+    when it next reads, so after the next message of its connection. What was done to the process, the table and the
+    allocator's threshold, stays. ``EZEZ_WS_TUNING=0`` in the environment forbids it from the beginning.
+
+    Messages are handled the same either way. Any thread may call it, at any time.
+
+    Args:
+        enabled: ``True`` allows it (again), ``False`` forbids it.
+
+    Raises:
+        TypeError: ``enabled`` is no bool.
+    """
+    check_flag("enabled", enabled)
+    switch.on = enabled
+
+
+# -- calls ----------------------------------------------------------------------------------------------------------
 
 
 def find_function(name: str, keeps_lock: bool = False) -> Callable[..., Any] | None:
-    """Return it, or ``None`` where it cannot be had; with ``keeps_lock`` a call does not let go of the global lock."""
+    """Return a function of the C library, or ``None`` where it cannot be had.
+
+    With ``keeps_lock`` a call does not let go of the global lock.
+    """
     if sys.platform != "linux":
         return None
     try:
@@ -26,10 +82,21 @@ def find_function(name: str, keeps_lock: bool = False) -> Callable[..., Any] | N
     return function
 
 
+def has_cores() -> bool:
+    """Tell whether the calling thread may keep a core busy, as there is another for its peer."""
+    try:
+        return len(os.sched_getaffinity(0)) > 1
+    except (AttributeError, OSError):
+        return False
+
+
+# -- tuning: memory -------------------------------------------------------------------------------------------------
+
 _BLOCK = 4 << 20  # bytes
 
+_freed_is_kept = False  # to do it twice does no harm
 
-@functools.cache
+
 def keep_freed_memory() -> None:
     """Let the memory of one large message be there for the next.
 
@@ -39,9 +106,15 @@ def keep_freed_memory() -> None:
     ``M_MMAP_THRESHOLD``). So this makes and frees such a block, once, and touches none of its pages. With other C
     libraries, and where so much is free in one piece already, it does nothing. Any thread may call it.
     """
+    global _freed_is_kept
+    if _freed_is_kept or not switch.on:
+        return
+    _freed_is_kept = True
     with contextlib.suppress(MemoryError):  # then there is none to be kept
         bytes(_BLOCK)
 
+
+# -- tuning: sleeping threads ---------------------------------------------------------------------------------------
 
 _PR_FUTEX_HASH = 78
 _SET_SLOTS, _GET_SLOTS = 1, 2
@@ -56,7 +129,7 @@ def spread_sleepers() -> None:
     of 16 lists on two cores. With 10,000 threads asleep in those, all that wakes and waits takes twice the time: each
     hand-over of the interpreter's lock, too. Elsewhere this does nothing. See PR_FUTEX_HASH_SET_SLOTS(2const).
     """
-    prctl = find_function("prctl")
+    prctl = find_function("prctl") if switch.on else None
     if prctl is None:
         return
     from ctypes import c_ulong
@@ -67,22 +140,51 @@ def spread_sleepers() -> None:
         prctl(_PR_FUTEX_HASH, c_ulong(_SET_SLOTS), c_ulong(SLOTS), none, none)
 
 
-def wake_politely(politely: bool) -> None:
-    """Let the calling thread, when it wakes, push nobody off a core, or let it do so again, if that was changed here.
+# -- tuning: scheduling ---------------------------------------------------------------------------------------------
+
+HAS_BATCH = HAS_GLOBAL_LOCK and hasattr(os, "SCHED_BATCH")
+"""Whether there is a reason to change a thread's policy, and a way."""
+
+
+class BatchScheduling:
+    """Whether a thread that reads has the policy ``SCHED_BATCH``, by which it pushes nobody off a core when it wakes.
 
     Of many threads that wake all the time one pushes off the one that has the global lock, to find that it cannot go on
-    without that. It waits for its core as others do, then; what it gets in all is the same. See ``SCHED_BATCH`` in
-    sched(7): Linux only. Where another policy was chosen, for the process or the thread, this does nothing.
+    without that. It waits for its core as others do, then; what it gets in all is the same. See sched(7). A thread that
+    has another policy than the usual one, which somebody has chosen for it or for the process, keeps that.
 
-    Who has called it with true calls it with false before the thread ends, or goes to somebody else.
+    One belongs to the thread that reads one wire, which alone calls ``choose``. ``chosen`` is what was chosen last.
     """
-    me = threading.get_ident()
-    if politely:
-        if MAY_WAKE_POLITELY and _change_policy(os.SCHED_OTHER, os.SCHED_BATCH):
-            _polite.add(me)
-    elif me in _polite:
-        _polite.discard(me)
+
+    __slots__ = ("chosen",)
+
+    def __init__(self) -> None:
+        self.chosen = False
+
+    def choose(self, batch: bool) -> None:
+        """Change the calling thread's policy, or change it back, if that was done here.
+
+        Who has called it with true calls ``restore_scheduling`` before the thread ends, or goes to somebody else.
+        """
+        if not batch:
+            restore_scheduling()
+        elif HAS_BATCH:
+            if _change_policy(os.SCHED_OTHER, os.SCHED_BATCH):
+                _changed[threading.get_ident()] = self
+        self.chosen = batch
+
+
+_changed: dict[int, BatchScheduling] = {}
+"""The threads whose policy is changed, by identifier. Each adds and removes itself, and nobody else."""
+
+
+def restore_scheduling() -> None:
+    """Give the calling thread its usual policy back, if it was changed here, until it next reads."""
+    scheduling = _changed.get(threading.get_ident())
+    if scheduling is not None:
         _change_policy(os.SCHED_BATCH, os.SCHED_OTHER)
+        scheduling.chosen = False
+        _changed.pop(threading.get_ident(), None)  # last: over an exception this is to be called again
 
 
 def _change_policy(before: int, after: int) -> bool:
@@ -92,16 +194,3 @@ def _change_policy(before: int, after: int) -> bool:
             os.sched_setscheduler(0, after, os.sched_param(0))
             return True
     return False
-
-
-def _may_wake_politely() -> bool:
-    try:
-        return HAS_GLOBAL_LOCK and hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER
-    except OSError:
-        return False
-
-
-MAY_WAKE_POLITELY = _may_wake_politely()
-"""Whether there is a reason to and a way, and the process was not started with another policy than the usual."""
-
-_polite: set[int] = set()  # identifiers of threads; each adds and removes itself

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import select
 import socket
 import struct
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from ..messages.speedups import compiled
-from .linux import find_function, wake_politely
+from .linux import BatchScheduling, find_function, has_cores, switch
 from .read_gate import PATIENCE, GatedReader, read_gate
 
 __all__ = ["SocketWire", "Wire", "WireError", "find_quick_send"]
@@ -50,14 +49,6 @@ def find_quick_send() -> Callable[..., int] | None:
     send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
     send.restype = ctypes.c_ssize_t
     return cast(Callable[..., int], send)
-
-
-def _has_cores() -> bool:
-    """Tell whether the calling thread may keep a core busy, as the peer may have another."""
-    try:
-        return len(os.sched_getaffinity(0)) > 1
-    except OSError:
-        return False
 
 
 class WireError(Exception):
@@ -132,7 +123,7 @@ class Wire:
 class SocketWire(Wire):
     """A plain TCP (or any stream) socket.
 
-    ``_gated``, ``_drained``, ``_impatient``, ``_peer_is_quick`` and ``_wakes_politely`` belong to the reader: when many
+    ``_gated``, ``_drained``, ``_impatient``, ``_peer_is_quick`` and ``_scheduling`` belong to the reader: when many
     wires are read, each waits for its turn (``ReadGate``). ``read`` is for one thread only.
     """
 
@@ -150,7 +141,7 @@ class SocketWire(Wire):
         self._drained = False  # there was nothing left, when it was read last
         self._impatient = False  # recv() waits for a short while only
         self._peer_is_quick = False
-        self._wakes_politely = False  # the reader's thread; who is alone has no reason to
+        self._scheduling = BatchScheduling()  # of the reader's thread; who is alone has no reason to
         # elsewhere a recv() may return less than there is
         self._short_is_all = getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6)
 
@@ -159,9 +150,8 @@ class SocketWire(Wire):
         if reader is None:
             reader = self._gated = read_gate.enter(self._sock.fileno())
         while True:
-            if read_gate.alone is self._wakes_politely:
-                self._wakes_politely = not self._wakes_politely
-                wake_politely(self._wakes_politely)
+            if self._scheduling.chosen is (read_gate.alone or not switch.on):
+                self._scheduling.choose(not self._scheduling.chosen)
             if read_gate.crowded:
                 if not (read_gate.lets_by(reader) and self._is_impatient(reader)):
                     data = self._read_in_turn(reader, size)
@@ -196,7 +186,7 @@ class SocketWire(Wire):
             return self._sock.recv(size)
         begun = time.monotonic()
         received = self._sock.recv(size)
-        self._peer_is_quick = (time.monotonic() - begun) * 1e6 < _SOON and _has_cores()
+        self._peer_is_quick = (time.monotonic() - begun) * 1e6 < _SOON and has_cores()
         return received
 
     def _is_impatient(self, reader: GatedReader) -> bool:
