@@ -19,6 +19,7 @@ from ..threads.timers import Janitor
 from ..websocket.stream import Ending, Stream
 from .connection import Connection, ConnectionOptions
 from .dispatch import Callbacks
+from ..wire.linux import restore_scheduling
 from .inbox import Mark
 from .listeners import Listeners
 from .replies import RoutedReply
@@ -89,6 +90,7 @@ class ClientConnection(Connection):
         self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(what))
 
     def _handle_answer(self, accepted: bool, reason: str) -> None:
+        restore_scheduling()  # what these callbacks start shall not inherit what reading has chosen
         if not accepted:
             self._events.rejected(self, reason)
             # the server closes now; one that does not is left

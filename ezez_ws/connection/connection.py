@@ -336,6 +336,7 @@ class Connection(Dispatcher):
         self.inbox.own()
         try:
             error = self._run_until_ended()
+            restore_scheduling()  # what on_disconnect starts shall not inherit what reading has chosen
             failure = self.stream.failure
             if failure is not None:
                 self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"))
@@ -343,7 +344,7 @@ class Connection(Dispatcher):
             self.dispose(self.options.close_timeout)
         finally:
             self.dispose()
-            restore_scheduling()  # reading may have changed it, and the thread may be somebody else's
+            restore_scheduling()  # the thread may be somebody else's; again, as an exception may have come before
         on_main = threading.current_thread() is threading.main_thread()
         if on_main and error is not None and not isinstance(error, Exception):
             raise error

@@ -153,6 +153,10 @@ class BatchScheduling:
     without that. It waits for its core as others do, then; what it gets in all is the same. See sched(7). A thread that
     has another policy than the usual one, which somebody has chosen for it or for the process, keeps that.
 
+    What the thread starts inherits the policy: threads, and programs (``SCHED_RESET_ON_FORK`` does not reset this one).
+    A forked child gets the usual one back. To give it back before each callback costs more than it gains: see
+    ``benchmarks/NOTES.md``. ``restore_scheduling`` does so where a callback runs once a connection.
+
     One belongs to the thread that reads one wire, which alone calls ``choose``. ``chosen`` is what was chosen last.
     """
 
@@ -169,6 +173,7 @@ class BatchScheduling:
         if not batch:
             restore_scheduling()
         elif HAS_BATCH:
+            _mind_forks()
             if _change_policy(os.SCHED_OTHER, os.SCHED_BATCH):
                 _changed[threading.get_ident()] = self
         self.chosen = batch
@@ -194,3 +199,18 @@ def _change_policy(before: int, after: int) -> bool:
             os.sched_setscheduler(0, after, os.sched_param(0))
             return True
     return False
+
+
+_minds_forks = False  # to do so twice does no harm
+
+
+def _mind_forks() -> None:
+    global _minds_forks
+    if not _minds_forks:
+        os.register_at_fork(after_in_child=_restore_in_child)
+        _minds_forks = True
+
+
+def _restore_in_child() -> None:
+    restore_scheduling()
+    _changed.clear()  # the others' threads are not here

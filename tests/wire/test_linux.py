@@ -120,6 +120,29 @@ A_CROWD = """
             print(json.dumps([gate, ctypes.CDLL(None).prctl(78, 2, 0, 0, 0), sorted(policies)]))
 """
 
+FORKS = """
+    import multiprocessing, os, warnings
+    from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
+
+    warnings.simplefilter("ignore")  # of forks beside threads
+
+    def look(client, args, reply, ids):
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(theirs, b"%d" % os.sched_getscheduler(0))
+            os._exit(0)
+        os.waitpid(child, 0)
+        reply("seen", [os.sched_getscheduler(0), int(os.read(ours, 10))])
+
+    with EZEZWebsocketServer(port=0, on_auth_request=lambda client, key: True) as server:
+        server.on("look", look)
+        with EZEZWebSocketClient(server.url) as one, EZEZWebSocketClient(server.url) as other:
+            for client in (one, other) * 2:
+                seen = client.send("look").wait_reply(timeout=10).args
+            print(*seen)
+"""
+
 
 @unittest.skipUnless(sys.platform == "linux", "there are no futexes here")
 class SpreadSleepersTest(EZEZTestCase):
@@ -277,6 +300,32 @@ class BatchSchedulingTest(ServingTestCase):
         code = textwrap.dedent(OF_ANOTHER_POLICY)
         done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=60)
         self.assertEqual((done.stderr, done.stdout.split()), ("", ["True"] * 4))
+
+    def test_a_forked_child_has_the_usual_one_and_its_parent_stays_as_it_was(self) -> None:
+        seen = run_script(FORKS)[0].split()
+        self.assertEqual([str(os.SCHED_BATCH), str(os.SCHED_OTHER)], seen)
+
+    def test_callbacks_that_run_once_a_connection_have_the_usual_one(self) -> None:
+        calls = Calls()
+
+        def note(name: str) -> Any:
+            return lambda *args: calls.add(name, os.sched_getscheduler(0))
+
+        server = self.serve(on_auth_ok=note("let in"), on_disconnect=note("gone"))
+        server.on("policy", lambda client, args, reply, ids: reply("policy", [os.sched_getscheduler(0)]))
+        stays, client = [
+            self.client(server, on_connect=note("on"), on_auth_ok=note("in"), on_disconnect=note("off"))
+            for _ in range(2)
+        ]
+        for _ in range(2):
+            reply = client.send("policy").wait_reply(10)
+        self.assertEqual([os.SCHED_BATCH], reply.args)
+        client.close()
+        seen = calls.wait(8)
+        stays.close()
+        seen = calls.wait(10)[:8]
+        self.assertEqual({"let in", "gone", "on", "in", "off"}, {name for name, _ in seen})
+        self.assertEqual({os.SCHED_OTHER}, {policy for _, policy in seen})
 
     def test_threads_give_it_back_when_they_next_read_after_tuning_was_turned_off(self) -> None:
         self.addCleanup(tuning, True)
