@@ -146,6 +146,12 @@ FORKS = """
 
 @unittest.skipUnless(sys.platform == "linux", "there are no futexes here")
 class SpreadSleepersTest(EZEZTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        tuned = mock.patch.dict(os.environ, EZEZ_WS_TUNING="1")  # the processes that it starts
+        tuned.start()
+        self.addCleanup(tuned.stop)
+
     def spread(self, *sizes: int) -> "list[tuple[int, ...]]":
         """Have a fresh process do it twice, which has chosen these sizes itself; ``(before, after, ours)`` of each."""
         lines = run_script(LISTS.format(sizes=sizes), "")[0].splitlines()
@@ -174,6 +180,12 @@ class SpreadSleepersTest(EZEZTestCase):
 
 @unittest.skipUnless(platform.libc_ver()[0] == "glibc", "other C libraries have other ways")
 class KeepFreedMemoryTest(EZEZTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        tuned = mock.patch.dict(os.environ, EZEZ_WS_TUNING="1")  # the processes that it starts
+        tuned.start()
+        self.addCleanup(tuned.stop)
+
     def test_a_large_message_is_not_paid_for_in_page_faults(self) -> None:
         self.assertLess(self.copies(), 2.0)
 
