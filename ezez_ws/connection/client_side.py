@@ -17,9 +17,9 @@ from ..messages.protocol import (
 )
 from ..threads.timers import Janitor
 from ..websocket.stream import Ending, Stream
+from ..wire.linux import restore_scheduling
 from .connection import Connection, ConnectionOptions
 from .dispatch import Callbacks
-from ..wire.linux import restore_scheduling
 from .inbox import Mark
 from .listeners import Listeners
 from .replies import RoutedReply

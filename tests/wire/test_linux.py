@@ -21,9 +21,9 @@ from ezez_ws import EZEZWebSocketClient, tuning
 from ezez_ws.wire import linux
 from ezez_ws.wire.linux import HAS_BATCH, SLOTS, BatchScheduling, spread_sleepers, switch
 from tests.rawpeer import RawPeer, RawServer
+from tests.scripts import run_script
 from tests.serving import Calls, ServingTestCase
 from tests.support import REPO, EZEZTestCase, eventually
-from tests.test_regressions import run_script
 from tests.test_serve_connection import shake_hands
 
 CAN_BATCH = HAS_BATCH and switch.on and os.sched_getscheduler(0) == os.SCHED_OTHER
