@@ -21,20 +21,9 @@ from .connection.outgoing import OutgoingQueue, QueuedMessage
 from .connection.replies import OnReply, SentMessage
 from .errors import ConnectTimeout, NotConnected, SerializationError
 from .messages.codec import Codec
-from .messages.json_text import has_surrogate
 from .messages.protocol import CloseCode, check_close, check_event_name
 from .opening.url import parse_url, validate_client_headers, validate_subprotocols
-from .options import (
-    check_args,
-    check_callback,
-    check_choice,
-    check_compression,
-    check_count,
-    check_flag,
-    check_instance,
-    check_seconds,
-    check_ssl,
-)
+from .options import check_args, check_callback, check_client, check_seconds, pick
 from .threads.deadline import Deadline
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
@@ -103,53 +92,21 @@ class EZEZWebSocketClient(Listening):
         on_error: Callable[[BaseException], Any] | None = None,
     ) -> None:
         target = parse_url(url)
-        check_ssl(ssl, server_side=False)
-        if ssl is not None and not target.secure:
-            raise ValueError("ssl is for wss:// URLs only")
-        check_flag("auto_reconnect", auto_reconnect)
-        check_seconds("reconnect_delay", reconnect_delay)
-        check_seconds("reconnect_delay_max", reconnect_delay_max)
-        check_choice("send_when_not_connected", send_when_not_connected, ("queue", "ignore", "raise"))
-        check_count("queue_limit_bytes", queue_limit_bytes)
-        check_compression(compression)
-        check_seconds("connect_timeout", connect_timeout)
-        check_choice("unknown_messages", unknown_messages, ("ignore", "emit", "emit_try_json"))
-        check_choice("unknown_data", unknown_data, ("ignore", "emit", "close"))
-        check_instance("codec", codec, Codec)
-        connection = ConnectionOptions(
-            codec=Codec() if codec is None else codec,
-            clear_awaiting_replies_after=clear_awaiting_replies_after,
-            max_payload=max_payload,
-            inbox_limit_bytes=_INBOX_LIMIT,
-            send_buffer_limit=send_buffer_limit,
-            send_timeout=send_timeout,
-            close_timeout=close_timeout,
-            ping_interval=ping_interval,
-            ping_timeout=ping_timeout,
-        )
-        connection.check()
-        callbacks = Callbacks(on_connect, None, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
-        callbacks.check()
+        given = dict(locals(), codec=Codec() if codec is None else codec, inbox_limit_bytes=_INBOX_LIMIT)
+        check_client(given, target.secure)
+        self._codec = given["codec"]
         self._listeners = Listeners()
-        self._options = ClientOptions(
+        self._options = pick(
+            ClientOptions,
+            given,
             url=url.partition("?")[0],
-            target=target,
-            auth=_check_auth(auth),
             subprotocols=validate_subprotocols(subprotocols),
             headers=validate_client_headers(headers),
-            ssl=ssl,
             compress=compression is not None,
-            auto_reconnect=auto_reconnect,
-            reconnect_delay=reconnect_delay,
-            reconnect_delay_max=reconnect_delay_max,
-            connect_timeout=connect_timeout,
-            unknown_messages=unknown_messages,
-            unknown_data=unknown_data,
-            connection=connection,
-            callbacks=callbacks,
+            connection=pick(ConnectionOptions, given),
+            callbacks=pick(Callbacks, given),
             listeners=self._listeners,
         )
-        self._codec = connection.codec
         self._when_not_connected = send_when_not_connected
         self._fork_guard = ForkGuard("client")
         self._condition = Condition()
@@ -447,14 +404,6 @@ class EZEZWebSocketClient(Listening):
     def _has_ended(self) -> bool | None:
         """Requires holding the lock."""
         return ((self._closed or self._started) and all(run.ended for run in self._client_runs)) or None
-
-
-def _check_auth(auth: Any) -> str | None:
-    if auth is not None and not isinstance(auth, str):
-        raise TypeError(f"auth must be a str or None, not {type(auth).__name__}")
-    if auth is not None and has_surrogate(auth):
-        raise ValueError("auth has a lone surrogate, which UTF-8 cannot carry")
-    return auth
 
 
 def _bounded(seconds: float | None) -> float | None:

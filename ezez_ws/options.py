@@ -1,20 +1,81 @@
-"""Checks of options and arguments: each error names the option and says what would be right."""
+"""Each option once: its name, its default, its check, and what docs/configuration.md says of it.
+
+``SERVER`` and ``CLIENT`` are in the order of that document. The constructors repeat names and defaults, for editors;
+tests/test_options.py compares the three, and rewrites the document. An error names the option and says what would be
+right. An option whose check is ``None`` is checked where it is parsed: URLs, headers, subprotocols, origins.
+
+To add an option: a line here, one in the constructor, and a field in the ``NamedTuple`` of whoever needs it.
+"""
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+import re
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = [
+    "CLIENT",
+    "REQUIRED",
+    "SERVER",
+    "Option",
     "check_args",
     "check_callback",
-    "check_choice",
-    "check_compression",
-    "check_count",
+    "check_client",
     "check_flag",
-    "check_instance",
     "check_seconds",
-    "check_ssl",
+    "check_server",
+    "pick",
 ]
+
+T = TypeVar("T")
+
+REQUIRED: Any = object()
+"""The default of an option that has none."""
+
+
+class Option(NamedTuple):
+    """One option; ``words`` is Markdown, and ``check(name, value)`` raises ``TypeError`` or ``ValueError``."""
+
+    name: str
+    default: Any
+    check: Callable[[str, Any], object] | None
+    words: str
+
+
+def check_server(given: Mapping[str, Any]) -> None:
+    """Check what a server is constructed with: each option for itself, and then what they mean together."""
+    _check_each(SERVER, given)
+    limit, largest = given["queue_limit_bytes"], given["max_payload"]
+    if given["messages_before_auth"] == "queue" and largest > limit:
+        raise ValueError(
+            f'queue_limit_bytes ({limit}) must be at least max_payload ({largest}) with messages_before_auth="queue"'
+        )
+    if given["reuse_port"] and not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError("reuse_port: this platform has no SO_REUSEPORT")
+
+
+def check_client(given: Mapping[str, Any], secure: bool) -> None:
+    """Check what a client is constructed with; ``secure``: its URL is ``wss://``."""
+    _check_each(CLIENT, given)
+    if given["ssl"] is not None and not secure:
+        raise ValueError("ssl is for wss:// URLs only")
+
+
+def _check_each(options: Mapping[str, Option], given: Mapping[str, Any]) -> None:
+    for name, option in options.items():
+        if option.check is not None:
+            option.check(name, given[name])
+
+
+def pick(kind: Callable[..., T], given: Mapping[str, Any], **more: Any) -> T:
+    """Make a ``NamedTuple`` of the options that are its fields, and of what else it needs, or needs otherwise."""
+    fields: Sequence[str] = kind._fields  # type: ignore[attr-defined]
+    values = {**given, **more}
+    return kind(**{name: values[name] for name in fields if name in values})
+
+
+# -- checks -----------------------------------------------------------------------------------------------------------
 
 
 def check_seconds(name: str, value: Any, optional: bool = False, zero: bool = False) -> None:
@@ -28,8 +89,21 @@ def check_seconds(name: str, value: Any, optional: bool = False, zero: bool = Fa
         raise ValueError(f"{name} must be {wanted}, not {value!r}")
 
 
-def check_count(name: str, value: Any, optional: bool = False, least: int = 1) -> None:
-    """Check a size or a count: an ``int`` of at least ``least``, or ``None`` with ``optional``."""
+def check_callback(name: str, value: Any, required: bool = False) -> None:
+    """Check that an option or an argument is callable, or ``None`` where it is not required."""
+    if not callable(value) and (required or value is not None):
+        raise TypeError(f"{name} must be callable{'' if required else ' or None'}, not {type(value).__name__}")
+
+
+def check_args(args: Any) -> Sequence[Any]:
+    """Check the arguments of an event: a list or a tuple."""
+    if not isinstance(args, (list, tuple)):
+        hint = f"; write [{args!r:.40}]" if isinstance(args, (str, bytes, int, float, dict)) else ""
+        raise TypeError(f"args must be a list or a tuple, not {type(args).__name__}{hint}")
+    return args
+
+
+def _count(name: str, value: Any, optional: bool = False, least: int = 1) -> None:
     if value is None and optional:
         return
     wanted = f"an int >= {least}{' or None' if optional else ''}"
@@ -39,8 +113,7 @@ def check_count(name: str, value: Any, optional: bool = False, least: int = 1) -
         raise ValueError(f"{name} must be {wanted}, not {value}")
 
 
-def check_choice(name: str, value: Any, choices: Collection[str | None], or_callable: bool = False) -> None:
-    """Check that an option is one of a few values, or a callable where that is allowed."""
+def _choice(choices: Sequence[str | None], name: str, value: Any, or_callable: bool = False) -> None:
     if or_callable and callable(value):
         return
     if not (value is None or isinstance(value, str)) or value not in choices:
@@ -48,46 +121,159 @@ def check_choice(name: str, value: Any, choices: Collection[str | None], or_call
         raise ValueError(f"{name} must be one of {wanted}, not {value!r}")
 
 
-def check_callback(name: str, value: Any, required: bool = False) -> Callable[..., Any] | None:
-    """Check that an option is callable, or ``None`` where it is not required."""
-    if not callable(value) and (required or value is not None):
-        raise TypeError(f"{name} must be callable{'' if required else ' or None'}, not {type(value).__name__}")
-    return value  # type: ignore[no-any-return]
-
-
 def check_flag(name: str, value: Any) -> None:
-    """Check that an option is a ``bool``."""
+    """Check for a ``bool``."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
 
 
-def check_instance(name: str, value: Any, kind: type) -> None:
-    """Check that an option is an instance of a class, or ``None``."""
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
-
-
-def check_ssl(value: Any, server_side: bool) -> None:
-    """Check the option ``ssl``: a context for this end of a connection, or ``None``."""
-    if value is None:
+def _instance(wanted: str, kind: type | str, name: str, value: Any, optional: bool = True) -> None:
+    """Check for an instance of a class, which may be told by its full name, as not even ``ssl`` is imported here."""
+    if value is None and optional:
         return
-    import ssl  # it costs more to import than the rest of the library
+    if isinstance(kind, str):
+        fits = any(f"{cls.__module__}.{cls.__qualname__}" == kind for cls in type(value).__mro__)
+    else:
+        fits = isinstance(value, kind)
+    if not fits:
+        raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
 
-    if not isinstance(value, ssl.SSLContext):
-        raise TypeError(f"ssl must be an ssl.SSLContext or None, not {type(value).__name__}")
-    if value.protocol == (ssl.PROTOCOL_TLS_CLIENT if server_side else ssl.PROTOCOL_TLS_SERVER):
-        side = "server" if server_side else "client"
+
+def _ssl(side: str, name: str, value: Any) -> None:
+    _instance("an ssl.SSLContext or None", "ssl.SSLContext", name, value)
+    if value is not None and value.protocol.name == f"PROTOCOL_TLS_{'CLIENT' if side == 'server' else 'SERVER'}":
         raise ValueError(f"ssl must be a context for a {side}: ssl.SSLContext(ssl.PROTOCOL_TLS_{side.upper()})")
 
 
-def check_compression(value: Any) -> None:
-    """Check the option ``compression``."""
-    check_choice("compression", value, (None, "deflate"))
+def _port(name: str, value: Any) -> None:
+    _count(name, value, optional=True, least=0)
+    if value is not None and value > 65535:
+        raise ValueError(f"{name} must be an int from 0 to 65535 or None, not {value}")
 
 
-def check_args(args: Any) -> Sequence[Any]:
-    """Check the arguments of an event: a list or a tuple."""
-    if not isinstance(args, (list, tuple)):
-        hint = f"; write [{args!r:.40}]" if isinstance(args, (str, bytes, int, float, dict)) else ""
-        raise TypeError(f"args must be a list or a tuple, not {type(args).__name__}{hint}")
-    return args
+def _path(name: str, value: Any) -> None:
+    _instance("a str or None", str, name, value)
+    if value is not None and not re.fullmatch(r"/[!\"$->@-~]*", value):  # neither # nor ?
+        raise ValueError(
+            f"{name} must start with '/', have no query, and be percent-encoded as it is sent, not {value!r}"
+        )
+
+
+def _auth(name: str, value: Any) -> None:
+    _instance("a str or None", str, name, value)
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} has a lone surrogate, which UTF-8 cannot carry") from None
+
+
+# -- the options ------------------------------------------------------------------------------------------------------
+
+_seconds_or_none = partial(check_seconds, optional=True)
+
+# fmt: off
+_BOTH = (
+    Option("codec", None, partial(_instance, "a Codec", "ezez_ws.messages.codec.Codec"),
+           "a `Codec`; `None`: a plain one"),
+    Option("clear_awaiting_replies_after", 300.0, check_seconds,
+           "seconds for which a reply is awaited, from when the message goes out, not from when a client queues it"),
+    Option("max_payload", 1 << 20, _count, "one incoming message; a larger one closes with 1009"),
+    Option("send_buffer_limit", 4 << 20, _count, "what waits in memory for one slow peer"),
+    Option("send_timeout", 30.0, check_seconds,
+           "seconds that `send` waits for room there; then the client is cut, and `send` raises `SendTimeout`"),
+    Option("close_timeout", 5.0, check_seconds, "seconds for the peer to answer our close"),
+    Option("ping_interval", 20.0, _seconds_or_none,
+           "seconds of silence after which a ping is sent; `None`: no pings"),
+    Option("ping_timeout", 20.0, _seconds_or_none,
+           "seconds for its answer; then the connection is closed with 1011. `None`: no limit"),
+    Option("compression", None, partial(_choice, (None, "deflate")), '`"deflate"` negotiates permessage-deflate'),
+)
+
+SERVER = {option.name: option for option in (
+    Option("on_auth_request", REQUIRED, partial(check_callback, required=True),
+           "`(client, key) -> bool`, on the connection's thread. If it raises, the client is refused; the error goes to"
+           " `on_error` and the log, never to the peer"),
+    Option("auth_timeout", 5.0, check_seconds,
+           "seconds that a client has to send its key; not how long `on_auth_request` takes"),
+    Option("messages_before_auth", "ignore", partial(_choice, ("ignore", "queue", "accept")),
+           'events that arrive before authentication: `"ignore"` drops them, `"queue"` keeps them until after'
+           ' `on_auth_ok`, `"accept"` handles them at once'),
+    Option("queue_limit_bytes", 1 << 20, _count,
+           'of that queue, for each client; must be at least `max_payload` with `"queue"`'),
+    Option("queue_overflow", "ignore", partial(_choice, ("ignore", "disconnect"), or_callable=True),
+           'what does not fit: `"ignore"` drops it, `"disconnect"` closes with 1008, a callable `(client, byte_length)`'
+           " is called and the message is dropped"),
+    Option("max_payload_before_auth", 64 << 10, _count,
+           'one incoming message until the client is authenticated, with `messages_before_auth="ignore"`; otherwise'
+           " `max_payload` holds from the start"),
+    Option("allowed_origins", None, None,
+           'a collection such as `{"https://example.org"}`: a browser\'s `Origin` must be in it, 403 otherwise. A'
+           " request without `Origin` (no browser) passes. `None`: all pass"),
+    Option("verify_request", None, check_callback,
+           "`(HandshakeRequest) -> bool or int`, the last check before the upgrade: `False` answers 403, an `int` that"
+           " status, an exception 500"),
+    Option("max_connections", None, partial(_count, optional=True), "more are answered 503; `None`: no limit"),
+    Option("handshake_timeout", 10.0, check_seconds, "seconds from accepting a connection to the end of its handshake"),
+
+    Option("port", None, _port,
+           "listen here; `0` picks a free port. `None`: no listener; connections come by"
+           " [`wsgi_app` or `serve_connection`](server-modes.md)"),
+    Option("host", "127.0.0.1", partial(_instance, "a str", str, optional=False),
+           'the address to bind; `"0.0.0.0"` for all, IPv6 works'),
+    Option("path", None, _path, "take only this path (the query does not count), 404 otherwise; `None`: any"),
+    Option("subprotocols", None, None,
+           "the first that the client offers and that is in this list; `None` takes the client's first"),
+    Option("ssl", None, partial(_ssl, "server"), "an `ssl.SSLContext`, for `wss://`"),
+    Option("reuse_port", False, check_flag, "`SO_REUSEPORT`: several processes on one port"),
+
+    Option("on_auth_ok", None, check_callback, "`(client)`, after it was authenticated"),
+    Option("on_auth_rejected", None, check_callback, "`(client, reason)`, after it was refused"),
+    Option("on_message", None, check_callback,
+           "`(client, event, args, reply, ids)`: every event, replies too, before `on_reply` or listeners"),
+    Option("on_disconnect", None, check_callback,
+           "`(client, code, reason)`, once for each connection, authenticated or not"),
+    Option("on_error", None, check_callback, "`(client, error)`: what a callback raised, malformed messages"),
+
+    Option("default_context", None, partial(_instance, "a mapping", Mapping),
+           "a mapping, deep-copied into each client's `context`; `None`: empty"),
+    Option("send_after_disconnect", "ignore", partial(_choice, ("ignore", "raise")),
+           '`send` to a client that is gone: `"ignore"` returns a falsy `SentMessage`, `"raise"` raises'
+           " `ConnectionClosed`"),
+    Option("inbox_limit_bytes", 1 << 20, _count,
+           "events that were read while a listener blocks; beyond it reading stops, and TCP holds the peer back"),
+    *_BOTH,
+)}
+
+CLIENT = {option.name: option for option in (
+    Option("url", REQUIRED, None, "the only positional one; `ws://`, `wss://`, and `http(s)://` for the same"),
+    Option("auth", "", _auth, "the key; `None`: the server does not speak this protocol's authentication"),
+    Option("subprotocols", None, None, "offered in the handshake"),
+    Option("headers", None, None, "sent in the handshake; a mapping, or pairs"),
+    Option("ssl", None, partial(_ssl, "client"), "an `ssl.SSLContext`, for `wss://`"),
+    Option("connect_timeout", 10.0, check_seconds,
+           "seconds for one attempt, from name look-up to the end of the handshake"),
+    Option("auto_reconnect", True, check_flag,
+           "connect again after a lost connection; not after `close()` or a refused key"),
+    Option("reconnect_delay", 1.0, check_seconds,
+           "seconds before the first such attempt; doubled each time, shortened by up to half at random"),
+    Option("reconnect_delay_max", 30.0, check_seconds, "seconds; no pause is longer"),
+    Option("send_when_not_connected", "queue", partial(_choice, ("queue", "ignore", "raise")),
+           '`"queue"` until authenticated again, `"ignore"` drops, `"raise"` raises `NotConnected`'),
+    Option("queue_limit_bytes", 1 << 20, _count, "of that queue; what does not fit raises `QueueFull`"),
+    Option("on_connect", None, check_callback, "`()`, connected but not yet authenticated"),
+    Option("on_auth_ok", None, check_callback, "`()`, after each successful authentication"),
+    Option("on_auth_rejected", None, check_callback, "`(reason)`"),
+    Option("on_message", None, check_callback,
+           "`(event, args, reply, ids)`: every event, before `on_reply` or listeners"),
+    Option("on_disconnect", None, check_callback, "`(code, reason)`, for each connection that ends"),
+    Option("on_error", None, check_callback,
+           "`(error)`: what a callback raised, failed attempts, malformed messages"),
+    Option("unknown_messages", "ignore", partial(_choice, ("ignore", "emit", "emit_try_json")),
+           'a text message from the server: `"ignore"`, `"emit"` as the event `EVENT_UNKNOWN_MESSAGE` with the text,'
+           ' `"emit_try_json"` with the parsed JSON where it parses'),
+    Option("unknown_data", "ignore", partial(_choice, ("ignore", "emit", "close")),
+           'a malformed binary message: `"ignore"` (it goes to `on_error`), `"emit"` as the event'
+           ' `EVENT_UNKNOWN_DATA_TYPE` with the bytes, `"close"` with 1002'),
+    *_BOTH,
+)}
+# fmt: on

@@ -7,7 +7,6 @@ their own, by ``wsgi_app`` or ``serve_connection``.
 """
 
 import logging
-import re
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -27,16 +26,7 @@ from .opening.listener import Listener
 from .opening.server_handshake import HandshakeRequest, Refusal
 from .opening.url import validate_subprotocols
 from .opening.wsgi import Environ, StartResponse, answer
-from .options import (
-    check_callback,
-    check_choice,
-    check_compression,
-    check_count,
-    check_flag,
-    check_instance,
-    check_seconds,
-    check_ssl,
-)
+from .options import check_callback, check_server, pick
 from .server_client import EZEZServerClient
 from .server_run import ServerOptions, ServerRun
 from .threads.exits import close_at_exit
@@ -99,61 +89,25 @@ class EZEZWebsocketServer(Listening):
         compression: str | None = None,
         reuse_port: bool = False,
     ) -> None:
-        check_instance("codec", codec, Codec)
-        common = ConnectionOptions(
-            codec=Codec() if codec is None else codec,
-            clear_awaiting_replies_after=clear_awaiting_replies_after,
-            max_payload=max_payload,
-            inbox_limit_bytes=inbox_limit_bytes,
-            send_buffer_limit=send_buffer_limit,
-            send_timeout=send_timeout,
-            close_timeout=close_timeout,
-            ping_interval=ping_interval,
-            ping_timeout=ping_timeout,
-        )
-        common.check()
-        connection = ServerConnectionOptions(
-            common=common,
-            auth_timeout=auth_timeout,
-            messages_before_auth=messages_before_auth,
-            max_payload_before_auth=max_payload_before_auth,
-            queue_limit_bytes=queue_limit_bytes,
-            queue_overflow=queue_overflow,
-            raise_after_disconnect=send_after_disconnect == "raise",
-        )
-        check_choice("send_after_disconnect", send_after_disconnect, ("ignore", "raise"))
-        connection.check()
-        callbacks = Callbacks(None, on_auth_request, on_auth_ok, on_auth_rejected, on_message, on_disconnect, on_error)
-        check_callback("on_auth_request", on_auth_request, required=True)
-        callbacks.check()
-        _check_address(port, host, path)
-        check_ssl(ssl, server_side=True)
-        check_compression(compression)
-        check_flag("reuse_port", reuse_port)
-        if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
-            raise ValueError("reuse_port: this platform has no SO_REUSEPORT")
-        check_count("max_connections", max_connections, optional=True)
-        check_seconds("handshake_timeout", handshake_timeout)
-        check_callback("verify_request", verify_request)
+        given = dict(locals(), codec=Codec() if codec is None else codec)
+        check_server(given)
         self._listeners = Listeners()
-        self._options = ServerOptions(
-            connection=connection,
-            callbacks=callbacks,
+        self._codec = given["codec"]
+        self._options = pick(
+            ServerOptions,
+            given,
+            connection=pick(
+                ServerConnectionOptions,
+                given,
+                common=pick(ConnectionOptions, given),
+                raise_after_disconnect=send_after_disconnect == "raise",
+            ),
+            callbacks=pick(Callbacks, given),
             listeners=self._listeners,
-            default_context=_check_context(default_context),
-            host=host,
-            port=port,
-            reuse_port=reuse_port,
-            ssl=ssl,
-            path=path,
+            default_context=_copy_context(default_context),
             subprotocols=None if subprotocols is None else validate_subprotocols(subprotocols),
             allowed_origins=_check_origins(allowed_origins),
-            verify_request=verify_request,
-            max_connections=max_connections,
-            handshake_timeout=handshake_timeout,
-            compression=compression,
         )
-        self._codec = common.codec
         self._fork_guard = ForkGuard("server", bound=False)
         self._starting = threading.Lock()
         self._lock = threading.Lock()
@@ -384,21 +338,7 @@ class EZEZWebsocketServer(Listening):
         return None if run is None else run.listener
 
 
-def _check_address(port: Any, host: Any, path: Any) -> None:
-    check_count("port", port, optional=True, least=0)
-    if port is not None and port > 65535:
-        raise ValueError(f"port must be an int from 0 to 65535 or None, not {port}")
-    if not isinstance(host, str):
-        raise TypeError(f"host must be a str, not {type(host).__name__}")
-    if path is not None and not isinstance(path, str):
-        raise TypeError(f"path must be a str or None, not {type(path).__name__}")
-    if path is not None and not re.fullmatch(r"/[!\"$->@-~]*", path):  # neither # nor ?
-        raise ValueError(f"path must start with '/', have no query, and be percent-encoded as it is sent, not {path!r}")
-
-
-def _check_context(value: Any) -> Context:
-    if value is not None and not isinstance(value, Mapping):
-        raise TypeError(f"default_context must be a mapping, not {type(value).__name__}")
+def _copy_context(value: Mapping[str, Any] | None) -> Context:
     try:
         return Context(value)
     except Exception as error:

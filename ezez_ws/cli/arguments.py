@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import EZEZError
 from ..messages.protocol import check_event_name
+from ..options import CLIENT, SERVER
 from .outcome import UsageError
 from .values import read_argument
 
@@ -113,7 +114,7 @@ def _listen(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="the address to bind (default: 127.0.0.1)")
+    parser.add_argument("--host", default=SERVER["host"].default, help="the address to bind (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8765, help="0 picks a free one (default: 8765)")
     _key(parser, "take only clients with this key (default: any key)")
 
@@ -150,7 +151,11 @@ def _dialing(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--insecure", action="store_true", help="wss://: take any certificate")
     parser.add_argument(
-        "--connect-timeout", type=_seconds, default=10.0, metavar="S", help="seconds to connect (default: 10)"
+        "--connect-timeout",
+        type=_seconds,
+        default=CLIENT["connect_timeout"].default,
+        metavar="S",
+        help="seconds to connect (default: %(default)g)",
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from ..errors import EZEZError, MalformedMessage, SendTimeout
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, Event, check_event_name, parse_event
-from ..options import check_args, check_callback, check_count, check_seconds
+from ..options import check_args, check_callback
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import ForkGuard
 from ..threads.timers import Janitor, Timer
@@ -59,15 +59,6 @@ class ConnectionOptions(NamedTuple):
     close_timeout: float
     ping_interval: float | None
     ping_timeout: float | None
-
-    def check(self) -> None:
-        """Raise ``TypeError`` or ``ValueError`` for what is wrong."""
-        for name in ("clear_awaiting_replies_after", "send_timeout", "close_timeout"):
-            check_seconds(name, getattr(self, name))
-        for name in ("ping_interval", "ping_timeout"):
-            check_seconds(name, getattr(self, name), optional=True)
-        for name in ("max_payload", "inbox_limit_bytes", "send_buffer_limit"):
-            check_count(name, getattr(self, name))
 
 
 class Connection(Dispatcher):

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from ..errors import MalformedMessage
 from ..messages.codec import Codec
 from ..messages.protocol import Event
-from ..options import check_callback
 from ..websocket.stream import Ending
 from .inbox import Arrived, Inbox, Mark
 from .listeners import Listeners
@@ -24,7 +23,7 @@ logger = logging.getLogger("ezez_ws")
 
 
 class Callbacks(NamedTuple):
-    """What a user wants to hear of; each side has those that api.md gives it."""
+    """What a server's or a client's user wants to hear of; the public API says with which arguments."""
 
     on_connect: Callable[..., Any] | None = None
     on_auth_request: Callable[..., Any] | None = None
@@ -33,11 +32,6 @@ class Callbacks(NamedTuple):
     on_message: Callable[..., Any] | None = None
     on_disconnect: Callable[..., Any] | None = None
     on_error: Callable[..., Any] | None = None
-
-    def check(self) -> None:
-        """Raise ``TypeError`` for what is not callable."""
-        for name, callback in zip(self._fields, self, strict=True):
-            check_callback(name, callback)
 
 
 def report_error(on_error: Callable[..., Any] | None, subject: tuple[Any, ...], error: BaseException) -> None:

@@ -18,7 +18,6 @@ from ..messages.protocol import (
     parse_event,
     parse_from_client,
 )
-from ..options import check_choice, check_count, check_seconds
 from ..threads.deadline import NEVER, Deadline
 from ..threads.timers import Janitor
 from ..websocket.outbox import WAITING
@@ -47,19 +46,6 @@ class ServerConnectionOptions(NamedTuple):
     queue_limit_bytes: int
     queue_overflow: str | Callable[..., Any]
     raise_after_disconnect: bool
-
-    def check(self) -> None:
-        """Raise ``TypeError`` or ``ValueError`` for what is wrong."""
-        check_seconds("auth_timeout", self.auth_timeout)
-        check_count("max_payload_before_auth", self.max_payload_before_auth)
-        check_count("queue_limit_bytes", self.queue_limit_bytes)
-        check_choice("messages_before_auth", self.messages_before_auth, ("ignore", "queue", "accept"))
-        check_choice("queue_overflow", self.queue_overflow, ("ignore", "disconnect"), or_callable=True)
-        if self.messages_before_auth == "queue" and self.common.max_payload > self.queue_limit_bytes:
-            raise ValueError(
-                f"queue_limit_bytes ({self.queue_limit_bytes}) must be at least max_payload ({self.common.max_payload})"
-                ' with messages_before_auth="queue"'
-            )
 
     @property
     def first_max_payload(self) -> int:

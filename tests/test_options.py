@@ -1,0 +1,139 @@
+"""The table of options, the constructors, and docs/configuration.md: each says the same.
+
+``python -m tests.test_options --write`` puts defaults and sentences of the table into the rows of the document.
+"""
+
+import functools
+import inspect
+import re
+import sys
+import unittest
+from collections.abc import Mapping
+from typing import Any
+
+import ezez_ws
+from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer, options
+from ezez_ws.options import CLIENT, REQUIRED, SERVER, Option
+from tests.support import REPO, EZEZTestCase
+
+MAY_RUN_BESIDE = True
+
+DOCUMENT = REPO / "docs/configuration.md"
+ROW = re.compile(r"^\| `(\w+)` \| .*\|$", re.MULTILINE)
+TABLES: Mapping[type, Mapping[str, Option]] = {EZEZWebsocketServer: SERVER, EZEZWebSocketClient: CLIENT}
+NEEDED: Mapping[type, Mapping[str, Any]] = {
+    EZEZWebsocketServer: {"on_auth_request": lambda client, key: True},
+    EZEZWebSocketClient: {"url": "wss://127.0.0.1:1"},
+}
+
+NOT_SECONDS = ["5", True, -1, 0, float("nan"), float("inf"), 10**400]
+NOT_A_COUNT = ["5", True, -1, 0, 1.5]
+WRONG_BY_CHECK: Mapping[Any, list[Any]] = {
+    options.check_seconds: NOT_SECONDS,
+    options.check_callback: ["f", 5, [], True],
+    options._count: NOT_A_COUNT,
+    options._choice: ["other", 5, True, [], "", "emit,ignore"],
+    options._flag: [None, 1, "yes"],
+    options._instance: [5, object(), b"127.0.0.1"],
+    options._ssl: [True, "cert.pem", object()],
+    options._port: ["80", -1, 65536, 1.5, True],
+    options._path: [1, "", "chat", "/chat?x", "/chat#x", b"/"],
+    options._auth: [5, b"key", ["key"], "\ud800"],
+}
+WRONG_BY_NAME: Mapping[str, list[Any]] = {  # what a parser checks
+    "url": [5, None, b"ws://a", "", "a", "ftp://a", "ws://", "ws://a:0", "ws://a#b", "ws://user@a", "ws://a b"],
+    "subprotocols": ["chat", [1], ["a b"], ["a", "a"], [""], 5],
+    "headers": ["X: y", 5, {"X": 5}, {5: "x"}, [("X",)], {"a b": "c"}, {"X": "a\r\nY: b"}, {"Host": "x"}, {"": "x"}],
+    "allowed_origins": ["https://example.org", [1], ["example.org"], ["https://example.org/"], 5],
+}
+
+
+def wrong_values(option: Option) -> list[Any]:
+    """What the option must not be; ``None`` too, where neither its check nor its default allows that."""
+    if option.check is None:
+        return WRONG_BY_NAME[option.name]
+    check = functools.partial(option.check)  # the same for a check with and without arguments of its own
+    takes_none = option.default is None or option.name == "auth" or check.keywords.get("optional", False)
+    return WRONG_BY_CHECK[check.func] + ([] if takes_none else [None])
+
+
+def shown_default(default: Any) -> str:
+    """A default as the document writes it."""
+    if default is REQUIRED:
+        return "required"
+    for unit, bits in (("MiB", 20), ("KiB", 10)):
+        if type(default) is int and default and default % (1 << bits) == 0:
+            return f"{default >> bits} {unit}"
+    return f'`"{default}"`' if isinstance(default, str) else f"`{default}`"
+
+
+def row(option: Option, table: Mapping[str, Option]) -> str:
+    words = "as the server's" if table is CLIENT and SERVER.get(option.name) is option else option.words
+    return f"| `{option.name}` | {shown_default(option.default)} | {words} |"
+
+
+def rewritten(document: str) -> str:
+    """The document, with each row of an option as the table has it; which rows there are stays as it is."""
+    for cls, table in TABLES.items():
+
+        def put(match: re.Match[str], table: Mapping[str, Option] = table) -> str:
+            return row(table[match[1]], table) if match[1] in table else match[0]
+
+        section = section_of(document, cls)
+        document = document.replace(section, ROW.sub(put, section))
+    return document
+
+
+def section_of(document: str, cls: type) -> str:
+    return re.split(r"^## ", document.partition(f"\n## {cls.__name__}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+class TableTest(EZEZTestCase):
+    def test_each_constructor_takes_what_the_table_has_with_its_defaults(self) -> None:
+        for cls, table in TABLES.items():
+            parameters = inspect.signature(cls).parameters
+            empty = inspect.Parameter.empty
+            found = {name: REQUIRED if p.default is empty else p.default for name, p in parameters.items()}
+            self.assertEqual({name: option.default for name, option in table.items()}, found)
+            kinds = {name for name, p in parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY}
+            self.assertEqual({"url"} & set(table), kinds)
+
+    def test_each_wrong_value_is_refused_by_an_error_that_starts_with_the_name(self) -> None:
+        for cls, table in TABLES.items():
+            for option in table.values():
+                for value in wrong_values(option):
+                    with self.subTest(cls=cls.__name__, name=option.name, value=value):
+                        with self.assertRaises((TypeError, ValueError)) as caught:
+                            cls(**{**NEEDED[cls], option.name: value})
+                        self.assertRegex(str(caught.exception), rf"^{option.name}\b")
+
+    def test_each_default_is_taken(self) -> None:
+        for cls, table in TABLES.items():
+            cls(**{**{name: option.default for name, option in table.items()}, **NEEDED[cls]})
+
+    def test_the_table_imports_nothing_of_ours(self) -> None:
+        self.assertNotRegex((REPO / "ezez_ws/options.py").read_text(encoding="utf-8"), r"(import|from) (\.|ezez)")
+
+    def test_a_codec_may_be_of_a_class_derived(self) -> None:
+        class Mine(ezez_ws.Codec):
+            pass
+
+        EZEZWebSocketClient("ws://127.0.0.1:1", codec=Mine())
+
+
+class ConfigurationTest(EZEZTestCase):
+    def test_the_document_has_each_option_once_in_the_order_of_the_table(self) -> None:
+        document = DOCUMENT.read_text(encoding="utf-8")
+        for cls, table in TABLES.items():
+            self.assertEqual(list(table), ROW.findall(section_of(document, cls)), cls.__name__)
+
+    def test_the_document_says_what_the_table_says(self) -> None:
+        document = DOCUMENT.read_text(encoding="utf-8")
+        self.assertEqual(rewritten(document), document, f"run: python -m tests.test_options --write ({DOCUMENT})")
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        DOCUMENT.write_text(rewritten(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        unittest.main()
