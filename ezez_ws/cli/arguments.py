@@ -1,146 +1,44 @@
-"""The command line: which commands there are, and what each takes.
-
-Each command has a parser of its own, chosen by the first word, and no sub-parsers: only so does ``argparse`` take
-options between the arguments of an event (``call URL sum 2 --timeout 5 3``).
-"""
+"""What several commands take on the command line, and the client that is made of it."""
 
 import argparse
+import contextlib
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
+from ..client import EZEZWebSocketClient
 from ..errors import EZEZError
 from ..messages.protocol import check_event_name
-from ..options import CLIENT, SERVER
+from ..opening.url import parse_url
+from ..options import CLIENT
 from .outcome import UsageError
 from .values import read_argument
 
-__all__ = ["parse"]
+if TYPE_CHECKING:
+    import ssl
 
-_EPILOG = """\
-An ARG is JSON where it is JSON, and a text else; '"5"' is the text 5. What begins with a dash comes after --.
-Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 130 Ctrl-C.
-"""
+__all__ = [
+    "add_dialing",
+    "add_key",
+    "add_message",
+    "add_staying",
+    "connected",
+    "integer",
+    "key_of",
+    "make_client",
+    "seconds",
+    "seconds_or_zero",
+    "shown_url",
+]
 
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Return the options; ``command`` is the name of the command.
-
-    Raises:
-        SystemExit: the help or the version has been printed, or what is wrong; its code is the exit code.
-    """
-    if not argv or argv[0] not in _COMMANDS:
-        _main_parser().parse_args(argv[:1])
-    summary, describe = _COMMANDS[argv[0]]
-    parser = _parser(f"ezez-ws {argv[0]}", summary)
-    describe(parser)
-    options = parser.parse_intermixed_args(argv[1:])
-    options.command = argv[0]
-    return options
+_MAX_PAYLOAD = 64 << 20  # of one message; who asks at a shell wants to see it
+_CLOSE_TIMEOUT = 2.0
 
 
-def _main_parser() -> argparse.ArgumentParser:
-    parser = _parser("ezez-ws", "Talk to servers of ezez_ws and @ezez/ws-server from the shell.")
-    lines = "\n".join(f"  {name:<9}{summary}" for name, (summary, _) in _COMMANDS.items())
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    parser.add_argument("command", choices=list(_COMMANDS), metavar="COMMAND", help="COMMAND --help tells more")
-    parser.epilog = f"commands:\n{lines}\n\n{_EPILOG}"
-    return parser
-
-
-def _parser(name: str, summary: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        name,
-        description=summary,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-
-
-class _Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib import metadata  # which takes longer than a command that asks nothing of it
-
-        try:
-            version = metadata.version("ezez-ws")
-        except metadata.PackageNotFoundError:
-            version = "(not installed)"
-        print(f"ezez-ws {version}")
-        parser.exit()
-
-
-# -- the commands -----------------------------------------------------------------------------------------------------
-
-
-def _connect(parser: argparse.ArgumentParser) -> None:
-    _dialing(parser)
-    _staying(parser)
-    parser.add_argument(
-        "--linger",
-        type=_seconds_or_zero,
-        default=1.0,
-        metavar="S",
-        help="seconds to show what still comes when the input was a pipe and has ended (default: 1)",
-    )
-
-
-def _call(parser: argparse.ArgumentParser) -> None:
-    _dialing(parser)
-    _message(parser)
-    parser.add_argument(
-        "--timeout", type=_seconds, default=10.0, metavar="S", help="seconds to wait for the reply (default: 10)"
-    )
-
-
-def _send(parser: argparse.ArgumentParser) -> None:
-    _dialing(parser)
-    _message(parser)
-
-
-def _listen(parser: argparse.ArgumentParser) -> None:
-    _dialing(parser)
-    _staying(parser)
-    parser.add_argument(
-        "--event",
-        action="append",
-        dest="events",
-        metavar="NAME",
-        help="only events of this name; may be given again",
-    )
-    parser.add_argument("--count", type=_count, metavar="N", help="end after so many")
-
-
-def _serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default=SERVER["host"].default, help="the address to bind (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=8765, help="0 picks a free one (default: 8765)")
-    _key(parser, "take only clients with this key (default: any key)")
-
-
-def _decode(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "hex", nargs="*", metavar="HEX", help="the bytes; blanks, colons and 0x are fine (default: standard input)"
-    )
-
-
-_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "connect": ("talk to a server: type events, see what arrives", _connect),
-    "call": ("send an event, print its reply as JSON", _call),
-    "send": ("send an event", _send),
-    "listen": ("print the events that arrive, as JSON lines", _listen),
-    "serve": ("a relay to try things with: echo, broadcast, rooms", _serve),
-    "decode": ("print a captured message as JSON", _decode),
-}
-
-
-# -- what several commands take ---------------------------------------------------------------------------------------
-
-
-def _dialing(parser: argparse.ArgumentParser) -> None:
+def add_dialing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="ws://HOST:PORT/PATH, or wss://")
-    _key(parser, "the key to authenticate with (default: the empty one)")
+    add_key(parser, "the key to authenticate with (default: the empty one)")
     parser.add_argument(
         "--header",
         type=_header,
@@ -152,24 +50,24 @@ def _dialing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--insecure", action="store_true", help="wss://: take any certificate")
     parser.add_argument(
         "--connect-timeout",
-        type=_seconds,
+        type=seconds,
         default=CLIENT["connect_timeout"].default,
         metavar="S",
         help="seconds to connect (default: %(default)g)",
     )
 
 
-def _key(parser: argparse.ArgumentParser, meaning: str) -> None:
+def add_key(parser: argparse.ArgumentParser, meaning: str) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--auth", metavar="KEY", help=f"{meaning}; other users of the machine can see it")
     group.add_argument("--auth-env", metavar="NAME", help="the environment variable that holds the key")
 
 
-def _staying(parser: argparse.ArgumentParser) -> None:
+def add_staying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reconnect", action="store_true", help="connect again when the connection is lost")
 
 
-def _message(parser: argparse.ArgumentParser) -> None:
+def add_message(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("event", type=_event, metavar="EVENT", help="its name")
     parser.add_argument("args", type=_argument, nargs="*", metavar="ARG", help="JSON, or a text")
 
@@ -177,35 +75,30 @@ def _message(parser: argparse.ArgumentParser) -> None:
 # -- what an option may be --------------------------------------------------------------------------------------------
 
 
-def _seconds(text: str) -> float:
-    seconds = _seconds_or_zero(text)
-    if not seconds:
+def seconds(text: str) -> float:
+    value = seconds_or_zero(text)
+    if not value:
         raise argparse.ArgumentTypeError("must be more than 0 seconds")
-    return seconds
+    return value
 
 
-def _seconds_or_zero(text: str) -> float:
+def seconds_or_zero(text: str) -> float:
     try:
-        seconds = float(text)
+        value = float(text)
     except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= 1e9:
+        value = math.nan
+    if not 0 <= value <= 1e9:
         raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
-    return seconds
+    return value
 
 
-def _count(text: str) -> int:
-    return _integer(text, 1, 10**18)
+def integer(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"must be an integer from {least} to {most}, not {text!r}")
+        return int(text)
 
-
-def _port(text: str) -> int:
-    return _integer(text, 0, 65535)
-
-
-def _integer(text: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
-        raise argparse.ArgumentTypeError(f"must be an integer from {least} to {most}, not {text!r}")
-    return int(text)
+    return read
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -227,3 +120,75 @@ def _argument(text: str) -> Any:
         return read_argument(text)
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+# -- the client -------------------------------------------------------------------------------------------------------
+
+
+def make_client(options: argparse.Namespace, **more: Any) -> EZEZWebSocketClient:
+    """Make the client that the command line describes; ``more`` are its own options.
+
+    Raises:
+        UsageError: what stands there is no URL, no header, or no key.
+    """
+    try:
+        return EZEZWebSocketClient(
+            options.url,
+            auth=key_of(options) or "",
+            headers=options.headers,
+            ssl=_blind_trust() if options.insecure and parse_url(options.url).secure else None,
+            connect_timeout=options.connect_timeout,
+            max_payload=_MAX_PAYLOAD,
+            close_timeout=_CLOSE_TIMEOUT,
+            **more,
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+
+
+@contextlib.contextmanager
+def connected(
+    options: argparse.Namespace,
+    client: EZEZWebSocketClient,
+    heard: Callable[[EZEZError], bool] = lambda error: False,
+) -> Iterator[EZEZWebSocketClient]:
+    """Connect for the time of a ``with``.
+
+    Args:
+        heard: is asked when this fails; true where the callbacks have heard of a connection, which has ended before
+            ``connect`` returned. Then they have heard of its end, too, and may have events of it.
+    """
+    try:
+        try:
+            client.connect(timeout=options.connect_timeout)
+        except EZEZError as error:
+            if not heard(error):
+                raise
+        yield client
+    finally:
+        client.close()
+
+
+def key_of(options: argparse.Namespace) -> str | None:
+    """Return the key of ``--auth`` or ``--auth-env``, or ``None`` where there is neither."""
+    if options.auth_env is None:
+        return options.auth  # type: ignore[no-any-return]
+    try:
+        return os.environ[options.auth_env]
+    except KeyError:
+        raise UsageError(f"--auth-env: there is no environment variable {options.auth_env}") from None
+
+
+def shown_url(options: argparse.Namespace) -> str:
+    """Return the URL without its query, which may hold a secret."""
+    return options.url.partition("?")[0]  # type: ignore[no-any-return]
+
+
+def _blind_trust() -> "ssl.SSLContext":
+    """Encryption without knowing to whom: for a server of one's own with a certificate of one's own."""
+    import ssl  # it takes longer to import than all the rest
+
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -3,11 +3,19 @@
 import argparse
 
 from ..options import CLIENT
-from .dialing import connected, make_client
+from .arguments import add_dialing, add_message, connected, make_client, seconds
 from .output import write_line
 from .values import write_event
 
-__all__ = ["run"]
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_dialing(parser)
+    add_message(parser)
+    parser.add_argument(
+        "--timeout", type=seconds, default=10.0, metavar="S", help="seconds to wait for the reply (default: 10)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

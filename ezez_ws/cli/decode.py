@@ -12,9 +12,15 @@ from .outcome import UsageError
 from .output import write_line
 from .values import write_event, write_json
 
-__all__ = ["run"]
+__all__ = ["add_arguments", "run"]
 
 _BETWEEN = re.compile(r"0[xX]|\\x|[\s:,]+")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "hex", nargs="*", metavar="HEX", help="the bytes; blanks, colons and 0x are fine (default: standard input)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,25 +1,43 @@
-"""The way in: choose the command, run it, and turn whatever ends it into an exit code."""
+"""The way in: choose the command, run it, and turn whatever ends it into an exit code.
+
+Each command has a parser of its own, chosen by the first word, and no sub-parsers: only so does ``argparse`` take
+options between the arguments of an event (``call URL sum 2 --timeout 5 3``).
+"""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from ..cli import call, connect, decode, listen, send, serve
 from ..errors import EZEZError
-from .arguments import parse
 from .outcome import ExitCode, UsageError, exit_code_of
 from .output import complain, give_up_what_is_left
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main", "parse"]
 
-_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "connect": connect.run,
-    "call": call.run,
-    "send": send.run,
-    "listen": listen.run,
-    "serve": serve.run,
-    "decode": decode.run,
+
+class Command(NamedTuple):
+    """A command, which is a file: what it does, what it takes, and how it runs."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+COMMANDS = {
+    "connect": Command("talk to a server: type events, see what arrives", connect.add_arguments, connect.run),
+    "call": Command("send an event, print its reply as JSON", call.add_arguments, call.run),
+    "send": Command("send an event", send.add_arguments, send.run),
+    "listen": Command("print the events that arrive, as JSON lines", listen.add_arguments, listen.run),
+    "serve": Command("a relay to try things with: echo, broadcast, rooms", serve.add_arguments, serve.run),
+    "decode": Command("print a captured message as JSON", decode.add_arguments, decode.run),
 }
+
+_EPILOG = """\
+An ARG is JSON where it is JSON, and a text else; '"5"' is the text 5. What begins with a dash comes after --.
+Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 130 Ctrl-C.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,5 +65,54 @@ def _run(argv: Sequence[str]) -> int:
     except SystemExit as end:  # after --help, --version or what was wrong
         sys.stdout.flush()
         return end.code if isinstance(end.code, int) else ExitCode.OK
-    _COMMANDS[options.command](options)
+    COMMANDS[options.command].run(options)
     return ExitCode.OK
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the options; ``command`` is the name of the command.
+
+    Raises:
+        SystemExit: the help or the version has been printed, or what is wrong; its code is the exit code.
+    """
+    if not argv or argv[0] not in COMMANDS:
+        _main_parser().parse_args(argv[:1])
+    command = COMMANDS[argv[0]]
+    parser = _parser(f"ezez-ws {argv[0]}", command.help)
+    command.add_arguments(parser)
+    options = parser.parse_intermixed_args(argv[1:])
+    options.command = argv[0]
+    return options
+
+
+def _main_parser() -> argparse.ArgumentParser:
+    parser = _parser("ezez-ws", "Talk to servers of ezez_ws and @ezez/ws-server from the shell.")
+    lines = "\n".join(f"  {name:<9}{command.help}" for name, command in COMMANDS.items())
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="COMMAND --help tells more")
+    parser.epilog = f"commands:\n{lines}\n\n{_EPILOG}"
+    return parser
+
+
+def _parser(name: str, summary: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        name,
+        description=summary,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib import metadata  # which takes longer than a command that asks nothing of it
+
+        try:
+            version = metadata.version("ezez-ws")
+        except metadata.PackageNotFoundError:
+            version = "(not installed)"
+        print(f"ezez-ws {version}")
+        parser.exit()

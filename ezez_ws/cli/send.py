@@ -4,9 +4,14 @@ import argparse
 
 from ..errors import ConnectionClosed
 from ..messages.protocol import CloseCode
-from .dialing import connected, make_client
+from .arguments import add_dialing, add_message, connected, make_client
 
-__all__ = ["run"]
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_dialing(parser)
+    add_message(parser)
 
 
 def run(options: argparse.Namespace) -> None:

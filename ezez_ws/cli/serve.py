@@ -1,15 +1,36 @@
-"""``ezez-ws serve``: run the relay until Ctrl-C."""
+"""``ezez-ws serve``: a relay until Ctrl-C, which is a server that knows a few events, to try clients with."""
 
 import argparse
 import threading
+from collections.abc import Callable
+from typing import Any
 
-from .dialing import key_of
+from ..messages.protocol import Ids, check_event_name
+from ..options import SERVER
+from ..server import EZEZWebsocketServer
+from ..server_client import EZEZServerClient
+from .arguments import add_key, integer, key_of
 from .output import write_line
-from .relay import Relay
+from .values import write_arguments
 
-__all__ = ["run"]
+__all__ = ["Relay", "add_arguments", "run"]
 
 _LOOK = 0.5  # seconds; a signal that comes just before a wait begins is seen when the wait ends
+
+_HELP = {
+    "echo": "echo ARG...: the same back",
+    "broadcast": "broadcast EVENT ARG...: to everybody else; ok and how many",
+    "join": "join ROOM: ok and the rooms that you are in",
+    "leave": "leave ROOM: ok and the rooms that you are in",
+    "room": "room ROOM EVENT ARG...: to the others in a room; ok and how many",
+    "help": "help: these lines",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default=SERVER["host"].default, help="the address to bind (default: %(default)s)")
+    parser.add_argument("--port", type=integer(0, 65535), default=8765, help="0 picks a free one (default: 8765)")
+    add_key(parser, "take only clients with this key (default: any key)")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -19,3 +40,74 @@ def run(options: argparse.Namespace) -> None:
         never = threading.Event()
         while not never.wait(_LOOK):
             pass
+
+
+class Relay:
+    """Answers its events with a reply: ``ok`` (``echo``: ``echo``), or ``error`` and what was wrong.
+
+    Prints who comes and goes, and what they send. ``_printing`` keeps the lines of several connections apart; the rooms
+    are in the clients' contexts, as lists that are replaced and never changed.
+    """
+
+    def __init__(self, host: str, port: int, key: str | None) -> None:
+        self._printing = threading.Lock()
+        self.server = EZEZWebsocketServer(
+            host=host,
+            port=port,
+            on_auth_request=lambda _, offered: key is None or offered == key,
+            on_auth_ok=lambda client: self._print(client, "has come"),
+            on_auth_rejected=lambda client, reason: self._print(client, "was refused"),
+            on_disconnect=lambda client, code, reason: self._print(client, f"has gone ({code})"),
+            on_message=self._arrived,
+            default_context={"rooms": []},
+        )
+        self._answers: dict[str, Callable[[EZEZServerClient, list[Any]], list[Any]]] = {
+            "broadcast": self._broadcast,
+            "join": self._join,
+            "leave": self._leave,
+            "room": self._room,
+            "help": lambda client, args: list(_HELP.values()),
+        }
+
+    def _print(self, client: EZEZServerClient, text: str) -> None:
+        with self._printing:
+            write_line(f"#{client.connection_id} {text}")
+
+    def _arrived(self, client: EZEZServerClient, event: str, args: list[Any], reply: Any, ids: Ids) -> None:
+        self._print(client, write_arguments(event, args))
+        if event == "echo":
+            reply("echo", args)
+        elif event in self._answers:
+            reply(*self._answer(client, event, args))
+        elif ids.reply_to is None:  # an answer is not answered: two relays would never end
+            reply("error", [f"no such event: {event}", *_HELP.values()])
+
+    def _answer(self, client: EZEZServerClient, event: str, args: list[Any]) -> tuple[str, list[Any]]:
+        try:
+            return "ok", self._answers[event](client, args)
+        except (TypeError, ValueError):  # too many, too few, or no text where there should be one
+            return "error", [_HELP[event]]
+
+    def _broadcast(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
+        event, *rest = args
+        return [self.server.broadcast(check_event_name(event), rest, where=lambda other: other is not client)]
+
+    def _room(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
+        room, event, *rest = args
+
+        def is_in(other: EZEZServerClient) -> bool:
+            return other is not client and room in other.context["rooms"]
+
+        return [self.server.broadcast(check_event_name(event), rest, where=is_in)]
+
+    def _join(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
+        (room,) = args
+        with client.context as context:
+            context["rooms"] = [*(other for other in context["rooms"] if other != room), room]
+            return list(context["rooms"])
+
+    def _leave(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
+        (room,) = args
+        with client.context as context:
+            context["rooms"] = [other for other in context["rooms"] if other != room]
+            return list(context["rooms"])

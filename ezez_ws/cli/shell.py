@@ -2,6 +2,9 @@
 
 The main thread reads lines and sends; the client's thread shows what arrives. Whatever ends the session there (a lost
 connection, an output that nobody reads) is kept, stops the lines, and is raised on the main thread.
+
+Words are JSON where they are JSON, and texts else (see ``values.read_words``). An event whose name is no single word,
+or starts with a slash, is written as a JSON string.
 """
 
 import argparse
@@ -11,14 +14,29 @@ from typing import Any, Protocol
 
 from ..client import EZEZWebSocketClient
 from ..errors import AuthRejected, ConnectionClosed, EZEZError
-from ..messages.protocol import Ids
-from .dialing import connected, make_client, shown_url
+from ..messages.protocol import Ids, check_event_name
+from .arguments import connected, make_client, shown_url
 from .memory import Memory
 from .outcome import UsageError
 from .screen import Screen
-from .words import HELP, Saying, read_line
+from .values import read_words
 
-__all__ = ["Lines", "Shell"]
+__all__ = ["COMMANDS", "Lines", "Shell"]
+
+COMMANDS = {
+    "/reply": ("ID EVENT ARG...", "answer the message with this id"),
+    "/quit": ("", "leave (or Ctrl-D)"),
+    "/help": ("", ""),  # which is not in its own lines
+}
+"""What follows each command, an ``ID`` and an ``EVENT`` for whoever completes it, and what it does."""
+
+_SENTENCES = {"EVENT ARG...": "send an event", **{f"{name} {words}": does for name, (words, does) in COMMANDS.items()}}
+_HELP = [
+    *(f"{words:<24}{does}" for words, does in _SENTENCES.items() if does),
+    'An ARG is JSON where it is JSON, and a text else: hello "two words" 5 "5" {"key": [1, null]}',
+    'Bytes are {"$bytes": "aGk="} in base64, a bigint is {"$bigint": "12"}.',
+    "Tab completes events that were seen, the arrow keys go through what was typed before.",
+]
 
 
 class Lines(Protocol):
@@ -99,24 +117,22 @@ class Shell:
     def _obey(self, line: str) -> None:
         try:
             if line.strip() == "/help":
-                for text in HELP.splitlines():
+                for text in _HELP:
                     self._screen.say(text)
-                return
-            saying = read_line(line)
-            if saying is not None:
-                self._send(saying)
+            elif line.strip():
+                self._send(*_read_line(line))
         except (UsageError, EZEZError) as error:
             if self._lines.strict:
                 raise
             self._screen.say(str(error))
 
-    def _send(self, saying: Saying) -> None:
-        send = self._client.send if saying.answers is None else self._memory.reply_to(saying.answers)
-        sent = send(saying.event, saying.args)
+    def _send(self, reply_to: int | None, event: str, args: list[Any]) -> None:
+        send = self._client.send if reply_to is None else self._memory.reply_to(reply_to)
+        sent = send(event, args)
         if not sent:
             raise ConnectionClosed()
-        self._memory.note_name(saying.event)
-        self._screen.sent(sent.event_id, saying.event, saying.args)
+        self._memory.note_name(event)
+        self._screen.sent(sent.event_id, event, args)
 
     # -- on the client's thread -------------------------------------------------------------------------------------
 
@@ -156,3 +172,29 @@ class Shell:
                 self._ending = error
         self._over.set()
         self._lines.stop()
+
+
+def _read_line(line: str) -> tuple[int | None, str, list[Any]]:
+    """Return an event to send: the id of the message that it answers, its name, its arguments.
+
+    Raises:
+        UsageError: the line means nothing.
+    """
+    values = read_words(line)
+    if not line.lstrip().startswith("/"):
+        return None, _event(values[0]), values[1:]
+    if values[0] != "/reply":
+        commands = ", ".join(sorted(COMMANDS))
+        raise UsageError(f'no command {values[0]}; there are {commands}; an event of this name is "{values[0]}"')
+    if len(values) < 3 or type(values[1]) is not int:
+        raise UsageError(f"write /reply {COMMANDS['/reply'][0]}")
+    return values[1], _event(values[2]), values[3:]
+
+
+def _event(name: Any) -> str:
+    try:
+        return check_event_name(name)
+    except TypeError:
+        raise UsageError(f'an event\'s name is a text; write "{name}" in quotes') from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None

@@ -17,8 +17,8 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from .memory import Memory
+from .shell import COMMANDS
 from .values import write_arguments
-from .words import COMMANDS
 
 __all__ = ["EventCompleter", "TerminalLines"]
 
@@ -94,12 +94,11 @@ class EventCompleter(Completer):
     def _candidates(self, before: "list[str]") -> "list[str]":
         names = [write_arguments(name, []) for name in self._memory.names()]
         if not before:
-            return [*names, *COMMANDS]
-        if before == ["/reply"]:
-            return [str(event_id) for event_id in self._memory.ids()]
-        if before[0] == "/reply" and len(before) == 2:
-            return names
-        return []
+            return [*names, *sorted(COMMANDS)]
+        words = COMMANDS.get(before[0], ("", ""))[0].split()
+        wanted = words[len(before) - 1] if len(before) <= len(words) else ""
+        ids = [str(event_id) for event_id in self._memory.ids()]
+        return {"ID": ids, "EVENT": names}.get(wanted, [])
 
 
 def _open_history() -> History:

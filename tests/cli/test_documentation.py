@@ -15,8 +15,9 @@ import unittest
 from collections.abc import Iterator
 from pathlib import Path
 
-from ezez_ws.cli.arguments import parse
+from ezez_ws.cli.main import COMMANDS, parse
 from ezez_ws.cli.outcome import ExitCode
+from ezez_ws.cli.shell import COMMANDS as SESSION_COMMANDS
 from tests.cli.running import PROGRAM, TIMEOUT, Program, Terminal, environment, invoke
 from tests.support import REPO, EZEZTestCase
 from tests.test_docs import DOCUMENTS, shell_lines
@@ -25,7 +26,6 @@ MAY_RUN_BESIDE = True
 
 TEXT = (REPO / "docs/cli.md").read_text(encoding="utf-8")
 ADDRESS = "127.0.0.1:8765"  # which the examples name
-COMMANDS = ("connect", "call", "send", "listen", "serve", "decode")
 
 
 def blocks(language: str) -> Iterator[str]:
@@ -41,6 +41,12 @@ def examples() -> Iterator[tuple[str, str]]:
             while rest and rest[0].startswith("> "):
                 command.append(rest.pop(0)[2:])
             yield "".join(command), "".join(rest)
+
+
+def usage(command: str) -> str:
+    """The command and its arguments, as its help has them, without its options."""
+    text = invoke(command, "--help").out.partition("\n\n")[0].removeprefix("usage: ezez-ws ")
+    return " ".join(re.sub(r"\[-.*?\]", "", text, flags=re.DOTALL).split()).replace(" ...]", "...]")
 
 
 class CliDocumentTest(EZEZTestCase):
@@ -90,6 +96,14 @@ class CliDocumentTest(EZEZTestCase):
             with self.subTest(line):
                 args = shlex.split(line.rstrip("& "))[1:]
                 self.assertTrue(invoke(*args).out if args == ["--help"] else parse(args).command)
+
+    def test_each_command_is_in_the_table_with_its_arguments_and_its_help(self) -> None:
+        found = re.findall(r"^\| \[`(.+?)`\]\(#[\w-]+\) \| (.+) \|$", TEXT, re.MULTILINE)
+        self.assertEqual([(usage(name), command.help) for name, command in COMMANDS.items()], found)
+
+    def test_each_command_of_a_session_is_mentioned_with_what_follows_it(self) -> None:
+        for name, (words, _) in SESSION_COMMANDS.items():
+            self.assertIn(f"`{name} {words}".rstrip() + "`", TEXT.replace("\n", " "))
 
     def test_each_option_is_mentioned(self) -> None:
         for command in COMMANDS:

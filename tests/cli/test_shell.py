@@ -18,10 +18,10 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from ezez_ws import AuthRejected, ConnectionClosed, EZEZWebsocketServer
-from ezez_ws.cli.arguments import parse
+from ezez_ws.cli.main import parse
 from ezez_ws.cli.memory import Memory
 from ezez_ws.cli.outcome import UsageError
-from ezez_ws.cli.relay import Relay
+from ezez_ws.cli.serve import Relay
 from ezez_ws.cli.shell import Shell
 from ezez_ws.cli.terminal import EventCompleter, TerminalLines
 from ezez_ws.messages.protocol import Ids
