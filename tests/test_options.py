@@ -33,7 +33,7 @@ WRONG_BY_CHECK: Mapping[Any, list[Any]] = {
     options.check_callback: ["f", 5, [], True],
     options._count: NOT_A_COUNT,
     options._choice: ["other", 5, True, [], "", "emit,ignore"],
-    options._flag: [None, 1, "yes"],
+    options.check_flag: [None, 1, "yes"],
     options._instance: [5, object(), b"127.0.0.1"],
     options._ssl: [True, "cert.pem", object()],
     options._port: ["80", -1, 65536, 1.5, True],
