@@ -51,7 +51,7 @@ class ClientConnection(Connection):
         events: ClientConnectionEvents,
     ) -> None:
         super().__init__(stream, options, janitor, callbacks, listeners, keep_text=unknown_messages != "ignore")
-        self.takes_events = True
+        self.take_events()
         self._unknown_messages = unknown_messages
         self._unknown_data = unknown_data
         self._events = events

@@ -75,7 +75,7 @@ class Dispatcher:
         self._on_message = callbacks.on_message
         self._shared_listeners = shared_listeners
         self._codec = codec
-        self._decode_at_once = codec.decoder_at_once()
+        self._decode_at_once: Callable[[bytes], Any] | None = None
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
 
@@ -90,6 +90,11 @@ class Dispatcher:
     def begin_look_ins(self) -> None:
         """See to it that somebody reads while user code runs."""
         raise NotImplementedError
+
+    def take_events(self) -> None:
+        """Deliver events from now on without asking the subclass."""
+        self.takes_events = True
+        self._decode_at_once = self._codec.decoder_at_once()
 
     # -- dispatch ---------------------------------------------------------------------------------------------------
 
@@ -109,8 +114,9 @@ class Dispatcher:
 
     def handle(self, payload: bytes, routed: RoutedReply | None = None) -> None:
         """Deal with a binary message, which may have been handed to its waiter already."""
-        if self.takes_events and self._decode_at_once is not None:
-            event = self._decode_at_once(payload)
+        decode = self._decode_at_once
+        if decode is not None:
+            event = decode(payload)
             if type(event) is Event:
                 self.deliver(event, payload, routed)
                 return
@@ -163,7 +169,7 @@ class Dispatcher:
                 self.callback_failed(listener, error)
         for listener in shared:
             try:
-                listener(*self.subject, args, reply, ids)
+                listener(self.subject[0], args, reply, ids)  # unpacking all would take twice the time
             except BaseException as error:
                 self.callback_failed(listener, error)
 

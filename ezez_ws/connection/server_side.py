@@ -217,10 +217,11 @@ class ServerConnection(Connection):
         answer = self._codec.encode([AUTH_OK])
         with self.stream.sending:
             # whoever sees that the client is authenticated, and sends, comes behind this answer
-            self.authenticated = self.takes_events = True
+            self.authenticated = True
             outcome = self.stream.put(answer, needs_room=False)
         if outcome is WAITING:
             self.stream.flush_later()
+        self.take_events()
         self.inbox.put_back(self._early)
         self._early = []
         self.begin_user_code()
