@@ -2,8 +2,8 @@
 #
 #     make demo     a short tour: a server and its clients in separate processes
 #     make test     lint, types, the suite and its coverage; ends with `N passed, M failed`
-#     make docs     the documentation site, in site/ (needs Python 3.10)
-#     make conformance   the Autobahn cases against both roles (needs Python 3.10)
+#     make docs     the documentation site, in site/
+#     make conformance   the Autobahn cases against both roles
 #     make soak     an hour of stress, then what is left of it; MINUTES=... for another time
 #     make fuzz     ten minutes for each fuzz target, guided by coverage where atheris installs; SECONDS=... for less
 #     make sanitize  the C extension under AddressSanitizer and UndefinedBehaviorSanitizer (needs gcc)
@@ -54,51 +54,14 @@ $(TEST)/installed-$(VERSION): $(METADATA)
 	@touch $@
 
 # Without npm the tests against Node skip themselves, and say so.
-node: $(if $(shell command -v npm),$(if $(wildcard package.json),node_modules/installed))
+node: $(if $(shell command -v npm),tests/node_modules/installed)
 
-node_modules/installed: package.json
+tests/node_modules/installed: tests/package.json
 	@echo "installing Node packages for the tests and the benchmarks"
-	@npm install --no-package-lock --no-audit --no-fund --loglevel=error && touch $@ || echo "npm install has failed"
-
-# A step that fails does not keep the others from running, and counts as one failure; the suite, which is one of the
-# steps, counts as many as tests have failed. What may run beside the rest of it does so at a low priority; so does once
-# more, without the C extension, what is about the code that the extension stands for.
-IN_PYTHON := tests.messages.test_codec tests.messages.test_protocol tests.fuzz.test_corpus tests.interop.test_codec_differential \
-	tests.websocket.test_deflate tests.websocket.test_frames tests.websocket.test_masking tests.websocket.test_stream \
-	tests.wire.test_sockets
+	@npm install --prefix tests --no-package-lock --no-audit --no-fund --loglevel=error && touch $@ || echo "npm install has failed"
 
 test: $(TEST)/installed-$(VERSION) node
-	@failed=0 passed=0; \
-	step() { echo "-- $$*"; "$(TEST)/bin/python" -m "$$@" || failed=$$((failed + 1)); }; \
-	suite() { \
-		name=$$1 part=$$2; shift 2; \
-		"$$@" "$(TEST)/bin/python" -m coverage run -m tests $$part --counts $(TEST)/counts-$$name; \
-	}; \
-	count() { \
-		ran=0 broke=0; \
-		if [ -s $(TEST)/counts-$$1 ]; then read ran broke < $(TEST)/counts-$$1; fi; \
-		if [ "$$broke" -eq 0 ] && [ "$$2" -ne 0 ]; then broke=1; fi; \
-		passed=$$((passed + ran)) failed=$$((failed + broke)); \
-	}; \
-	rm -f .coverage .coverage.* $(TEST)/counts* $(TEST)/status*; \
-	step ruff check --quiet .; \
-	step ruff format --quiet --check .; \
-	step mypy; \
-	echo "-- coverage run -m tests"; \
-	( \
-		suite beside --beside nice -n 19; echo $$? > $(TEST)/status-beside; \
-		echo "-- without the C extension"; \
-		suite python "$(IN_PYTHON)" env EZEZ_WS_PURE_PYTHON=1 nice -n 19; echo $$? > $(TEST)/status-python; \
-	) > $(TEST)/beside 2>&1 & beside=$$!; \
-	suite rest --not-beside; count rest $$?; \
-	wait $$beside; \
-	cat $(TEST)/beside; \
-	count beside $$(cat $(TEST)/status-beside); \
-	count python $$(cat $(TEST)/status-python); \
-	step coverage combine --quiet; \
-	step coverage report --fail-under=$(COVERAGE_MIN); \
-	echo "$$passed passed, $$failed failed"; \
-	[ "$$failed" -eq 0 ]
+	@"$(TEST)/bin/python" -m tests.everything --coverage-min $(COVERAGE_MIN)
 
 DOCS := .venv-docs
 
@@ -186,6 +149,6 @@ bench-check: $(BENCH)/installed-$(VERSION) node
 	@"$(BENCH)/bin/python" -m benchmarks.check $(BENCH)/committed.json $(BENCH)/run.json
 
 clean:
-	rm -rf .venv-* node_modules build dist site *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv-* tests/node_modules build dist site *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
 	rm -f ezez_ws/messages/_speedups*.so
 	find ezez_ws tests samples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,6 +1,9 @@
 // What codec_speed.py does, with the reference serializer: `node codec_speed.mjs SECONDS`.
 
-import { serializeToBuffer, unserializeFromBuffer } from "@ezez/utils";
+import { createRequire } from "node:module";
+
+const require = createRequire(new URL("../tests/", import.meta.url)); // tests/package.json has its packages
+const { serializeToBuffer, unserializeFromBuffer } = require("@ezez/utils");
 
 const PERSON = { id: 123456, name: "Some Body Or Other, Esq", active: true, score: 12.5 };
 

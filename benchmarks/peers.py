@@ -87,5 +87,5 @@ def _installed(name: str) -> bool:
     if name == "node":
         return shutil.which(name) is not None
     if name in ("ws", "@ezez/utils"):
-        return (REPO / "node_modules" / name / "package.json").is_file()
+        return (REPO / "tests" / "node_modules" / name / "package.json").is_file()
     return importlib.util.find_spec(name) is not None

@@ -1,66 +1,49 @@
-"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--turns] [--beside | --not-beside] [NAME ...]``.
+"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--turns] [--only MARK] [--without MARK] [NAME ...]``.
 
 A name is a module, a class or a method (``test_context``, ``tests.test_context.ContextTest.test_pop``) or a file
 (``tests/test_context.py``); without one everything under ``tests/`` runs. Against ``python -m unittest`` this adds:
-warnings are errors; each test has a time limit, after which all threads' stacks are printed and the process ends; what
-is left behind by all tests together fails the run; and the last line is always a plain ``N passed, M failed``.
+warnings are errors; each test has a time limit (:mod:`tests.watchdog`), after which all threads' stacks are printed and
+the process ends; what is left behind by all tests together fails the run; and the last line is always a plain
+``N passed, M failed``. A run that ends early says before it how many tests were not run.
 
-A module that says ``MAY_RUN_BESIDE = True`` has no test that a busy machine could make fail: ``make test`` runs these
-at a low priority, beside the others.
+A module can have marks, each a line such as ``MAY_RUN_BESIDE = True``, and ``--only`` and ``--without`` choose by them:
+
+``MAY_RUN_BESIDE``
+    no test here could fail for a busy machine: these run at a low priority, beside the others
+``ABOUT_THE_EXTENSION``
+    it is about code that the C extension stands for: these run once more without it
+``SAME_ON_EVERY_PYTHON``
+    it is about the repository or another program (documents, samples, the runner, a browser, nginx, a terminal), and
+    the part of Python in it is in other tests, too: ``.ci/run`` leaves these out on all Pythons but one
+
+:mod:`tests.everything` is what runs all of it, by parts.
 """
 
 import argparse
+import contextlib
 import faulthandler
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
 import time
 import unittest
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tests import support
+from tests.watchdog import Allowance, Watchdog, family
 
 TESTS = support.REPO / "tests"
 DEFAULT_LIMIT = support.EZEZTestCase.time_limit
+MARKS = ("MAY_RUN_BESIDE", "ABOUT_THE_EXTENSION", "SAME_ON_EVERY_PYTHON")
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
-
-
-class Watchdog:
-    """Calls ``expire(what, limit)`` on a thread of its own when ``what`` has not been replaced in time.
-
-    ``arm`` is called by the main thread. ``_changed`` guards ``_what``, ``_limit`` and ``_deadline``.
-    """
-
-    def __init__(self, expire: Callable[[str, float], None]) -> None:
-        self._expire = expire
-        self._stderr = sys.stderr  # a test may replace sys.stderr for a while
-        self._changed = threading.Condition()
-        self._what, self._limit, self._deadline = "", 0.0, 0.0
-
-    def start(self) -> None:
-        self.arm("loading the tests", DEFAULT_LIMIT)
-        threading.Thread(target=self._watch, name="test-watchdog", daemon=True).start()
-
-    def arm(self, what: str, limit: float) -> None:
-        with self._changed:
-            self._what, self._limit, self._deadline = what, limit, time.monotonic() + limit
-        # In C, for the case that something keeps all Python threads from running.
-        faulthandler.dump_traceback_later(limit + 30, exit=True, file=self._stderr)
-
-    def _watch(self) -> None:
-        # It looks four times a second; a notification for each test would only cost switches.
-        with self._changed:
-            while time.monotonic() < self._deadline:
-                self._changed.wait(min(0.25, max(0.0, self._deadline - time.monotonic())))
-            what, limit = self._what, self._limit
-        self._expire(what, limit)
 
 
 class Report(unittest.TestResult):
@@ -70,6 +53,7 @@ class Report(unittest.TestResult):
         super().__init__()
         self.passed = 0
         self.failed = 0
+        self.left: set[str] = set()  # the ids of the tests that have yet to run
         self.watchdog = Watchdog(self._time_is_up)
         self._out = sys.stdout  # a test may replace sys.stdout for a while
         self._verbose = verbose
@@ -89,6 +73,11 @@ class Report(unittest.TestResult):
             self.failed += 1
         self.say(f"FAILED: {what}\n{text.rstrip()}\n")
 
+    def plan(self, tests: Iterable[unittest.TestCase]) -> None:
+        """Say which tests will be run."""
+        self.left = {test.id() for test in tests}
+        self._write_counts(broken_off=True)
+
     # What unittest calls
 
     def startTest(self, test: unittest.TestCase) -> None:
@@ -99,6 +88,7 @@ class Report(unittest.TestResult):
             self._module, self._module_tests, self._module_start = module, 0, time.monotonic()
         self._module_tests += 1
         self._outcome = "passed"
+        self.left.discard(test.id())
         if self._verbose:
             self.say(f"  {test.id()}")
         self.watchdog.arm(test.id(), _time_limit(test))
@@ -133,8 +123,16 @@ class Report(unittest.TestResult):
         super().addSkip(test, reason)
         if self._outcome == "passed" and not hasattr(test, "test_case"):  # which a subTest has
             self._outcome = "skipped"
-        owner, _, name = test.id().rpartition(".")
-        self._skips.setdefault((owner, " ".join(reason.split())), []).append(name)
+        for skipped in self._fixture_of(test) or [test.id()]:
+            owner, _, name = skipped.rpartition(".")
+            self._skips.setdefault((owner, " ".join(reason.split())), []).append(name)
+
+    def _fixture_of(self, test: unittest.TestCase) -> list[str]:
+        """The tests that are not run since this, which stands for the fixture of a class or a module, has skipped."""
+        fixture = re.fullmatch(r"setUp(?:Class|Module) \((.+)\)", test.id())
+        skipped = sorted(name for name in self.left if fixture and name.startswith(f"{fixture[1]}."))
+        self.left.difference_update(skipped)
+        return skipped
 
     # The end
 
@@ -142,6 +140,7 @@ class Report(unittest.TestResult):
         if self._module:
             tests = "1 test" if self._module_tests == 1 else f"{self._module_tests} tests"
             self.say(f"{self._module}: {tests}, {time.monotonic() - self._module_start:.1f} s")
+            self._write_counts(broken_off=True)
         self._module = ""
 
     def close(self) -> bool:
@@ -153,19 +152,31 @@ class Report(unittest.TestResult):
             self.say(f"skipped: {what}: {reason}")
         if self._skips:
             self.say(f"{sum(map(len, self._skips.values()))} skipped")
+        if self.left:
+            self.say(f"{len(self.left)} not run")
         if self._counts:
-            self._counts.write_text(f"{self.passed} {self.failed}\n")
+            self._write_counts()
         else:
             self.say(f"{self.passed} passed, {self.failed} failed")
         return not self.failed
 
-    def _time_is_up(self, what: str, limit: float) -> None:
+    def _write_counts(self, broken_off: bool = False) -> None:
+        """Write the counts of now; as long as the run is not over, those that hold if something ends the process."""
+        if self._counts:
+            self._counts.write_text(f"{self.passed} {self.failed + broken_off} {len(self.left)}\n")
+
+    def _time_is_up(self, what: str, allowance: Allowance) -> None:
         """On the watchdog's thread: end the process, since nothing can end the thread that hangs."""
-        self.say(f"The stacks of all threads after {limit:g} s of {what}:")
+        self.say(f"The stacks of all threads after {allowance.taken:.1f} s of {what}:")
         faulthandler.dump_traceback(file=self._out, all_threads=True)
         self._outcome = ""
-        self.fail(what, f"It took more than its {limit:g} s. The tests after it were not run.")
+        waited = f" ({allowance.taken:.1f} s by the clock, {allowance.used:.1f} s without waiting for a processor)"
+        self.fail(what, f"It took more than its {allowance.limit:g} s{waited}. The tests after it were not run.")
         self.close()
+        _, *children = family(os.getpid())
+        for pid in children:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         os._exit(1)
 
 
@@ -174,7 +185,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
     report = Report(options.verbose, options.counts)
     report.failfast = options.failfast
-    report.watchdog.start()
+    report.watchdog.start("loading the tests", DEFAULT_LIMIT)
     if options.turns:
         read_gate = importlib.import_module("ezez_ws.wire.read_gate").read_gate
         read_gate.crowd = read_gate.most_let_by = 0
@@ -183,9 +194,8 @@ def main() -> int:
         warnings.simplefilter("error")
         try:
             _relax_hypothesis()
-            tests = _load(options.names, options.patterns)
-            if options.beside is not None:
-                tests = unittest.TestSuite(test for test in _flat(tests) if _may_run_beside(test) == options.beside)
+            tests = _chosen(_load(options.names, options.patterns), options.only, options.without)
+            report.plan(_flat(tests))
             tests.run(report)
         except KeyboardInterrupt:
             report.fail("the run", "It was interrupted.")
@@ -205,10 +215,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-f", "--failfast", action="store_true", help="stop at the first failure")
     parser.add_argument("-k", dest="patterns", action="append", metavar="PATTERN", help="only tests so named")
     parser.add_argument("--turns", action="store_true", help="let readers take turns, as they do in a crowd")
-    beside = parser.add_mutually_exclusive_group()
-    beside.add_argument("--beside", action="store_true", default=None, help="only modules that may run beside others")
-    beside.add_argument("--not-beside", dest="beside", action="store_false", help="only the others")
-    parser.add_argument("--counts", type=Path, help="a file for 'PASSED FAILED', in place of the last line")
+    mark: dict[str, Any] = {"action": "append", "default": [], "choices": MARKS}
+    parser.add_argument("--only", **mark, help="only modules that have this mark")
+    parser.add_argument("--without", **mark, help="only modules that do not have it")
+    parser.add_argument("--counts", type=Path, help="a file for 'PASSED FAILED NOT_RUN', in place of the last line")
     return parser.parse_args()
 
 
@@ -240,9 +250,16 @@ def _flat(tests: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield test
 
 
-def _may_run_beside(test: unittest.TestCase) -> bool:
-    may: bool = getattr(sys.modules[type(test).__module__], "MAY_RUN_BESIDE", False)
-    return may
+def _chosen(tests: unittest.TestSuite, only: list[str], without: list[str]) -> unittest.TestSuite:
+    """The tests of those modules that have all marks of the one list and none of the other."""
+
+    def has(test: unittest.TestCase, mark: str) -> bool:
+        return getattr(sys.modules[type(test).__module__], mark, False) is True
+
+    def chosen(test: unittest.TestCase) -> bool:
+        return all(has(test, mark) for mark in only) and not any(has(test, mark) for mark in without)
+
+    return unittest.TestSuite(test for test in _flat(tests) if chosen(test)) if only or without else tests
 
 
 def _dotted(name: str) -> str:

@@ -16,6 +16,8 @@ from benchmarks.run import Run
 from benchmarks.table import markdown, number
 from tests.support import EZEZTestCase
 
+SAME_ON_EVERY_PYTHON = True
+
 
 def line(samples: dict[str, list[float]], less_is_better: bool = False, goals: "tuple[Goal, ...]" = ()) -> Line:
     return Line("row", "work", "unit", samples, list(goals), less_is_better)

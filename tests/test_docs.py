@@ -22,6 +22,7 @@ import ezez_ws
 from tests.support import REPO, EZEZTestCase, run_sample
 
 MAY_RUN_BESIDE = True
+SAME_ON_EVERY_PYTHON = True
 
 DOCUMENTS = sorted(str(path.relative_to(REPO)) for path in [REPO / "README.md", *REPO.glob("docs/**/*.md")])
 

@@ -19,6 +19,8 @@ from tests.support import REPO, free_port
 from tests.test_docs import blocks, shell_lines
 from tests.wsgi.webserver import WebServer
 
+SAME_ON_EVERY_PYTHON = True
+
 DOCUMENT = "docs/deployment.md"
 FLASK = "docs/server-modes.md"
 NGINX = """\

@@ -15,6 +15,7 @@ from ezez_ws import AuthRejected, EZEZWebSocketClient
 from tests.support import REPO, EZEZTestCase, free_port, run_sample
 
 MAY_RUN_BESIDE = True
+SAME_ON_EVERY_PYTHON = True
 
 
 class Running:

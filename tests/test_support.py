@@ -1,50 +1,21 @@
 """The runner and the leak checks: what has to fail does, and says why."""
 
 import os
-import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 import unittest
 from pathlib import Path
 from unittest import mock
 
 from tests import support
+from tests.running import HEADER, RunnerTestCase
 from tests.support import EZEZTestCase, eventually, free_port, needs_node, run_sample, switch_interval
 
-HEADER = """
-import gc, socket, sys, threading, time, unittest, warnings
-from tests.support import EZEZTestCase, allow_seconds
-"""
+SAME_ON_EVERY_PYTHON = True
 
 
-class RunnerTest(EZEZTestCase):
-    """``python -m tests`` in a process of its own, over a module that the test writes."""
-
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-
-    def run_tests(
-        self, body: str, *options: str, name: str = "sample_tests", env: dict[str, str] | None = None
-    ) -> "subprocess.CompletedProcess[str]":
-        (self.folder / "sample_tests.py").write_text(HEADER + textwrap.dedent(body))
-        return subprocess.run(
-            [sys.executable, "-m", "tests", *options, name],
-            cwd=support.REPO,
-            env={**os.environ, "PYTHONPATH": str(self.folder), **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=50,
-        )
-
-    def assert_counts(self, done: "subprocess.CompletedProcess[str]", passed: int, failed: int) -> None:
-        self.assertEqual(done.stdout.splitlines()[-1], f"{passed} passed, {failed} failed", done.stdout + done.stderr)
-        self.assertEqual(done.returncode, 1 if failed else 0)
-
+class RunnerTest(RunnerTestCase):
     def test_passes_are_counted_and_the_exit_code_is_0(self) -> None:
         done = self.run_tests("""
             class Sample(EZEZTestCase):
@@ -125,7 +96,7 @@ class RunnerTest(EZEZTestCase):
         self.assert_counts(done, 1, 0)
         self.assertIn("part", done.stdout)
 
-    def test_what_may_run_beside_and_the_rest_are_all_tests_and_each_once(self) -> None:
+    def test_the_modules_with_a_mark_and_those_without_it_are_all_tests_and_each_once(self) -> None:
         (self.folder / "beside_tests.py").write_text(
             HEADER + "MAY_RUN_BESIDE = True\nclass Beside(EZEZTestCase):\n    def test_a(self): pass\n"
         )
@@ -134,9 +105,9 @@ class RunnerTest(EZEZTestCase):
                 def test_a(self): pass
                 def test_b(self): pass
         """
-        for option, passed in (("--beside", 1), ("--not-beside", 2), ("--verbose", 3)):
+        for option, passed in (("--only=MAY_RUN_BESIDE", 1), ("--without=MAY_RUN_BESIDE", 2), ("--verbose", 3)):
             self.assert_counts(self.run_tests(body, option, "beside_tests"), passed, 0)
-        self.assert_counts(self.run_tests(body, "--beside"), 0, 1)
+        self.assert_counts(self.run_tests(body, "--only=MAY_RUN_BESIDE"), 0, 1)
 
     def test_counts_can_go_into_a_file(self) -> None:
         counts = self.folder / "counts"
@@ -148,7 +119,7 @@ class RunnerTest(EZEZTestCase):
             """,
             f"--counts={counts}",
         )
-        self.assertEqual(counts.read_text(), "1 1\n")
+        self.assertEqual(counts.read_text(), "1 1 0\n")
         self.assertNotIn("1 passed, 1 failed", done.stdout)
         self.assertEqual(done.returncode, 1)
 
@@ -263,21 +234,45 @@ class RunnerTest(EZEZTestCase):
         self.assertIn("FAILED: all tests together\nleft behind: mine", done.stdout)
         self.assertIn("ZeroDivisionError", done.stdout)
 
-    def test_the_time_limit_prints_all_stacks_and_ends_the_run(self) -> None:
+    def test_a_fixture_that_skips_skips_each_of_its_tests(self) -> None:
         done = self.run_tests("""
-            def hang_here(): threading.Event().wait()
-
             class Sample(EZEZTestCase):
-                time_limit = 1.0
+                @classmethod
+                def setUpClass(cls): raise unittest.SkipTest("not today")
                 def test_a(self): pass
-                @allow_seconds(20)
-                def test_b(self): time.sleep(1.5)
-                def test_c(self): hang_here()
-                def test_d(self): pass
+                def test_b(self): pass
+
+            class Other(EZEZTestCase):
+                def test_a(self): pass
         """)
-        self.assert_counts(done, 2, 1)
-        self.assertIn("in hang_here", done.stdout)
-        self.assertIn("FAILED: sample_tests.Sample.test_c\nIt took more than its 1 s.", done.stdout)
+        self.assert_counts(done, 1, 0)
+        self.assertIn("\nskipped: 2 tests of sample_tests.Sample: not today\n2 skipped\n", done.stdout)
+        self.assertNotIn("not run", done.stdout)
+
+    def test_a_run_that_is_broken_off_says_how_many_tests_were_not_run(self) -> None:
+        body = """
+            class Sample(EZEZTestCase):
+                def test_a(self): pass
+                def test_b(self): self.fail()
+                def test_c(self): pass
+                def test_d(self): pass
+        """
+        done = self.run_tests(body, "--failfast")
+        self.assert_counts(done, 1, 1)
+        self.assertIn("\n2 not run\n", done.stdout)
+
+    def test_what_ends_the_process_is_among_the_counts_that_it_leaves(self) -> None:
+        counts = self.folder / "counts"
+        self.run_tests(
+            """
+            class Sample(EZEZTestCase):
+                def test_a(self): os._exit(3)
+                def test_b(self): pass
+                def test_c(self): pass
+            """,
+            f"--counts={counts}",
+        )
+        self.assertEqual(counts.read_text(), "0 1 3\n")
 
 
 class HelpersTest(EZEZTestCase):

@@ -1,8 +1,11 @@
 // The same protocol on Node: `ws` for WebSocket, `@ezez/utils` for the messages. `node node.mjs OPTIONS` prints where it
 // listens, and ends with its standard input. It does what ours.py does for the rows that Node takes part in.
 
-import { WebSocketServer } from "ws";
-import { serializeToBuffer, unserializeFromBuffer } from "@ezez/utils";
+import { createRequire } from "node:module";
+
+const require = createRequire(new URL("../../tests/", import.meta.url)); // tests/package.json has its packages
+const { WebSocketServer } = require("ws");
+const { serializeToBuffer, unserializeFromBuffer } = require("@ezez/utils");
 
 const AUTH = "ezez-ws::auth";
 const AUTH_OK = "ezez-ws::auth-ok";

@@ -12,6 +12,8 @@ from tests.neutral import same
 from tests.rawpeer import RawPeer, RawServer
 from tests.support import eventually, free_port, needs_node
 
+SAME_ON_EVERY_PYTHON = True
+
 VALUES: list[Any] = [
     *("text", "zażółć \U0001f600", "", 0, -1.5, 2**53 - 1, 1e21, float("nan"), BigInt(5), BigInt(-(2**70)), True, None),
     *(UNDEFINED, b"\0\x01\xff", b"", [], {}, [UNDEFINED, None, BigInt(5), "s:x", [[{}]]], {"a": {"c": BigInt(1)}}),

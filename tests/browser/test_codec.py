@@ -15,6 +15,7 @@ from tests.neutral import build, same
 from tests.support import REPO, EZEZTestCase, allow_seconds, needs_node
 
 MAY_RUN_BESIDE = True
+SAME_ON_EVERY_PYTHON = True
 
 VECTORS = json.loads((REPO / "tests/data/golden_vectors.json").read_text("utf-8"))["vectors"]
 CORPUS = sorted((REPO / "tests/fuzz/corpus/codec").iterdir())

@@ -11,9 +11,11 @@ from typing import Any
 
 from ezez_ws import browser
 from tests.browser.test_types import COMPILER, TYPES
-from tests.support import REPO, EZEZTestCase, needs_node
+from tests.support import NODE_MODULES, REPO, EZEZTestCase, needs_node
 from tests.test_docs import DOCUMENTS
 from tests.test_docs import blocks as python_blocks
+
+SAME_ON_EVERY_PYTHON = True
 
 PROMISE = re.compile(r"^ *(?:console\.log|client\.send)\(.*; // (.+)$", re.MULTILINE)
 RUNNER = """
@@ -43,7 +45,7 @@ class DocumentTest(EZEZTestCase):
         done = subprocess.run(
             ["node", "--input-type=module"],
             input=RUNNER.format(address=self.serve(document), code=imports),
-            cwd=REPO,
+            cwd=NODE_MODULES.parent,
             capture_output=True,
             encoding="utf-8",
             timeout=50,

@@ -9,6 +9,7 @@ from tests.browser.page import Page
 from tests.support import NODE_MODULES, REPO, EZEZTestCase, needs_node
 
 MAY_RUN_BESIDE = True
+SAME_ON_EVERY_PYTHON = True
 
 TYPES = browser.PATH / "ezez-ws.d.ts"
 COMPILER = NODE_MODULES / "typescript" / "bin" / "tsc"

@@ -23,6 +23,7 @@ from tests.support import REPO, EZEZTestCase
 from tests.test_docs import DOCUMENTS, shell_lines
 
 MAY_RUN_BESIDE = True
+SAME_ON_EVERY_PYTHON = True
 
 TEXT = (REPO / "docs/cli.md").read_text(encoding="utf-8")
 ADDRESS = "127.0.0.1:8765"  # which the examples name

@@ -12,6 +12,8 @@ from ezez_ws import EZEZWebsocketServer
 from tests.cli.running import PROGRAM, Terminal, environment
 from tests.serving import Calls, ServingTestCase
 
+SAME_ON_EVERY_PYTHON = True
+
 TAB, UP, CTRL_C, CTRL_D, EMPTY_LINE = "\t", "\x1b[A", "\x03", "\x04", "\x15"
 
 WITHOUT_EXTRA = """\

@@ -18,6 +18,8 @@ from tests.fuzz import codec, frames, mutation, seeds, speedups, upgrade
 from tests.fuzz.cutting import cut_up
 from tests.support import REPO, EZEZTestCase
 
+ABOUT_THE_EXTENSION = True
+
 MODULES = {"frames": frames, "codec": codec, "speedups": speedups, "upgrade": upgrade}
 
 

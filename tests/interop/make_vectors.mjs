@@ -1,5 +1,5 @@
 // Writes ../data/golden_vectors.json: messages of the reference serializer with the values that they hold.
-// Run it from the top of the repository after `npm install`:  node tests/interop/make_vectors.mjs
+// Run it from the top of the repository after `make node`:  node tests/interop/make_vectors.mjs
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { serializeToBuffer } from "@ezez/utils";
@@ -34,7 +34,7 @@ const vectors = {
     "depth 64": [Array.from({ length: 63 }).reduce((inner) => [inner], [])],
 };
 
-const { version } = JSON.parse(readFileSync(new URL("../../node_modules/@ezez/utils/package.json", import.meta.url)));
+const { version } = JSON.parse(readFileSync(new URL("../node_modules/@ezez/utils/package.json", import.meta.url)));
 const rows = Object.entries(vectors).map(([name, values]) => JSON.stringify({
     name,
     values: values.map(describe),

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from ezez_ws.messages.codec import UNDEFINED, BigInt, Codec
 from tests.neutral import build, same
+from tests.support import NODE_MODULES
 
 MAY_RUN_BESIDE = True
+ABOUT_THE_EXTENSION = True
 
 HERE = pathlib.Path(__file__).parent
 NODE = shutil.which("node")
-INSTALLED = (HERE.parent.parent / "node_modules" / "@ezez" / "utils").is_dir()
+INSTALLED = (NODE_MODULES / "@ezez" / "utils").is_dir()
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 # JavaScript puts integer-like keys first, whatever their order, and gives `__proto__` a meaning of its own.
@@ -57,7 +59,7 @@ class Differential(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         if NODE is None or not INSTALLED:
-            reason = "the differential test needs node and @ezez/utils (npm install at the top of the repository)"
+            reason = "the differential test needs node and @ezez/utils (run `make node`)"
             if os.environ.get("EZEZ_REQUIRE_NODE") == "1":
                 raise AssertionError(reason)
             raise unittest.SkipTest(reason)

@@ -25,6 +25,7 @@ from tests.neutral import build, same
 from tests.support import allow_seconds
 
 MAY_RUN_BESIDE = True
+ABOUT_THE_EXTENSION = True
 
 VECTORS = json.loads((pathlib.Path(__file__).parents[1] / "data" / "golden_vectors.json").read_text("utf-8"))["vectors"]
 MEBIBYTE = 1 << 20

@@ -22,6 +22,8 @@ from ezez_ws.messages.protocol import (
     parse_from_server,
 )
 
+ABOUT_THE_EXTENSION = True
+
 
 class NamesTest(unittest.TestCase):
     def test_the_names_are_those_of_the_javascript_pair(self) -> None:

@@ -243,13 +243,13 @@ class ProcessTest(EZEZTestCase):
     def test_without_descriptors_it_starts_and_serves_or_raises_and_leaves_nothing(self) -> None:
         code = """
             import os, resource, socket, sys
-            from ezez_ws.opening.listener import Listener, _get_server_class
+            from ezez_ws.opening.listener import Listener
 
             def serve(sock, address):
                 with sock:
                     sock.sendall(b"hello")
 
-            _get_server_class()  # its import needs descriptors, too
+            Listener("127.0.0.1", 0, False, serve).close()  # what is imported at first use needs descriptors, too
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit))
             for free in range(8):

@@ -98,7 +98,7 @@ class BuiltTest(PackagingTestCase):
         with zipfile.ZipFile(self.wheel) as wheel:
             (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
             metadata = email.message_from_bytes(wheel.read(name))
-        self.assertEqual(">=3.9", metadata["Requires-Python"])
+        self.assertEqual(">=3.10", metadata["Requires-Python"])
         self.assertIn("websocket", metadata["Keywords"])
         self.assertIn("cli", metadata.get_all("Provides-Extra", []))
         needed = [line.split(">")[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]

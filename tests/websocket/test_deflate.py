@@ -12,6 +12,8 @@ from ezez_ws.websocket.deflate import Deflate, Deflater, Inflater
 from ezez_ws.websocket.frames import BINARY, CONTINUATION, PING, RSV1, TEXT, FrameDecoder, Message, encode_frame
 from tests.support import EZEZTestCase
 
+ABOUT_THE_EXTENSION = True
+
 BOMB = zlib.compressobj(9, wbits=-15)
 BOMB_BYTES = b"".join(BOMB.compress(bytes(1 << 20)) for _ in range(256)) + BOMB.flush(zlib.Z_SYNC_FLUSH)
 

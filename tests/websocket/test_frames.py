@@ -24,6 +24,7 @@ from ezez_ws.websocket.frames import (
 from tests.support import EZEZTestCase
 
 MAY_RUN_BESIDE = True
+ABOUT_THE_EXTENSION = True
 
 LIMIT = 1 << 20
 MASK = b"\x11\x22\x33\x44"

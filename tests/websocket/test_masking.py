@@ -7,6 +7,7 @@ from ezez_ws.websocket.frames import Masks, _apply_mask, apply_mask
 from tests.support import EZEZTestCase
 
 MAY_RUN_BESIDE = True
+ABOUT_THE_EXTENSION = True
 
 MASK = b"\x11\x22\x33\x44"
 

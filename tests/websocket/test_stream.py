@@ -14,6 +14,8 @@ from ezez_ws.wire.sockets import SocketWire
 from tests.support import EZEZTestCase, eventually
 from tests.websocket.test_outbox import Reader
 
+ABOUT_THE_EXTENSION = True
+
 MASK = b"\x0a\x0b\x0c\x0d"
 MIB = 1 << 20
 LONG = 30.0  # seconds that are never needed

@@ -13,6 +13,8 @@ from ezez_ws.wire.read_gate import ReadGate
 from ezez_ws.wire.sockets import SocketWire, WireError
 from tests.support import EZEZTestCase, eventually
 
+ABOUT_THE_EXTENSION = True
+
 
 def read_in_thread(wire: SocketWire) -> "tuple[threading.Thread, list[bytes]]":
     got: list[bytes] = []

@@ -95,4 +95,7 @@ class TLSSocketTest(EZEZTestCase):
         self.assertNotEqual(self.sock.fileno(), -1)
         with self.assertRaises(BrokenPipeError):
             self.sock.sendall(b"HTTP/1.1 200 OK")
-        self.assertEqual(self.peer.recv(10), b"")
+        try:
+            self.assertEqual(self.peer.recv(10), b"")
+        except BrokenPipeError:
+            pass  # OpenSSL 3.6 answers the end, and there is nobody any more
