@@ -19,7 +19,7 @@ from .messages.protocol import CloseCode
 from .opening.dialer import DialCancelled, Dialer, DialRefused
 from .opening.url import URL
 from .threads.deadline import Deadline
-from .threads.timers import Janitor
+from .threads.timers import janitor
 from .threads.waiting import Condition
 from .websocket.stream import Ending, Stream
 
@@ -84,7 +84,6 @@ class ClientRun:
         self._options = options
         self._condition = condition
         self._queue = queue
-        self._janitor = Janitor(f"ezez-janitor-client-{number}")
         self._backoff = Backoff(options.reconnect_delay, options.reconnect_delay_max)
         self.thread = threading.Thread(target=self.run, name=f"ezez-client-{number}", daemon=True)
         self.ready: ClientConnection | None = None  # authenticated, and the queue is empty: it takes what is sent
@@ -153,6 +152,7 @@ class ClientRun:
 
     def run(self) -> None:
         """Connect, and again, until it is over."""
+        janitor.enter(self)
         try:
             while self._attempt() and self._pause():
                 pass
@@ -162,7 +162,7 @@ class ClientRun:
                 self.over, self.ready = True, None
                 self._condition.changed()
             del given_up
-            self._janitor.close()
+            janitor.leave(self)
             with self._condition.lock:
                 self.ended = True
                 self._condition.changed()
@@ -196,7 +196,7 @@ class ClientRun:
             ClientConnection(
                 stream,
                 options.connection,
-                self._janitor,
+                janitor,
                 options.callbacks,
                 options.listeners,
                 options.unknown_messages,

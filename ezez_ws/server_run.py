@@ -1,4 +1,4 @@
-"""What a server owns from one ``start`` to the next ``close``: the listener, the janitor, and the connections."""
+"""What a server owns from one ``start`` to the next ``close``: the listener and the connections."""
 
 import contextlib
 import importlib
@@ -18,7 +18,7 @@ from .opening.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 from .server_client import EZEZServerClient
 from .threads.deadline import Deadline
 from .threads.starting import Loan
-from .threads.timers import Janitor
+from .threads.timers import janitor
 from .threads.waiting import Event
 from .websocket.stream import Stream
 from .wire.borrowing import borrow
@@ -79,6 +79,7 @@ class ServerRun:
         self._connections: dict[ServerConnection, None] = {}  # in the order of arrival
         self._loans: set[Loan] = set()
         self._minds_web_server = False
+        self._lease = object()  # of the timers' thread; not the run itself, which is to be freed where nobody closes it
         self.listener: Listener | None = None
         self._reception = Upgrade(
             options.path,
@@ -91,7 +92,6 @@ class ServerRun:
         )
         if options.port is not None:
             self.listener = Listener(options.host, options.port, options.reuse_port, self.serve)
-        self._janitor = Janitor(f"ezez-janitor-{self.listener.server.port if self.listener else 'server'}")
 
     def start(self) -> None:
         """Begin to accept, with all imported that the first client would have to wait for."""
@@ -185,12 +185,24 @@ class ServerRun:
         with self._lock:
             known, self._minds_web_server = self._minds_web_server, True
         if not known:
+            self._need_timers()
             self._look_at_web_server()
 
     def _look_at_web_server(self) -> None:
         if is_stopping():
             self.say_goodbye()
-        self._janitor.call_later(_LOOK, self._look_at_web_server)
+        with self._lock:
+            cutting = self._cutting
+        if not cutting:
+            janitor.call_later(_LOOK, self._look_at_web_server)
+
+    def _need_timers(self) -> None:
+        """Have timers until all connections are cut."""
+        janitor.enter(self._lease)
+        with self._lock:
+            cutting = self._cutting
+        if cutting:  # else ``_end`` is still to leave
+            janitor.leave(self._lease)
 
     def _make_connection(self, wire: Wire, admission: Admission) -> ServerConnection:
         try:
@@ -210,7 +222,7 @@ class ServerRun:
         return ServerConnection(
             stream,
             options.connection,
-            self._janitor,
+            janitor,
             options.callbacks,
             options.listeners,
             lambda connection: EZEZServerClient(connection, admission.request, context),
@@ -218,6 +230,7 @@ class ServerRun:
 
     def _run_connection(self, connection: ServerConnection) -> None:
         try:
+            self._need_timers()
             with self._lock:
                 self._connections[connection] = None
                 closing, cutting = self.closing, self._cutting
@@ -297,7 +310,7 @@ class ServerRun:
         """Leave nothing behind. May be called again, where an exception has kept it from its end."""
         self._stop_admitting()
         self._cut_rest(grace)
-        self._janitor.close()
+        janitor.leave(self._lease)
         self.closed.set()
 
     def _cut_rest(self, grace: float) -> None:

@@ -59,5 +59,6 @@ def _is_place(before: str, name: str) -> bool:
         return True
     if before.startswith("CALL"):
         # ``return f()`` in a ``with`` statement: what leaves it comes next, and f's exception would come before
-        return name not in ("SWAP", "LOAD_CONST", "ROT_TWO", "PUSH_NULL")
+        # an ``except`` block: the call itself has raised, and no handler runs before the block has begun
+        return name not in ("SWAP", "LOAD_CONST", "ROT_TWO", "PUSH_NULL", "PUSH_EXC_INFO")
     return before.startswith(("JUMP_BACKWARD", "JUMP_ABSOLUTE"))

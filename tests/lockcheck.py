@@ -5,6 +5,7 @@ thread knows which ones it holds. A violation is noted, with the stack, when
 
     a lock is taken inside another, but for the pairs in ``ALLOWED`` and below ``OUTERMOST``
     a lock is held while user code runs (what went through ``Checker.user_code``)
+    user code runs on a thread that serves the whole process
     a lock is held while the thread may block: in a socket, ``poll``, ``Event.wait``, joining a thread
 
 Locks inside the library's ``threading.Condition``s are ours, too; those in an ``Event`` are no mutexes, and
@@ -24,7 +25,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from ezez_ws.threads.service import Service
 from ezez_ws.threads.starting import start_thread
+from ezez_ws.threads.timers import janitor
 from ezez_ws.threads.waiting import Event
 from ezez_ws.wire.flusher import flusher
 from ezez_ws.wire.read_gate import read_gate
@@ -43,6 +46,9 @@ OUTERMOST = {"EZEZWebsocketServer._starting"}
 """Held while a server starts, over all that this takes, and over waiting for the end of its last run."""
 
 NO_MUTEX = {"Event._lock"}
+
+SERVICES = (flusher, janitor, read_gate)
+"""Their threads are shared by all connections, and run nothing of the user's."""
 
 _real_lock = threading.Lock
 _real_rlock = threading.RLock
@@ -71,6 +77,8 @@ class Checker:
         @functools.wraps(function)
         def run(*args: Any, **options: Any) -> Any:
             self.forbid("user code runs")
+            if threading.current_thread().name in [service.name for service in SERVICES]:
+                self.note(f"user code runs on the thread {threading.current_thread().name}")
             return function(*args, **options)
 
         return run
@@ -173,7 +181,10 @@ def _role(frame: FrameType) -> str | None:
     match = re.search(r"self\.(\w+) = threading\.R?Lock\(\)", line)
     if match is None:
         raise AssertionError(f"which lock is this? {line.strip()!r}")
-    owner = next(kind for kind in type(frame.f_locals["self"]).__mro__ if _defines(kind, frame))
+    kinds = type(frame.f_locals["self"]).__mro__
+    owner = next(kind for kind in kinds if _defines(kind, frame))
+    if owner is Service:
+        owner = kinds[0]  # each has a lock of its own
     return f"{owner.__name__}.{match[1]}"
 
 
@@ -189,8 +200,8 @@ def _check_module_locks(checker: Checker, undo: contextlib.ExitStack) -> None:
                 if isinstance(value, type(_real_lock())):
                     role = f"{name.rpartition('.')[2]}.{attribute}"
                     _patch(undo, module, attribute, CheckedLock(checker, role))
-    _patch(undo, flusher, "_lock", CheckedLock(checker, "Flusher._lock"))
-    _patch(undo, read_gate, "_lock", CheckedLock(checker, "ReadGate._lock"))
+    for service in SERVICES:
+        _patch(undo, service, "_lock", CheckedLock(checker, f"{type(service).__name__}._lock"))
 
 
 def _check_blocking(checker: Checker, undo: contextlib.ExitStack) -> None:

@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ezez_ws.wire.linux import restore_scheduling
+
 __all__ = [
     "NODE_MODULES",
     "REPO",
@@ -66,6 +68,7 @@ class EZEZTestCase(unittest.TestCase):
             return super().run(result)
 
     def _check_nothing_left(self, threads: set[threading.Thread], fds: dict[int, str]) -> None:
+        restore_scheduling()  # where a test has read a connection on this very thread
         left = [
             f"thread {thread.name!r}{' (daemon)' if thread.daemon else ''}"
             for thread in threads_left(threads, self.ezez_grace, self.other_grace)

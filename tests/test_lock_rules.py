@@ -273,7 +273,7 @@ class CheckerTest(EZEZTestCase):
 
     def test_a_lock_under_a_leaf(self) -> None:
         def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:
-            janitor = Janitor("test")
+            janitor = Janitor()
             with janitor._lock, inbox.lock:
                 pass
 
@@ -287,6 +287,17 @@ class CheckerTest(EZEZTestCase):
                 callback()
 
         self.assert_found(r"^user code runs while \['Inbox.lock'\] held", act)
+
+    def test_user_code_on_a_thread_that_serves_all(self) -> None:
+        def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:
+            janitor, done = Janitor(), threading.Event()
+            janitor.enter(self)
+            checker.user_code(lambda: None)()
+            janitor.call_later(0, checker.user_code(done.set))
+            done.wait(10)
+            janitor.leave(self)
+
+        self.assert_found("^user code runs on the thread ezez-janitor", act)
 
     def test_a_socket_that_may_block_under_a_lock(self) -> None:
         def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:

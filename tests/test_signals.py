@@ -336,7 +336,7 @@ class CloseTest(ServingTestCase):
         self.assertGreater(number, SEVERAL)
 
     def left(self, port: Any) -> list[str]:
-        names = (f"ezez-accept-{port}", f"ezez-janitor-{port}", "ezez-conn-")
+        names = (f"ezez-accept-{port}", "ezez-janitor", "ezez-conn-")
 
         def found() -> list[str]:
             return [thread.name for thread in threading.enumerate() if thread.name.startswith(names)]

@@ -1,20 +1,30 @@
 """What belongs to one process must not be used by another."""
 
 import os
+from collections.abc import Callable
 
-__all__ = ["ForkGuard"]
+__all__ = ["ForkGuard", "after_fork_in_child"]
 
 _forks = 0
 """How often this process has come out of a fork: to ask the system for its identifier takes ten times as long."""
 
+_renewals: list[Callable[[], None]] = []
 
-def _count_fork() -> None:
+
+def after_fork_in_child(renew: Callable[[], None]) -> None:
+    """Have ``renew`` called in each forked child, before anything else of ours; for modules' own objects, for ever."""
+    _renewals.append(renew)
+
+
+def _begin_anew() -> None:
     global _forks
     _forks += 1
+    for renew in _renewals:
+        renew()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count_fork)
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class ForkGuard:

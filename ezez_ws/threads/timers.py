@@ -1,11 +1,12 @@
-"""One thread that acts at deadlines.
+"""One thread a process that acts at deadlines.
 
 What is to happen in a second or later may be up to ``SLACK`` late: the keepalives of thousands of connections are due
 at thousands of times, and to wake for each of them would cost more than all that they do. So those of about the same
 time are due together, and a heap holds such times only: setting a timer costs O(log n) for a time that is new, else
 O(1), and cancelling O(1). A cancelled timer forgets its action at once and is itself forgotten when its time comes, or
 when more than half of all are cancelled.
-The thread starts with the first timer and ends with ``close()``, for good: what starts anew makes a new janitor.
+There is one janitor a process. Its thread starts with the first timer, and ends when the last server and client have
+left: not with the last timer, or each message with a time limit might start a thread.
 """
 
 import heapq
@@ -15,9 +16,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from .starting import start_thread
+from .fork import after_fork_in_child
+from .service import Service
+from .waiting import Event
 
-__all__ = ["SLACK", "Janitor", "Timer"]
+__all__ = ["SLACK", "Janitor", "Timer", "janitor"]
 
 SLACK = 0.05
 """Seconds by which an action may be late."""
@@ -41,33 +44,69 @@ class Timer:
         self._janitor._cancel(self)
 
 
-class Janitor:
+class _Alarm(Event):
+    """What the thread sleeps on."""
+
+    __slots__ = ()
+
+    wake = Event.set
+
+    def close(self) -> None:
+        """It takes nothing."""
+
+
+class Janitor(Service[_Alarm]):
     """Runs actions at their time, on one daemon thread.
 
-    Actions must not block and must not call user code. ``_lock`` guards every field; it is a leaf: nothing else is
-    locked under it. Any thread may call any method; ``close`` called by an action does not wait for itself.
+    Actions must not block and must not call user code: they are those of all servers and clients, and a user's code
+    runs on the thread of its connection only. What an action lets go of may be freed on the thread, and the handlers of
+    ``logging`` run where there is something to log. Any thread may call any method; ``leave`` called by an action does
+    not wait for itself.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+    name = "ezez-janitor"
+    logger = _logger
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._users: set[object] = set()
         self._times: list[float] = []  # a heap
         self._timers: dict[float, list[Timer]] = {}  # by their times, in the order in which they were set
         self._due: list[Timer] = []  # those whose time has come, the last first
         self._count = 0  # of timers in ``_timers``
         self._cancelled = 0  # about so many of them are cancelled
-        self._thread: threading.Thread | None = None
-        self._closed = False
+
+    def enter(self, user: object) -> None:
+        """Have timers until ``leave(user)``. Idempotent; starts nothing."""
+        with self._lock:
+            self._users.add(user)
+
+    def leave(self, user: object) -> None:
+        """Need no timers any more; it is for the user to have cancelled its own. Idempotent.
+
+        With the last user all timers are dropped, and the thread ends: this waits for an action that is running.
+        """
+        thread = dropped = None
+        with self._lock:
+            self._users.discard(user)
+            if not self._users:
+                dropped = self._timers, self._due
+                self._times, self._timers, self._due = [], {}, []
+                self._count = self._cancelled = 0
+                thread = self._dismiss()
+        del dropped  # what the actions refer to is freed without the lock
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def call_later(self, delay: float, action: Callable[[], object]) -> Timer:
-        """Run ``action`` in ``delay`` seconds, or a little later. After ``close()`` nothing is run any more."""
+        """Run ``action`` in ``delay`` seconds, or a little later. Without a user nothing is run any more."""
         timer = Timer(self, action)
         at = time.monotonic() + delay
         if delay >= _SOON:
             at = math.ceil(at / SLACK) * SLACK
+        failure = None
         with self._lock:
-            if self._closed:
+            if not self._users:
                 timer.action = None
                 return timer
             others = self._timers.get(at)
@@ -77,43 +116,24 @@ class Janitor:
                 heapq.heappush(self._times, at)  # first: a time without timers does no harm, if an exception comes now
                 self._timers[at] = [timer]
             self._count += 1
-            if self._thread is None:
-                self._start()
-            elif self._times[0] == at:
-                self._changed.notify()
+            try:
+                alarm = self._need_thread()
+                if self._times[0] == at:
+                    alarm.wake()
+            except RuntimeError as error:  # no thread can be had, as at the interpreter's exit: the next timer tries
+                failure = error
+        if failure is not None:
+            _logger.warning("no timers: %s", failure)
         return timer
-
-    def close(self) -> None:
-        """Drop all timers and end the thread. Idempotent; waits for an action that is running."""
-        with self._lock:
-            self._closed = True
-            self._times.clear()
-            self._timers.clear()
-            self._due.clear()
-            self._count = self._cancelled = 0
-            self._changed.notify()
-            thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-
-    def _start(self) -> None:
-        """Start the thread; without one, the next timer tries again. Requires holding the lock."""
-        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        try:
-            start_thread(thread)
-        except RuntimeError as error:  # no thread can be had, as at the interpreter's exit
-            _logger.warning("no timers: %s", error)
-        else:
-            self._thread = thread
 
     def _cancel(self, timer: Timer) -> None:
         with self._lock:
-            if timer.action is None:
-                return
-            timer.action = None
-            self._cancelled += 1
-            if self._cancelled > 64 and self._cancelled * 2 > self._count:
-                self._forget_cancelled()
+            action, timer.action = timer.action, None
+            if action is not None:
+                self._cancelled += 1
+                if self._cancelled > 64 and self._cancelled * 2 > self._count:
+                    self._forget_cancelled()
+        del action  # without the lock, as above
 
     def _forget_cancelled(self) -> None:
         """Requires holding the lock."""
@@ -122,35 +142,46 @@ class Janitor:
         self._times = sorted(self._timers)
         self._count, self._cancelled = sum(map(len, self._timers.values())), 0
 
-    def _run(self) -> None:
+    # -- the thread -------------------------------------------------------------------------------------------------
+
+    def _make_sleep(self) -> _Alarm:
+        return _Alarm()
+
+    def _work(self, sleep: _Alarm) -> None:
         while True:
+            sleep.clear()
             with self._lock:
-                action = self._next_action()
+                if self._is_dismissed():
+                    return
+                action = self._take_due()
+                seconds = None if action is not None else self._seconds_left()
             if action is None:
-                return
+                sleep.wait(seconds)
+                continue
             try:
                 action()
             except BaseException:  # the others must have theirs
                 _logger.exception("a timer's action failed")
             del action
 
-    def _next_action(self) -> Callable[[], object] | None:
-        """Wait for the next action that is due; ``None`` once closed. Requires holding the lock."""
-        while not self._closed:
+    def _take_due(self) -> Callable[[], object] | None:
+        """Return the next action that is due, if there is one. Requires holding the lock."""
+        while True:
             while self._due:
                 timer = self._due.pop()
                 action, timer.action = timer.action, None
                 if action is not None:
                     return action
-            if not self._times:
-                self._changed.wait()
-                continue
-            remaining = self._times[0] - time.monotonic()
-            if remaining > 0:
-                # a wait of more than threading.TIMEOUT_MAX is an OverflowError
-                self._changed.wait(min(remaining, 3600.0))
-                continue
+            if not self._times or self._times[0] > time.monotonic():
+                return None
             self._due = self._timers.pop(heapq.heappop(self._times), [])
             self._due.reverse()
             self._count -= len(self._due)
-        return None
+
+    def _seconds_left(self) -> float | None:
+        """Return how long until the next is due; ``None`` where there is none. Requires holding the lock."""
+        return max(0.0, self._times[0] - time.monotonic()) if self._times else None
+
+
+janitor = Janitor()
+after_fork_in_child(janitor.begin_anew)

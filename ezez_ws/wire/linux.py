@@ -14,6 +14,7 @@ from typing import Any
 
 from ..messages.speedups import HAS_GLOBAL_LOCK
 from ..options import check_flag
+from ..threads.fork import after_fork_in_child
 
 __all__ = [
     "BatchScheduling",
@@ -172,10 +173,8 @@ class BatchScheduling:
         """
         if not batch:
             restore_scheduling()
-        elif HAS_BATCH:
-            _mind_forks()
-            if _change_policy(os.SCHED_OTHER, os.SCHED_BATCH):
-                _changed[threading.get_ident()] = self
+        elif HAS_BATCH and _change_policy(os.SCHED_OTHER, os.SCHED_BATCH):
+            _changed[threading.get_ident()] = self
         self.chosen = batch
 
 
@@ -201,16 +200,9 @@ def _change_policy(before: int, after: int) -> bool:
     return False
 
 
-_minds_forks = False  # to do so twice does no harm
-
-
-def _mind_forks() -> None:
-    global _minds_forks
-    if not _minds_forks:
-        os.register_at_fork(after_in_child=_restore_in_child)
-        _minds_forks = True
-
-
 def _restore_in_child() -> None:
     restore_scheduling()
     _changed.clear()  # the others' threads are not here
+
+
+after_fork_in_child(_restore_in_child)

@@ -20,16 +20,16 @@ The kernel reports each arrival once (``EPOLLET``). What comes while a reader is
 
 import contextlib
 import logging
-import os
 import select
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from ..threads.starting import start_thread
+from ..threads.fork import after_fork_in_child
+from ..threads.service import Service
 from ..threads.waiting import Event
 from .linux import spread_sleepers
+from .poller import Poller
 
 __all__ = ["PATIENCE", "GatedReader", "ReadGate", "read_gate"]
 
@@ -95,39 +95,49 @@ class GatedReader:
         self.event = Event()
 
 
-class ReadGate:
+class _Sleep(Poller["select.epoll"]):
+    """What the gate's thread sleeps on: sockets, or the end of a nap."""
+
+    def __init__(self) -> None:
+        super().__init__(select.epoll, select.EPOLLIN | select.EPOLLET)
+        self.nap_over = Event()
+
+    def wake(self) -> None:
+        """Wake the thread out of either."""
+        self.nap_over.set()
+        super().wake()
+
+
+class ReadGate(Service[_Sleep]):
     """Who waits for bytes, who has a turn, and who needs none.
 
-    ``_lock`` guards every field; nothing else is locked under it. Any thread may call any method; a reader is used by
-    one thread at a time. With more than ``crowd`` readers they take turns, until half of those are left; ``at_once``
-    have a turn at a time, and ``most_let_by`` need none. ``alone``: there is one reader only. That and ``crowded`` are
-    read without the lock, too, and so is how long ``_queue`` is: a late view of them costs time only. ``_minds_forks``
-    is set without it: to do so twice does no harm.
+    Any thread may call any method; a reader is used by one thread at a time. With more than ``crowd`` readers they take
+    turns, until half of those are left; ``at_once`` have a turn at a time, and ``most_let_by`` need none. ``alone``:
+    there is one reader only. That and ``crowded`` are read without the lock, too, and so is how long ``_queue`` is: a
+    late view of them costs time only.
     """
 
+    name = "ezez-read-gate"
+    logger = _logger
+
     def __init__(self, crowd: int = _CROWD, at_once: int = _AT_ONCE, most_let_by: int = _CROWD) -> None:
+        super().__init__()
         self.crowded = False
         self.alone = False
         self.crowd = crowd
         self.at_once = at_once
         self.most_let_by = most_let_by
-        self._lock = threading.Lock()
         self._readers: set[GatedReader] = set()
         self._watched: dict[int, GatedReader] = {}
         self._queue: deque[GatedReader] = deque()
         self._turns: set[GatedReader] = set()  # those that have one
         self._let_by: set[GatedReader] = set()
         self._napping = False  # the thread sleeps until nobody waits for a turn any more
-        self._nap_over = Event()
-        self._epoll: select.epoll | None = None
-        self._wake: socket.socket | None = None
-        self._thread: threading.Thread | None = None
-        self._minds_forks = False
+        self._nap_over = Event()  # the thread's, while there is one
 
     def enter(self, fd: int) -> GatedReader:
         """Give a reader of a socket its place; to be followed by ``leave``."""
         reader = GatedReader(fd)
-        self._mind_forks()
         with self._lock:
             self._readers.add(reader)
             self.alone = len(self._readers) == 1
@@ -234,12 +244,6 @@ class ReadGate:
         reader.is_let_by = False
         self._let_by.discard(reader)
 
-    def _mind_forks(self) -> None:
-        """Let a forked child begin anew. Comes before the lock is first taken: the child may inherit it taken."""
-        if not self._minds_forks and hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_renew_after_fork)
-            self._minds_forks = True
-
     def _next(self) -> None:
         """Wake the next, as long as there are turns. Requires holding the lock.
 
@@ -256,12 +260,10 @@ class ReadGate:
     def _watch(self, reader: GatedReader) -> bool:
         """Have the kernel report a socket's arrivals, what is there already too. Requires holding the lock."""
         try:
-            if self._epoll is None:
-                self._start()
-            assert self._epoll is not None
+            epoll = self._need_thread().selector
             # EPOLLPRI: before urgent data a read stops short (tcp(7)), and what is short is not all any more
             arrivals = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP
-            self._epoll.register(reader.fd, arrivals | select.EPOLLET)
+            epoll.register(reader.fd, arrivals | select.EPOLLET)
         except (OSError, RuntimeError) as error:  # no descriptor or no thread can be had
             _logger.debug("a reader waits by itself: %s", error)
             reader.alone = True
@@ -277,56 +279,33 @@ class ReadGate:
         exception may come out between any two steps: when this is called again, the rest is done.
         """
         if reader.watched:
-            if (
-                self._watched.get(reader.fd) is reader
-            ):  # else a borrowed socket that its owner has closed: another has it
-                assert self._epoll is not None
+            # else a borrowed socket that its owner has closed: another has its number
+            if self._watched.get(reader.fd) is reader:
+                assert self._thread is not None
                 with contextlib.suppress(OSError):  # the same, and nobody's
-                    self._epoll.unregister(reader.fd)
+                    self._thread.sleep.selector.unregister(reader.fd)
                 del self._watched[reader.fd]
             reader.watched = False
-        thread = None
-        if not self._watched and not self._let_by and self._wake is not None:
-            self._nap_over.set()
-            self._wake.send(b"\0")
-            thread = self._thread
-            self._epoll = self._wake = self._thread = None  # who comes now starts another
-        return thread
+        return None if self._watched or self._let_by else self._dismiss()
 
     # -- the thread -------------------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        """Start the thread. Requires holding the lock."""
-        with contextlib.ExitStack() as opened:
-            wake, other_end = map(opened.enter_context, socket.socketpair())
-            other_end.setblocking(False)
-            epoll = opened.enter_context(select.epoll())
-            epoll.register(wake, select.EPOLLIN)
-            nap_over = Event()
-            thread = threading.Thread(
-                target=self._run, args=(epoll, wake, other_end, nap_over), name="ezez-read-gate", daemon=True
-            )
-            start_thread(thread)
-            opened.pop_all()
-        self._epoll, self._wake, self._nap_over, self._thread = epoll, other_end, nap_over, thread
+    def _make_sleep(self) -> _Sleep:
+        sleep = _Sleep()
+        self._nap_over = sleep.nap_over
+        return sleep
 
-    def _run(self, epoll: "select.epoll", wake: socket.socket, other_end: socket.socket, nap_over: Event) -> None:
-        with epoll, wake, other_end:
-            try:
-                spread_sleepers()
-                with self._lock:
-                    goes_on = self._epoll is epoll  # else an exception came out of ``_start``
-                while goes_on:
-                    arrivals = epoll.poll()
-                    with self._lock:
-                        goes_on = self._epoll is epoll
-                        naps = goes_on and self._let_queue(arrivals)
-                    if naps:
-                        nap_over.wait()
-                        nap_over.clear()
-            except Exception:
-                _logger.exception("an error in the read gate: its readers wait by themselves")
-                self._let_all_go(epoll)
+    def _work(self, sleep: _Sleep) -> None:
+        spread_sleepers()
+        dismissed = False
+        while not dismissed:
+            arrivals = sleep.selector.poll()
+            with self._lock:
+                dismissed = self._is_dismissed()
+                naps = not dismissed and self._let_queue(arrivals)
+            if naps:
+                sleep.nap_over.wait()
+                sleep.nap_over.clear()
 
     def _let_queue(self, arrivals: Sequence[tuple[int, int]]) -> bool:
         """Deal with arrivals; tell whether to sleep until all have had their turn. Requires holding the lock."""
@@ -335,19 +314,15 @@ class ReadGate:
         self._napping = bool(self._turns) and len(arrivals) > _NAP_AFTER
         return self._napping
 
-    def _let_all_go(self, epoll: "select.epoll") -> None:
-        with self._lock:
-            if self._epoll is not epoll:
-                return
-            self._epoll = self._wake = self._thread = None
-            self._turns.clear()
-            readers = list(self._watched.values())
-            self._watched.clear()
-            self._queue.clear()
-            for reader in readers:
-                reader.alone, reader.watched = True, False
+    def _give_up(self) -> Iterable[Callable[[], object]]:
+        """Have all wait by themselves."""
+        readers = list(self._watched.values())
+        self._turns.clear()
+        self._watched.clear()
+        self._queue.clear()
         for reader in readers:
-            reader.event.set()
+            reader.alone, reader.watched = True, False
+        return [reader.event.set for reader in readers]
 
     def _note(self, arrivals: Iterable[tuple[int, int]]) -> None:
         """Let those whose bytes have come queue. Requires holding the lock."""
@@ -367,9 +342,4 @@ class ReadGate:
 
 
 read_gate = ReadGate()
-
-
-def _renew_after_fork() -> None:
-    # the thread does not exist in a child, and the lock may be held by nobody for ever
-    read_gate.__init__()  # type: ignore[misc]
-    read_gate._minds_forks = True
+after_fork_in_child(read_gate.begin_anew)

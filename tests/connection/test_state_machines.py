@@ -308,7 +308,7 @@ class OutboxMachine(RuleBasedStateMachine):
         if outcome is Put.WRITTEN or outcome is Put.WAITING:
             self.data.append(payload)
         self.look()
-        if asks and outcome is not Put.FULL:
+        if asks and outcome in (Put.WRITTEN, Put.WAITING):
             assert self.waiting() <= max(self.LIMIT, len(payload)) + 14, "more waits than may"
         if outcome is Put.WRITTEN:
             assert self.got and self.got[-1] == (BINARY, payload), "what the kernel has is not what was put"

@@ -265,7 +265,6 @@ class InterruptedTest(EZEZTestCase):
                 self.assertFalse(event._lock.locked())
 
         self.each(Event.set, check, False)
-        self.each(Event.set, check, True)
 
     def test_of_clear(self) -> None:
         def check(event: Event) -> None:

@@ -334,7 +334,7 @@ class LifeTest(ReadGateTestCase):
             start_thread(thread)
             raise KeyboardInterrupt
 
-        patch = mock.patch.object(gate_module, "start_thread", start_and_be_interrupted)
+        patch = mock.patch("ezez_ws.threads.service.start_thread", start_and_be_interrupted)
         with patch, self.assertRaises(KeyboardInterrupt):
             wire.read(100)
         self.assertIsNone(self.thread())
