@@ -36,7 +36,7 @@ class RunnerTestCase(EZEZTestCase):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
-            timeout=50,
+            timeout=300,
         )
 
     def write(self, body: str) -> None:
