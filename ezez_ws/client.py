@@ -244,7 +244,6 @@ class EZEZWebSocketClient(Listening):
         event = check_event_name(event)
         body = self._codec.encode(check_args(args))
         while True:
-            self._notice_loss()
             with self._condition.lock:
                 connection = self._ready_connection()
                 if connection is None:
@@ -252,6 +251,7 @@ class EZEZWebSocketClient(Listening):
             sent = connection.send_encoded(None, event, body, on_reply)
             if sent is not None:
                 return sent
+            self._notice_loss()
 
     def send_json(self, value: Any) -> bool:
         """Send plain JSON as a text message, to a server that does not speak this protocol.

@@ -35,6 +35,7 @@ LONGEST_FUNCTION = 60  # lines, about what a screen holds
 
 # What may be longer, and why; an entry that is not needed any more fails, too.
 LONG_FILES = {
+    "connection/inbox.py": "is being cut",
     "messages/codec.py": "is being cut",
 }
 LONG_FUNCTIONS = {

@@ -1,6 +1,8 @@
 """An exception at any step, as the handler of Ctrl-C may raise it: nothing hangs, is torn, or is left behind."""
 
 import contextlib
+import itertools
+import logging
 import signal
 import socket
 import threading
@@ -13,11 +15,17 @@ from unittest import mock
 import ezez_ws.connection.connection
 import ezez_ws.connection.inbox
 import ezez_ws.server_run
+import ezez_ws.websocket.outbox
+import ezez_ws.websocket.stream
 from ezez_ws import Codec
+from ezez_ws.connection.connection import Connection, ConnectionOptions
+from ezez_ws.connection.dispatch import Callbacks
 from ezez_ws.connection.inbox import Inbox
+from ezez_ws.connection.listeners import Listeners
 from ezez_ws.connection.replies import Reply, RoutedReply, SentMessage
 from ezez_ws.messages.protocol import parse_event
 from ezez_ws.threads.deadline import Deadline
+from ezez_ws.threads.timers import janitor
 from ezez_ws.websocket.stream import Ending, Stream
 from ezez_ws.wire.sockets import SocketWire
 from tests.interrupting import SEVERAL, interrupt
@@ -143,7 +151,7 @@ class ReadingRoleTest(EZEZTestCase):
             there = socket.create_connection(listening.getsockname())
             here, _ = listening.accept()
         self.stream = Stream(SocketWire(here), client_side=False, max_payload=1 << 20, send_buffer_limit=1 << 20)
-        self.inbox = Inbox(self.stream, 10_000, False, self.parse)
+        self.inbox = Inbox(self.stream, 10_000, False, self.parse, True)
         self.peer = RawPeer(there, is_client=True)
 
     def close(self) -> None:
@@ -280,6 +288,39 @@ class ReadingRoleTest(EZEZTestCase):
             self.inbox.look_in()
 
         self.assertGreater(self.try_all(act, ["event", "event"]), SEVERAL)
+
+
+class EndTest(EZEZTestCase):
+    """An exception at any step of a connection's end: its socket is given back all the same."""
+
+    @allow_seconds(120)
+    def test_the_socket_is_given_back_wherever_the_end_is_interrupted(self) -> None:
+        options = ConnectionOptions(Codec(), 300.0, 1 << 20, 1 << 20, 1 << 20, 30.0, 1.0, None, None)
+        modules = (ezez_ws.connection.connection, ezez_ws.connection.inbox, ezez_ws.websocket.outbox)
+        for module in (*modules, ezez_ws.websocket.stream):
+            for number in itertools.count(1):
+                here, there = socket.socketpair()
+                with here, there:
+                    stream = Stream(SocketWire(here), False, max_payload=1 << 20, send_buffer_limit=1 << 20)
+                    connection = Connection(stream, options, janitor, Callbacks(), Listeners())
+                    there.close()
+
+                    def act(connection: Connection = connection) -> None:
+                        try:
+                            connection.run()
+                        finally:
+                            connection.dispose()  # as the server's run does
+
+                    logging.disable(logging.CRITICAL)
+                    try:
+                        interrupted = interrupt(act, number, module)
+                    finally:
+                        logging.disable(logging.NOTSET)
+                    with self.subTest(module=module.__name__, number=number):
+                        self.assertEqual(-1, here.fileno())
+                if not interrupted:
+                    break
+            self.assertGreater(number, SEVERAL)
 
 
 class SendTest(ServingTestCase):

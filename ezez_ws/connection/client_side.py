@@ -75,7 +75,6 @@ class ClientConnection(Connection):
             decoded = self._codec.decode_event(payload)
             message = decoded if isinstance(decoded, Event) else parse_from_server(decoded)
         except MalformedMessage as error:
-            self.reject_reply(routed)
             self._handle_malformed(payload, error)
             return
         if isinstance(message, Event):

@@ -34,7 +34,7 @@ from .inbox import Arrived, Inbox
 from .keepalive import Keepalive
 from .listeners import Listeners
 from .outgoing import Broadcast
-from .replies import OnReply, Outcome, Reply, RoutedReply, SentMessage, answer
+from .replies import OnReply, Outcome, Reply, SentMessage, answer
 
 __all__ = ["MAX_NESTING", "Connection", "ConnectionOptions"]
 
@@ -90,11 +90,12 @@ class Connection(Dispatcher):
         self.stream = stream
         self.options = options
         self.janitor = janitor
-        inbox = Inbox(stream, options.inbox_limit_bytes, keep_text, self._parse_reply)
+        inbox = Inbox(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, options.codec.is_plain)
         super().__init__(inbox, options.codec, callbacks, listeners, shared_listeners)
         self.read_deadline = NEVER
         self.fork_guard = ForkGuard("connection")
         self._encode_at_once = options.codec.encoder_at_once()
+        self._decode = options.codec.decoder_at_once()
         self._ttl = options.clear_awaiting_replies_after
         self._last_id = 0
         self._expiry_at = -math.inf  # when the janitor looks at the table; long past: it does not
@@ -183,10 +184,10 @@ class Connection(Dispatcher):
                     self._expiry_at = now + self._ttl
             outcome = stream.put(message)
             if outcome is REFUSED or outcome is FULL:
-                self._last_id = event_id - 1
                 with inbox.lock:
                     entry = inbox.table.take(event_id)
                     sent.went_out(home, None)
+                self._last_id = event_id - 1  # last: an exception may come out before
                 del entry
         if expires:
             self.call_later(self._ttl, self._expire_replies)
@@ -252,20 +253,6 @@ class Connection(Dispatcher):
     def wait_reply(self, sent: SentMessage, deadline: Deadline) -> Outcome:
         """Wait for the outcome of a message of this connection; ``None`` where the time passed."""
         self.fork_guard.check()
-        while True:
-            outcome = self._wait_for_outcome(sent, deadline)
-            if type(outcome) is not RoutedReply:
-                return outcome
-            try:
-                reply = outcome.read()
-            except MalformedMessage:  # which is dealt with in its turn
-                self.inbox.reject(outcome)
-                continue
-            with self.inbox.lock:
-                sent.outcome = reply
-            return reply
-
-    def _wait_for_outcome(self, sent: SentMessage, deadline: Deadline) -> Outcome:
         nested = self.inbox.is_owner() and self._nesting < MAX_NESTING
 
         def take() -> SentMessage | Arrived | Ending | None:
@@ -313,8 +300,10 @@ class Connection(Dispatcher):
             self.call_later(max(0.05, due - time.monotonic()), self._expire_replies)
 
     def _parse_reply(self, payload: bytes) -> Reply:
-        decoded = self._codec.decode_event(payload)
-        event = decoded if isinstance(decoded, Event) else parse_event(decoded)
+        event = None if self._decode is None else self._decode(payload)
+        if type(event) is not Event:
+            decoded = self._codec.decode_event(payload)
+            event = decoded if isinstance(decoded, Event) else parse_event(decoded)
         return Reply(event.name, event.args, MethodType(answer, (self, event.ids.event_id)), event.ids)
 
     # -- dispatch, on the connection's thread -----------------------------------------------------------------------
@@ -417,8 +406,12 @@ class Connection(Dispatcher):
         Args:
             patience: seconds for the peer to read our last words, and to end; ``None``: it is cut at once.
         """
-        if self._timers is None:
+        if self.stream.given_back:
             return
+        with self.inbox.lock:
+            timers, self._timers = self._timers, None
+        for timer in (timers or {}).values():
+            timer.cancel()  # else the janitor would keep all this alive until their time comes
         if patience is None:
             self.cut()
         if self.inbox.retire():
@@ -427,7 +420,3 @@ class Connection(Dispatcher):
                     self.stream.finish(patience)
             finally:  # over Ctrl-C too: nobody else can give it back any more
                 self.stream.dispose()
-        with self.inbox.lock:
-            timers, self._timers = self._timers, None
-        for timer in (timers or {}).values():
-            timer.cancel()  # else the janitor would keep all this alive until their time comes

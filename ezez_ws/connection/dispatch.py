@@ -9,7 +9,6 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any, NamedTuple
 
-from ..errors import MalformedMessage
 from ..messages.codec import Codec
 from ..messages.protocol import Event
 from ..websocket.stream import Ending
@@ -123,14 +122,9 @@ class Dispatcher:
         self.judge(payload, routed)
 
     def _handle_reply(self, routed: RoutedReply) -> None:
-        """Run the callbacks of a reply that its waiter has got; where there are none it need not be decoded again."""
-        if self.takes_events and not (routed.on_reply or self._on_message or self._has_listeners()):
-            try:
-                routed.read()
-                return
-            except MalformedMessage:
-                pass
-        self.handle(routed.payload, routed)
+        """Run the callbacks of a reply that its waiter has got; where there are none it is not decoded again."""
+        if not self.takes_events or routed.on_reply or self._on_message or self._has_listeners():
+            self.handle(routed.payload, routed)
 
     def _has_listeners(self) -> bool:
         return bool(self.listeners) or bool(self._shared_listeners)
@@ -149,8 +143,7 @@ class Dispatcher:
         on_reply = None
         if reply_to is not None:
             if routed is None:
-                with self.inbox.lock:
-                    routed = self.inbox.settle(reply_to, payload)
+                routed = self.inbox.route(payload, reply_to)
             on_reply = None if routed is None else routed.on_reply
         own: tuple[Callable[..., Any], ...] = ()
         shared: tuple[Callable[..., Any], ...] = ()
@@ -172,11 +165,6 @@ class Dispatcher:
                 listener(self.subject[0], args, reply, ids)  # unpacking all would take twice the time
             except BaseException as error:
                 self.callback_failed(listener, error)
-
-    def reject_reply(self, routed: RoutedReply | None) -> None:
-        """Note that a message is none: what was taken for a reply does not count as one."""
-        if routed is not None:
-            self.inbox.reject(routed)
 
     def begin_user_code(self) -> None:
         """Prepare for a callback that is not the consequence of a message."""

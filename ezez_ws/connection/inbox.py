@@ -10,7 +10,9 @@ While that thread runs a listener the role is free, and whoever needs it takes i
 
 Whoever reads hands each reply to its waiters at once and puts every message, replies too, into the inbox. Only the
 owner takes messages out of it, so no user code runs on a stranger's thread, and callbacks run in the order of arrival.
-While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed.
+While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed. A reply is decoded for its
+waiter by who reads it. ``look_in`` runs no deserializer of the user's: a reply that may need one it puts into the inbox
+as any message, and the next thread that waits hands it out.
 
 Who cannot have the role sleeps on an ``Event``, which is set when what it waits for is there, when the connection
 ends, and when the role falls free. The owner goes first: a reader that finds the owner asleep hands the role to it at
@@ -22,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ..errors import MalformedMessage
 from ..messages.codec import peek_reply_to
 from ..threads.deadline import NEVER, Deadline
 from ..threads.waiting import Event
@@ -33,14 +36,9 @@ __all__ = ["Arrived", "Inbox", "Mark"]
 
 T = TypeVar("T")
 
-SLICE = 0.25
-"""Seconds after which a reader that is not in its own loop looks whether it is still wanted."""
-
-OVERHEAD = 64
-"""What a waiting message counts beside its payload, so that millions of empty ones are bounded too."""
-
+SLICE = 0.25  # seconds after which a reader that is not in its own loop looks whether it is still wanted
+_OVERHEAD = 64  # what a waiting message counts beside its payload, so that millions of empty ones are bounded too
 _LOOK_IN_READS = 16
-
 _RETIRED = -1  # no thread's identifier: nobody will read any more
 
 
@@ -49,10 +47,7 @@ class Mark:
 
 
 Arrived = bytes | str | RoutedReply | Exception | Mark
-"""A message in the inbox, as it came, or one that has been handed to its waiter already.
-
-Or an error that another thread met, for ``on_error``, or a mark.
-"""
+"""A message as it came, a reply that its waiter has, an error that another thread met, for ``on_error``, or a mark."""
 
 Item = Arrived | Ending | None
 
@@ -60,7 +55,7 @@ Item = Arrived | Ending | None
 def weight(arrived: Arrived) -> int:
     """What a message counts in the inbox."""
     payload = arrived.payload if isinstance(arrived, RoutedReply) else arrived
-    return OVERHEAD + (len(payload) if isinstance(payload, (bytes, str)) else 0)
+    return _OVERHEAD + (len(payload) if isinstance(payload, (bytes, str)) else 0)
 
 
 class Inbox:
@@ -77,9 +72,10 @@ class Inbox:
         limit: bytes of messages read but not handled yet; at it nobody reads.
         keep_text: whether text messages go into the inbox, too.
         parse_reply: decodes a message into a ``Reply``; raises ``MalformedMessage``.
-        note: called with each message that is put in, while holding ``lock``; must not block, nor lock.
+        parses_plainly: whether that runs no code of the user's.
 
-    ``routes_replies`` says whether waiters are served.
+    ``routes_replies`` says whether waiters are served. ``note`` is called with each message that is put in, while
+    holding ``lock``; it must not block, nor lock.
     """
 
     def __init__(
@@ -88,24 +84,27 @@ class Inbox:
         limit: int,
         keep_text: bool,
         parse_reply: Callable[[bytes], Reply],
-        note: Callable[[bytes | str], None] | None = None,
+        parses_plainly: bool,
     ) -> None:
         self.lock = threading.Lock()
         self._stream = stream
         self._limit = limit
         self._keep_text = keep_text
         self._parse_reply = parse_reply
+        self._parses_plainly = parses_plainly
         self.table = ReplyTable()
         self.routes_replies = True
-        self.note = note
+        self.note: Callable[[bytes | str], None] | None = None
         self._arrived: deque[Arrived] = deque()
         self._bytes = 0
+        self._unrouted = False  # a reply may be among what has arrived that its waiter does not have
         self._owner: int | None = None
         self._owner_asleep: Event | None = None
         self._busy = False
         self.wants_look_ins = False  # only the owner uses it
         self._looked_after = False
         self._reading: int | None = None
+        self._retired_by: int | None = None
         self._sleepers: dict[Event, None] = {}
         self.ending: Ending | None = None
         self._dropping: Ending | None = None
@@ -189,7 +188,7 @@ class Inbox:
         """Put something behind all that has arrived, unless that is being dropped. Requires holding the lock."""
         if not self._dropping:
             self._arrived.append(arrived)
-            self._bytes += OVERHEAD + size
+            self._bytes += _OVERHEAD + size
             if self._owner_asleep is not None:
                 self._owner_asleep.set()
 
@@ -218,10 +217,6 @@ class Inbox:
                 self.ending = ending  # last: an exception may come out before
         del freed
 
-    def wait_ended(self, deadline: Deadline) -> None:
-        """Read until the connection has ended. The owner's, inside a listener that does not go back to the loop."""
-        self.wait(lambda: self.ending, deadline)
-
     def between_reads(self, action: Callable[[], None]) -> None:
         """Do something that needs the role, but does not block or lock, as soon as nobody reads. The owner's."""
 
@@ -235,7 +230,7 @@ class Inbox:
         self.wait(take, Deadline(None))
 
     def retire(self) -> bool:
-        """Take the role for good, as soon as whoever has it leaves it; false where another has done so.
+        """Take the role for good, as soon as whoever has it leaves it; false where another thread has done so.
 
         The stream must have been cut, so that whoever reads wakes up.
         """
@@ -246,19 +241,14 @@ class Inbox:
     def _try_to_retire(self) -> bool | None:
         """Requires holding the lock."""
         if self._reading == _RETIRED:
-            return False
+            return self._retired_by == threading.get_ident()  # an exception may have come out behind this
         if self._reading not in (None, threading.get_ident()):  # one's own may have been lost over an exception
             return None
+        self._retired_by = threading.get_ident()
         self._reading = _RETIRED
         for event in self._sleepers:
             event.set()  # the role is never passed on again: who waits for it must see that
         return True
-
-    @property
-    def full(self) -> bool:
-        """Whether nobody reads because the inbox is full."""
-        with self.lock:
-            return self._bytes >= self._limit
 
     def _settle_all(self, ending: Ending) -> object:
         """Tell all waiters, and wake every sleeper; requires holding the lock. What is returned is freed without."""
@@ -291,6 +281,8 @@ class Inbox:
         event: Event | None = None
         try:
             while True:
+                if self._unrouted:
+                    self._route_late()
                 with self.lock:
                     late = deadline.at is not None and deadline.passed()
                     result = take()
@@ -303,7 +295,7 @@ class Inbox:
                     if not reads:
                         event = self._sleep(event, me, sent)
                 if reads:
-                    self._read(None if patient and deadline.at is None else _slice(deadline))
+                    self._read(None if patient and deadline.at is None else deadline.remaining_of(SLICE))
                 elif event is not None:
                     event.wait(deadline.remaining())
                     event.clear()  # before the next look, so that what is set meanwhile counts
@@ -321,46 +313,58 @@ class Inbox:
                 self.wants_look_ins = not self._looked_after
                 return payload
         for message in messages:
-            self._append(message)
+            self._append(message.payload)
         return self.take_next()
 
     def wait_for_room(self, size: int, deadline: Deadline) -> bool:
         """Wait until a message of ``size`` bytes may have room, reading meanwhile; false: the time is over."""
         event = Event()
+
+        def wait() -> bool:
+            if self._stream.wait_for_room(deadline.remaining_of(SLICE)):
+                self._read(0)
+            return True
+
         while not self._stream.has_room(size):
             if deadline.passed():
                 return False
-            try:
-                reads = self._take_role()
-                if reads and self._stream.wait_for_room(_slice(deadline)):
-                    self._read(0)
-                self._give_role()
-            except BaseException:  # no ``finally``: the exception may come when it begins
-                self._give_role()
-                raise
-            if not reads:
+            if self._with_role(wait) is None:
                 event.clear()
                 self._stream.call_for_room(event)
-                event.wait(_slice(deadline))
+                event.wait(deadline.remaining_of(SLICE))
         return True
+
+    def wait_ended(self, deadline: Deadline) -> None:
+        """Read until the connection has ended. The owner's, inside a listener that does not go back to the loop."""
+        self.wait(lambda: self.ending, deadline)
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody reads because the inbox is full."""
+        with self.lock:
+            return self._bytes >= self._limit
 
     def look_in(self) -> None:
         """Read what is there, without blocking, if nobody else reads; while the inbox is full notice a hang-up."""
         for _ in range(_LOOK_IN_READS):
-            try:
-                reads = self._take_role()
-                more = reads and self._read(0)
-                self._give_role()
-            except BaseException:  # as in ``wait_for_room``
-                self._give_role()
-                raise
-            if not reads:
-                break
-            if not more:
+            more = self._with_role(lambda: self._read(0, plainly=True))
+            if more is False:
                 return
+            if more is None:
+                break
         if self.full and self._stream.hung_up():
             self._stream.cut()
             self.end()
+
+    def _with_role(self, act: Callable[[], T]) -> T | None:
+        """Do something with the role, if it is free, and give it back; ``None`` where it is not."""
+        try:
+            result = act() if self._take_role() else None
+            self._give_role()
+        except BaseException:  # no ``finally``: the exception may come when it begins
+            self._give_role()
+            raise
+        return result
 
     def _take_role(self) -> bool:
         with self.lock:
@@ -429,15 +433,15 @@ class Inbox:
 
     # -- what is read -----------------------------------------------------------------------------------------------
 
-    def _read(self, timeout: float | None) -> bool:
-        """Read once; false where nothing came. Requires the role."""
+    def _read(self, timeout: float | None, plainly: bool = False) -> bool:
+        """Read once; false where nothing came. Requires the role. ``plainly``: without the user's code."""
         if timeout is not None and not self._stream.readable(timeout):
             return False
         try:
             messages = self._stream.receive(None if timeout is None else 0, looked=True)
             if messages is None:
                 return False
-            self._admit(messages)
+            self._admit(messages, plainly)
             if self._stream.over:
                 self.end()
         except BaseException:
@@ -445,45 +449,61 @@ class Inbox:
             raise
         return True
 
-    def _admit(self, messages: Sequence[Message]) -> None:
+    def _admit(self, messages: Sequence[Message], plainly: bool = False) -> None:
         """Put messages into the inbox, and replies before that into the hands of those who wait for them."""
         with self.lock:
-            routes = self.routes_replies and self.table.expects_any()
-            for message in messages:
-                payload, routed = message.payload, None
-                if routes and isinstance(payload, bytes):
-                    reply_to = peek_reply_to(payload)
-                    routed = None if reply_to is None else self.settle(reply_to, payload)
-                self._append(message, routed)
+            if not (self.routes_replies and self.table.expects_any()):
+                for message in messages:
+                    self._append(message.payload)
+                return
+        for _, payload in messages:
+            reply_to = peek_reply_to(payload) if isinstance(payload, bytes) else None
+            later = reply_to is not None and plainly and not self._parses_plainly
+            reply = None if later else self._parse(payload, reply_to)
+            with self.lock:
+                routed = None if reply is None else self.table.settle(reply, payload)
+                self._append(payload, routed)
+                self._unrouted = self._unrouted or later
 
-    def _append(self, message: Message, routed: RoutedReply | None = None) -> None:
+    def route(self, payload: bytes, reply_to: int) -> RoutedReply | None:
+        """Hand a reply that has come out of the inbox to who waits for it, if anybody does. The owner's."""
+        reply = self._parse(payload, reply_to)
+        with self.lock:
+            return None if reply is None else self.table.settle(reply, payload)
+
+    def _parse(self, payload: bytes | str, reply_to: int | None) -> Reply | None:
+        """Decode a reply, if it is one that somebody wants; a malformed one is dealt with in its turn."""
+        if reply_to is None:
+            return None
+        with self.lock:
+            if not self.table.wants(reply_to):
+                return None
+        try:
+            assert isinstance(payload, bytes)
+            return self._parse_reply(payload)
+        except MalformedMessage:
+            return None
+
+    def _route_late(self) -> None:
+        """Hand out the replies that were put into the inbox as any message."""
+        try:
+            with self.lock:
+                self._unrouted = False
+                payloads = [payload for payload in self._arrived if isinstance(payload, bytes)]
+            for payload in payloads:
+                reply = self._parse(payload, peek_reply_to(payload))
+                with self.lock:
+                    for place, other in enumerate(self._arrived):
+                        if reply is not None and other is payload:  # else the owner has it, and hands it out
+                            self._arrived[place] = self.table.settle(reply, payload) or payload
+        except BaseException:
+            with self.lock:
+                self._unrouted = True
+            raise
+
+    def _append(self, payload: bytes | str, routed: RoutedReply | None = None) -> None:
         """Put a message into the inbox, and wake the owner; requires holding the lock."""
-        payload = message.payload
-        if message.opcode == BINARY or self._keep_text:
+        if isinstance(payload, bytes) or self._keep_text:
             if self.note is not None:
                 self.note(payload)
             self.put(payload if routed is None else routed, len(payload))
-
-    def settle(self, reply_to: int, payload: bytes) -> RoutedReply | None:
-        """Hand a reply to those who wait for it, if anybody does; requires holding the lock."""
-        entry = self.table.take(reply_to)
-        if entry is None:
-            return None
-        routed = RoutedReply(payload, entry, self._parse_reply, self.lock)
-        sent = entry()
-        if sent is not None:
-            sent.settle(routed)
-        return routed
-
-    def reject(self, routed: RoutedReply) -> None:
-        """Go on waiting, as what has come as a reply is none. Idempotent."""
-        with self.lock:
-            self.table.put_back(routed)
-            ending = self.ending or self._dropping
-            freed = None if ending is None else self.table.take_all(ending)
-        del freed
-
-
-def _slice(deadline: Deadline) -> float:
-    remaining = deadline.remaining()
-    return SLICE if remaining is None else min(SLICE, remaining)

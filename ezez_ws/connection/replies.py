@@ -3,9 +3,8 @@
 A waiter and a callback are two ways. A message is known to the table by a weak reference to its ``SentMessage``, so
 that one which nobody keeps costs nothing, and strongly by its ``on_reply`` while there is one.
 
-Who reads a message that is a reply hands it over as the bytes that it came as (``RoutedReply``): to the waiter, and to
-the inbox for the callbacks. The waiter's thread decodes it, once, and callbacks get a copy of their own. Where nobody
-would be called back, nothing is decoded twice. So no deserializer of the user's runs on a stranger's thread.
+Who reads a message that is a reply decodes it for its waiter, once. The inbox gets it as it came (``RoutedReply``), for
+the callbacks, which decode a copy of their own; where there are none it is not decoded again.
 """
 
 import threading
@@ -58,41 +57,16 @@ class _Expired:
 EXPIRED = _Expired()
 
 
-class RoutedReply:
-    """A reply on its way to a waiter and to the callbacks, as it came. Any thread may call ``read``.
+class RoutedReply(NamedTuple):
+    """A reply that has been handed to who waits for it, on its way to the callbacks."""
 
-    Args:
-        payload: the message.
-        entry: the place in the table that it was expected at.
-        parse: makes the ``Reply``; runs the user's deserializers, so nothing is locked over it.
-        lock: the table's; guards what ``parse`` has made.
-    """
-
-    __slots__ = ("_lock", "_parse", "_reply", "entry", "on_reply", "payload")
-
-    def __init__(self, payload: bytes, entry: "_Entry", parse: Callable[[bytes], Reply], lock: threading.Lock) -> None:
-        self.payload = payload
-        self.entry = entry
-        self.on_reply = entry.on_reply
-        self._parse = parse
-        self._lock = lock
-        self._reply: Reply | None = None
-
-    def read(self) -> Reply:
-        """Return the reply, the same one each time.
-
-        Raises:
-            MalformedMessage: it is none.
-        """
-        if self._reply is None:
-            reply = self._parse(self.payload)
-            with self._lock:
-                if self._reply is None:
-                    self._reply = reply
-        return self._reply
+    payload: bytes
+    """The message, which is well-formed."""
+    on_reply: OnReply | None
+    """The callback that was given with the message which it answers."""
 
 
-Outcome = Reply | RoutedReply | Ending | _Expired | None
+Outcome = Reply | Ending | _Expired | None
 """What became of a sent message; ``None``: nothing yet."""
 
 
@@ -146,8 +120,7 @@ class SentMessage:
             The first reply that came.
 
         Raises:
-            ReplyTimeout: the timeout passed (the reply can still be waited for), or that time limit (it cannot). What
-                came and is no message does not count as a reply.
+            ReplyTimeout: the timeout passed (the reply can still be waited for), or that time limit (it cannot).
             ConnectionClosed: the connection ended first, or the message was not sent.
             NotConnected: for a queued message: on the client's own thread, which would wait for itself, or without a
                 timeout where the client is not connecting.
@@ -262,19 +235,21 @@ class ReplyTable:
         self._enter(sent, event_id, on_reply, deadline)
         self._awaited += 1
 
-    def put_back(self, routed: RoutedReply) -> None:
-        """Expect a reply again, as what came is none. It expires after those of messages sent since. Idempotent."""
-        self._tidy()
-        entry, sent = routed.entry, routed.entry()
-        if entry.event_id in self._entries or (sent is None and entry.on_reply is None):
-            return
+    def settle(self, reply: Reply, payload: Any) -> RoutedReply | None:
+        """Hand a reply, which came as ``payload``, to who waits for it; ``None`` where nobody does."""
+        entry = self.take(reply.ids.reply_to or 0)
+        if entry is None:
+            return None
+        sent = entry()
         if sent is not None:
-            if sent.outcome is not routed:
-                return
-            sent.outcome = None
-        self._entries[entry.event_id] = entry
-        if entry.on_reply is not None or (sent is not None and sent.waiting):
-            self._awaited += 1
+            sent.settle(reply)
+        return RoutedReply(payload, entry.on_reply)
+
+    def wants(self, event_id: int) -> bool:
+        """Tell whether a reply to a message is awaited, or may still be asked for."""
+        if self._last is not None or self._gone:
+            self._tidy()
+        return event_id in self._entries
 
     def take(self, event_id: int) -> _Entry | None:
         """Remove and return the entry of a message."""

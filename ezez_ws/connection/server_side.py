@@ -115,7 +115,6 @@ class ServerConnection(Connection):
             decoded = self._codec.decode_event(payload)
             message = decoded if isinstance(decoded, Event) else self._parse(decoded)
         except MalformedMessage as error:
-            self.reject_reply(routed)
             self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")
             return
         if isinstance(message, AuthRequest):
@@ -124,7 +123,7 @@ class ServerConnection(Connection):
             if self.authenticated or self._options.messages_before_auth == "accept":
                 self.deliver(message, payload, routed)
             elif self._options.messages_before_auth == "queue":
-                self._keep(payload)
+                self._keep(payload, routed)
 
     def handle_other(self, what: str | Mark) -> None:
         """Note that the mark has come; texts are not kept."""
@@ -137,11 +136,11 @@ class ServerConnection(Connection):
             return None  # one attempt for each connection; later ones are dropped, whatever they hold
         return parse_event(values)
 
-    def _keep(self, payload: bytes) -> None:
+    def _keep(self, payload: bytes, routed: RoutedReply | None) -> None:
         """Keep an event until the client is authenticated."""
         size = len(payload)
         if self._early_bytes + size <= self._options.queue_limit_bytes:
-            self._early.append(payload)
+            self._early.append(routed or payload)
             self._early_bytes += size
         elif callable(self._options.queue_overflow):
             self.call(self._options.queue_overflow, self.client, size)

@@ -161,6 +161,11 @@ class Codec:
         """
         return self._encode_at_once if type(self) is Codec else None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether decoding runs no code of the user's."""
+        return type(self) is Codec and not self._deserializers
+
     def decoder_at_once(self) -> Callable[..., Any] | None:
         """Return a function that takes a message and returns the ``Event`` that it plainly is, if there is one.
 

@@ -19,6 +19,10 @@ class Deadline:
             return None
         return max(0.0, self.at - time.monotonic())
 
+    def remaining_of(self, most: float) -> float:
+        """Return the seconds that are left, at most ``most``."""
+        return most if self.at is None else min(most, max(0.0, self.at - time.monotonic()))
+
     def passed(self) -> bool:
         """Tell whether the time is over."""
         return self.at is not None and time.monotonic() >= self.at

@@ -78,6 +78,7 @@ class Stream:
         self.sending = outbox.lock
         self.put, self.put_prepared, self.flush_later = outbox.put, outbox.put_prepared, outbox.watch
         self.over = False  # the reader has come to the end: there is an ending
+        self.given_back = False
         self.last_received = time.monotonic()
         self._wire = wire
         self._client_side = client_side
@@ -235,6 +236,7 @@ class Stream:
     def dispose(self) -> None:
         """Give the socket back. Idempotent."""
         self._outbox.dispose()
+        self.given_back = True
 
     def _take_pong(self, data: bytes) -> bool:
         """Deal with what has come, if it is a pong and nothing else, while the holder of the reading role sleeps."""

@@ -89,6 +89,23 @@ class RejectionTest(ServingTestCase):
                 peer.close()
         self.assertEqual([], [call for call in calls.wait(len(cases)) if call[0] != "rejected"])
 
+    def test_an_authentication_message_is_no_reply_though_its_version_looks_like_one(self) -> None:
+        calls = Calls()
+        server = self.serve(messages_before_auth="accept")
+
+        @server.on("early")
+        def ask(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
+            client.send(
+                "question", [], lambda client, event, args, reply, ids: calls.named("answered", 1)(client, args)
+            )
+
+        peer = self.peer(server, None)
+        peer.send_event("early")
+        self.assertEqual(1, peer.read_event().ids.event_id)
+        peer.send_values(AUTH, KEY, 1)  # the third value is where a reply has the id that it answers
+        peer.send_event("answer", ["yes"], reply_to=1)
+        self.assertEqual([("answered", ["yes"])], calls.wait(1))
+
     def test_a_reason_too_long_for_a_close_frame_still_closes_with_1008(self) -> None:
         server = self.serve()
         peer = self.peer(server, None)
