@@ -10,10 +10,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import (
-    TYPE_CHECKING,
-    Any,
-)
+from typing import TYPE_CHECKING, Any
 
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks

@@ -148,9 +148,7 @@ def make_client(options: argparse.Namespace, **more: Any) -> EZEZWebSocketClient
 
 @contextlib.contextmanager
 def connected(
-    options: argparse.Namespace,
-    client: EZEZWebSocketClient,
-    heard: Callable[[EZEZError], bool] = lambda error: False,
+    options: argparse.Namespace, client: EZEZWebSocketClient, heard: Callable[[EZEZError], bool] = lambda error: False
 ) -> Iterator[EZEZWebSocketClient]:
     """Connect for the time of a ``with``.
 

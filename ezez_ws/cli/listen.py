@@ -80,11 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dialing(parser)
     add_staying(parser)
     parser.add_argument(
-        "--event",
-        action="append",
-        dest="events",
-        metavar="NAME",
-        help="only events of this name; may be given again",
+        "--event", action="append", dest="events", metavar="NAME", help="only events of this name; may be given again"
     )
     parser.add_argument("--count", type=integer(1, 10**18), metavar="N", help="end after so many")
 

@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     endings: list[ConnectionClosed] = []
     client = make_client(
-        options,
-        auto_reconnect=False,
-        on_disconnect=lambda code, reason: endings.append(ConnectionClosed(code, reason)),
+        options, auto_reconnect=False, on_disconnect=lambda code, reason: endings.append(ConnectionClosed(code, reason))
     )
     with connected(options, client):
         sent = client.send(options.event, options.args)

@@ -59,12 +59,7 @@ class Dispatcher:
     """
 
     def __init__(
-        self,
-        inbox: Inbox,
-        codec: Codec,
-        callbacks: Callbacks,
-        listeners: Listeners,
-        shared_listeners: Listeners | None,
+        self, inbox: Inbox, codec: Codec, callbacks: Callbacks, listeners: Listeners, shared_listeners: Listeners | None
     ) -> None:
         self.inbox = inbox
         self.listeners = listeners

@@ -265,11 +265,7 @@ class Inbox:
     # -- the role ---------------------------------------------------------------------------------------------------
 
     def wait(
-        self,
-        take: Callable[[], T],
-        deadline: Deadline,
-        sent: SentMessage | None = None,
-        patient: bool = False,
+        self, take: Callable[[], T], deadline: Deadline, sent: SentMessage | None = None, patient: bool = False
     ) -> T | None:
         """Read, or sleep while another thread reads, until ``take`` returns something; ``None`` when the time is over.
 

@@ -82,11 +82,7 @@ class OutgoingQueue:
     """
 
     def __init__(
-        self,
-        condition: Condition,
-        limit: int,
-        is_trying: Callable[[], bool],
-        is_own_thread: Callable[[], bool],
+        self, condition: Condition, limit: int, is_trying: Callable[[], bool], is_own_thread: Callable[[], bool]
     ) -> None:
         self._condition = condition
         self._fork_guard = ForkGuard("client")
