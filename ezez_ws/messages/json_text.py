@@ -2,8 +2,7 @@
 
 How deep a text nests and what it takes in memory is found out before any scanner sees it, in linear time and without
 recursion: the insides of the strings are cut out, and what is left is counted. That is right as far as the text is
-valid JSON, and no scanner goes further than that. JavaScript's strings may have lone surrogates, UTF-8 and so the wire
-may not.
+valid JSON, and no scanner goes further than that. JavaScript's strings may have lone surrogates, UTF-8 may not.
 """
 
 import json
@@ -25,13 +24,15 @@ def _refuse_constant(text: str) -> NoReturn:
 
 _JSON = json.JSONDecoder(parse_int=number, parse_constant=_refuse_constant)
 _BLANKS = " \t\n\r"
+# An escape of a lone surrogate, for which U+FFFD is read, is the group; a backslash and a pair are to be passed over.
+_SURROGATES = re.compile(r"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})")
 
 
 def parse_json(payload: bytes) -> Any:
     """Return what the C scanner of ``json`` makes of a text; its strings are not looked at."""
     text = payload.decode()
     if b"\\ud" in payload or b"\\uD" in payload:
-        text = replace_escapes(text)
+        text = _SURROGATES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
     text = text.strip(_BLANKS)
     try:
         value, end = _JSON.raw_decode(text)
@@ -44,8 +45,6 @@ def parse_json(payload: bytes) -> Any:
     return value
 
 
-# -- what a text takes, before it is read ---------------------------------------------------------------------------
-
 UNMETERED = 16_384  # bytes of a message whose memory nobody minds
 _MEMORY_FACTOR = 30  # times the message's size; with the copy of the payload it stays under the contract's 32
 _DENSE = 12  # a text with more containers than one in so many bytes is counted, of any other
@@ -54,18 +53,13 @@ _ORDINARY_COST = 28  # times its size is the most that it takes
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = [1 if byte in b"[{" else -1 if byte in b"]}" else 0 for byte in range(256)]
 
-
 # Bytes of what a scanner makes, in CPython 3.11 and later. Older ones need 232 for a dict of one item, and so exceed
 # the factor in the worst case; the figures are the same there, so that no message is refused on one Python only.
 _EMPTY_LIST, _LIST, _EMPTY_DICT, _DICT, _STRING, _SLOT = 56, 88, 64, 184, 56, 10
 
 
 class Meter:
-    """How much memory the rest of one message may still take.
-
-    Containers of one item in almost no text (``[[[[…]]]]``, ``{"":{"":…}}``) take 40 times their text and more
-    in CPython; a message that is mostly such is refused.
-    """
+    """How much memory the rest of one message may still take: in CPython ``[[[[…]]]]`` takes 40 times its text."""
 
     __slots__ = ("left",)
 
@@ -112,17 +106,6 @@ def _cost(payload: bytes, outline: bytes) -> int:
     )
 
 
-# -- lone surrogates ----------------------------------------------------------------------------------------------
-
-# An escape of a lone surrogate is the group; what is no group (a backslash, a pair) is there to be passed over.
-_SURROGATES = re.compile(r"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})")
-
-
-def replace_escapes(text: str) -> str:
-    """Return a JSON text with U+FFFD for each escape of a lone surrogate."""
-    return _SURROGATES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
-
-
 def has_surrogate(text: str) -> bool:
     try:
         text.encode()
@@ -143,11 +126,9 @@ def place_of_surrogate(value: Any, room: int) -> str:
         if isinstance(key, str) and has_surrogate(key):
             return f"[{key!r}] (the key)"
         step = f"[{key}]" if isinstance(key, int) else f"[{quote(key)}]"
-        if isinstance(item, str):
-            if has_surrogate(item):
-                return step
-        else:
-            inner = place_of_surrogate(item, room - 1)
-            if inner:
-                return step + inner
+        if isinstance(item, str) and has_surrogate(item):
+            return step
+        inner = place_of_surrogate(item, room - 1)
+        if inner:
+            return step + inner
     return ""

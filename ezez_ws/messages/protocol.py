@@ -1,7 +1,6 @@
 """The protocol of messages: its names, its version, its close codes, and the three kinds of message.
 
-Pure: values in, values out. A message is a list of values (see ``codec.py``), and this module says what such a
-list means:
+Pure: values in, values out. A message is a list of values (see ``codec.py``), which means:
 
     authentication      ["ezez-ws::auth", key, version]           client to server, first
     its answer          ["ezez-ws::auth-ok"] or ["ezez-ws::auth-rejected", reason]
@@ -46,8 +45,7 @@ _NOT_SENT = (RESERVED, LOCAL)
 AUTH = RESERVED + "auth"
 AUTH_OK = RESERVED + "auth-ok"
 AUTH_REJECTED = RESERVED + "auth-rejected"
-AUTH_PREFIX = f"{len(AUTH)}f\0{AUTH}\0".encode()
-"""How an authentication message starts on the wire."""
+AUTH_PREFIX = f"{len(AUTH)}f\0{AUTH}\0".encode()  # how an authentication message starts on the wire
 
 EVENT_UNKNOWN_MESSAGE = LOCAL + "unknown-message"
 """The event that a client makes of a text message, with ``unknown_messages="emit"`` or ``"emit_try_json"``."""

@@ -47,14 +47,14 @@ def one_input(data: bytes) -> None:
     message = data[1:] * (64 if data[0] >> 4 == 15 else 1)
     peeked = peek_reply_to(message)
     try:
-        values = codec._decode(message)
+        values = codec._decoder.decode(message)
     except MalformedMessage as error:
         assert len(str(error)) < 1000, "the error's text is as long as the message"
         assert _refusal(codec, message) == str(error), "it is refused otherwise"
         return
     assert values
     assert _alike_to_the_letter(codec.decode(message), values), "it is decoded otherwise"
-    assert codec.encode(values) == codec._encode(values), "it is encoded otherwise"
+    assert codec.encode(values) == codec._encoder.encode(values), "it is encoded otherwise"
     _check_round_trip(codec, values)
     _check_shapes(codec, values, peeked)
 

@@ -13,7 +13,10 @@ from unittest import mock
 
 from ezez_ws.errors import MalformedMessage, SerializationError
 from ezez_ws.messages import codec as codec_module
-from ezez_ws.messages.codec import Codec, _peek_reply_to
+from ezez_ws.messages import decoding as decoding_module
+from ezez_ws.messages.codec import Codec
+from ezez_ws.messages.decoding import _peek_reply_to
+from ezez_ws.messages.encoding import encode_event
 from ezez_ws.messages.fields import cut
 from ezez_ws.messages.json_text import UNMETERED
 from ezez_ws.messages.protocol import Event, Ids, check_event_name, parse_event
@@ -52,6 +55,7 @@ def _python_only() -> ExitStack:
     """Let the Python do without C, as long as the returned stack is open."""
     stack = ExitStack()
     stack.enter_context(mock.patch.object(codec_module, "compiled", None))
+    stack.enter_context(mock.patch.object(decoding_module, "compiled", None))
     stack.enter_context(mock.patch.object(frames_module, "apply_mask", _apply_mask))
     return stack
 
@@ -84,14 +88,14 @@ def _check_decoding(codec: Codec, message: bytes) -> None:
     depth = codec._max_depth
     _same(compiled.peek_reply_to(message), lambda: _peek_reply_to(message), "peek_reply_to")
     for payload in _json_payloads(message):
-        _same(compiled.scan_json(payload, depth), partial(codec._decode_json, payload, None), "scan_json")
+        _same(compiled.scan_json(payload, depth), partial(codec._decoder.decode_json, payload, None), "scan_json")
     got = compiled.decode(message, depth, UNMETERED)
-    values = _same(got, lambda: codec._decode(message), "decode")
+    values = _same(got, lambda: codec._decoder.decode(message), "decode")
     event = compiled.decode_event(depth, UNMETERED, Event, Ids, message)
     if type(event) is Event:
         _same(event, lambda: parse_event(list(values)), "decode_event")
     else:
-        _same(event, lambda: codec._decode(message), "decode_event")
+        _same(event, lambda: codec._decoder.decode(message), "decode_event")
     if values is not NotImplemented:
         name, event_id, reply_to = [*values, None, None, None][:3]
         _check_message(codec, name, event_id, reply_to, values[3:])
@@ -136,15 +140,15 @@ def _check_values(codec: Codec, values: Any) -> None:
 
 def _check_message(codec: Codec, name: Any, event_id: Any, reply_to: Any, args: Any) -> None:
     def in_steps() -> bytes:
-        body = codec._encode(check_args(args))
-        return codec._encode_event(check_event_name(name), event_id, reply_to, body)
+        body = codec._encoder.encode(check_args(args))
+        return encode_event(check_event_name(name), event_id, reply_to, body)
 
     got = compiled.encode_at_once(codec._sort_props, codec._max_depth, name, event_id, reply_to, args)
     _same(got, in_steps, "encode_at_once")
     body = repr(args).encode("utf-8", "replace")
     got = compiled.encode_event(name, event_id, reply_to, body)
     if got is not NotImplemented:  # else it may be of a type that Codec.encode_event is never given
-        _same(got, lambda: codec._encode_event(name, event_id, reply_to, body), "encode_event")
+        _same(got, lambda: encode_event(name, event_id, reply_to, body), "encode_event")
 
 
 # -- frames and masks: here C declines nothing ------------------------------------------------------------------------

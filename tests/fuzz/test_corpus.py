@@ -67,7 +67,7 @@ class OracleTest(EZEZTestCase):
 
     def test_a_codec_that_raises_something_else(self) -> None:
         with (
-            mock.patch("ezez_ws.messages.codec.weigh", side_effect=ZeroDivisionError),
+            mock.patch("ezez_ws.messages.decoding.weigh", side_effect=ZeroDivisionError),
             self.assertRaises(ZeroDivisionError),
         ):
             codec.one_input(b"\x00" + b"2j\0[]\0")

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ezez_ws.errors import MalformedMessage, SerializationError
-from ezez_ws.messages import codec as codec_module
+from ezez_ws.messages import decoding, encoding
 from ezez_ws.messages.codec import UNDEFINED, BigInt, Codec, UndefinedType, format_number, peek_reply_to
 from tests.neutral import build, same
 from tests.support import allow_seconds
@@ -179,11 +179,11 @@ class Encoding(unittest.TestCase):
             self.check(-largest, expected)
             self.check(10**700, b'"i:1' + b"0" * 700 + b'"')
 
-    @mock.patch.dict(codec_module._NAMES, clear=True)
+    @mock.patch.dict(encoding._NAMES, clear=True)
     def test_only_so_many_short_keys_are_remembered(self) -> None:
         Codec().encode([{f"key {number}": number for number in range(3000)}, {"k" * 33: 1}])
-        self.assertLessEqual(len(codec_module._NAMES), 1000)
-        self.assertNotIn("k" * 33, codec_module._NAMES)
+        self.assertLessEqual(len(encoding._NAMES), 1000)
+        self.assertNotIn("k" * 33, encoding._NAMES)
         self.assertEqual(Codec().encode([{"key 2999": 1}]), field(b'{"key 2999":"n:1"}'))
 
 
@@ -530,7 +530,7 @@ class Decoding(unittest.TestCase):
         message = filler + b"".join(field(payload, mark) for mark, payload in fields)
         at = data.draw(st.integers(0, len(message)))
         for changed in (message, message[:at], message[:at] + b"\0" + message[at:], message[:at] + message[at + 1 :]):
-            with mock.patch.object(codec_module, "_SHORT", 0):
+            with mock.patch.object(decoding, "_SHORT", 0):
                 one_by_one = decode_or_refuse(changed)
             self.assertEqual(decode_or_refuse(changed), one_by_one)
 

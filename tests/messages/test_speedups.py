@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezez_ws import UNDEFINED, BigInt, Codec, MalformedMessage, SerializationError
-from ezez_ws.messages.codec import _peek_reply_to, peek_reply_to
+from ezez_ws.messages.decoding import _peek_reply_to, peek_reply_to
+from ezez_ws.messages.encoding import encode_event
 from ezez_ws.messages.json_text import UNMETERED
 from ezez_ws.messages.protocol import Event, Ids, check_event_name, parse_event
 from ezez_ws.messages.speedups import compiled
@@ -41,7 +42,7 @@ class Alarm(BaseException):
 def ring(*_):
     raise Alarm
 
-data = Codec()._encode([[2.0**60] * 1000])  # numbers that the extension has Python read
+data = Codec()._encoder.encode([[2.0**60] * 1000])  # numbers that the extension has Python read
 signal.signal(signal.SIGALRM, ring)
 heard = 0
 for delay in range(1, 201):
@@ -139,30 +140,30 @@ class Values(EZEZTestCase):
 
     @given(codecs, messages)
     def test_a_message_is_encoded_and_decoded_to_the_same(self, codec: Codec, values: list[Any]) -> None:
-        expected = outcome(codec._encode, values)
+        expected = outcome(codec._encoder.encode, values)
         self.assertEqual(outcome(codec.encode, values), expected)
         if expected[0] == "returned":
-            self.same(outcome(codec.decode, expected[1]), outcome(codec._decode, expected[1]))
+            self.same(outcome(codec.decode, expected[1]), outcome(codec._decoder.decode, expected[1]))
 
     @given(codecs, messages, st.integers(0, 200), st.integers(0, 255), st.integers(0, 3))
     def test_a_damaged_message_is_taken_for_the_same(
         self, codec: Codec, values: list[Any], at: int, byte: int, cut: int
     ) -> None:
-        kind, data = outcome(codec._encode, values)
+        kind, data = outcome(codec._encoder.encode, values)
         if kind == "returned":
             data = data[: at % (len(data) + 1)] + bytes([byte][:cut]) + data[at % (len(data) + 1) + max(cut - 1, 0) :]
-            self.same(outcome(codec.decode, data), outcome(codec._decode, data))
+            self.same(outcome(codec.decode, data), outcome(codec._decoder.decode, data))
 
     @given(codecs, heads, messages)
     def test_an_event_is_the_same(self, codec: Codec, head: Sequence[Any], args: list[Any]) -> None:
-        kind, data = outcome(codec._encode, [*head, *args])
+        kind, data = outcome(codec._encoder.encode, [*head, *args])
         if kind == "returned":
             kind, event = outcome(codec.decode_event, data)
             if isinstance(event, Event):
-                self.same((kind, event), outcome(lambda: parse_event(codec._decode(data))))
+                self.same((kind, event), outcome(lambda: parse_event(codec._decoder.decode(data))))
                 self.assertEqual((type(event), type(event.ids)), (Event, Ids))
             else:
-                self.same((kind, event), outcome(codec._decode, data))
+                self.same((kind, event), outcome(codec._decoder.decode, data))
 
     def test_a_usual_event_needs_no_python(self) -> None:
         for event in (
@@ -172,7 +173,7 @@ class Values(EZEZTestCase):
             Event("ezez-ws:", Ids(1, 1), [None]),
         ):
             with self.subTest(event):
-                data = Codec()._encode([event.name, *event.ids, *event.args])
+                data = Codec()._encoder.encode([event.name, *event.ids, *event.args])
                 self.assertEqual(compiled.decode_event(64, UNMETERED, Event, Ids, data), event)
                 self.assertEqual(Codec().decode_event(data), event)
 
@@ -188,7 +189,7 @@ class Values(EZEZTestCase):
             ["a", 1, "b"],
         ):
             with self.subTest(head):
-                self.assertEqual(compiled.decode_event(64, UNMETERED, Event, Ids, Codec()._encode(head)), head)
+                self.assertEqual(compiled.decode_event(64, UNMETERED, Event, Ids, Codec()._encoder.encode(head)), head)
         self.assertIs(compiled.decode_event(64, UNMETERED, Event, Ids, b"nonsense"), NotImplemented)
 
     def test_a_codec_of_the_users_decodes_itself(self) -> None:
@@ -196,12 +197,12 @@ class Values(EZEZTestCase):
             def decode(self, data: bytes) -> list[Any]:
                 return [value.upper() if isinstance(value, str) else value for value in super().decode(data)]
 
-        self.assertEqual(Shouting().decode_event(Codec()._encode(["ping", 1, None])), ["PING", 1, None])
+        self.assertEqual(Shouting().decode_event(Codec()._encoder.encode(["ping", 1, None])), ["PING", 1, None])
         self.assertIsNone(Shouting().encoder_at_once())
 
     @given(codecs, st.lists(names | ids, max_size=4), st.integers(0, 60), st.integers(0, 255), st.integers(0, 3))
     def test_the_same_reply_to_is_peeked(self, codec: Codec, head: list[Any], at: int, byte: int, cut: int) -> None:
-        kind, data = outcome(codec._encode, head)
+        kind, data = outcome(codec._encoder.encode, head)
         if kind == "returned":
             self.same_peeked(data)
             self.same_peeked(data[:at] + bytes([byte][:cut]) + data[at + max(cut - 1, 0) :])
@@ -220,9 +221,9 @@ class Values(EZEZTestCase):
     def test_a_usual_reply_to_needs_no_python(self) -> None:
         for reply_to in (1, 7, 10, 999_999_999_999_999, None):
             for name in ("pong", "", "שלום", "e" * 1000):
-                data = Codec()._encode([name, 5, reply_to, {"a": 1}])
+                data = Codec()._encoder.encode([name, 5, reply_to, {"a": 1}])
                 self.assertEqual(compiled.peek_reply_to(data), reply_to)
-        for no_reply in (b"", b"x", b"1f\0e\0", b"1x\0e\0" * 3, b"0t\0\0" * 3, Codec()._encode(["e", 1, 0])):
+        for no_reply in (b"", b"x", b"1f\0e\0", b"1x\0e\0" * 3, b"0t\0\0" * 3, Codec()._encoder.encode(["e", 1, 0])):
             with self.subTest(no_reply):
                 self.assertIsNone(compiled.peek_reply_to(no_reply))
 
@@ -242,8 +243,8 @@ class Values(EZEZTestCase):
         assert at_once is not None
         message = at_once(name, event_id, reply_to, args)
         if message is not NotImplemented:
-            body = codec._encode(check_args(args))
-            self.assertEqual(message, codec._encode_event(check_event_name(name), event_id, reply_to, body))
+            body = codec._encoder.encode(check_args(args))
+            self.assertEqual(message, encode_event(check_event_name(name), event_id, reply_to, body))
 
     def test_a_usual_message_is_made_at_once(self) -> None:
         shapes: list[Sequence[Any]] = [[], ["x", 1, {"b": 2, "a": "y"}], (None, b"\0")]
@@ -251,7 +252,7 @@ class Values(EZEZTestCase):
             for args in shapes:
                 with self.subTest((name, args)):
                     message = compiled.encode_at_once(True, 64, name, 2, 1, args)
-                    self.assertEqual(message, Codec()._encode([name, 2, 1, *args]))
+                    self.assertEqual(message, Codec()._encoder.encode([name, 2, 1, *args]))
 
     def test_what_is_not_usual_is_not_made_at_once(self) -> None:
         class Name(str):
@@ -264,9 +265,7 @@ class Values(EZEZTestCase):
             with self.subTest(name):
                 self.assertIs(compiled.encode_at_once(True, 64, name, 1, None, []), NotImplemented)
         self.assertIs(compiled.encode_at_once(True, 64, "event", 1, 2**63, []), NotImplemented)
-        self.assertEqual(
-            Codec().encode_event("event", 2**63, 2**64, b""), Codec()._encode_event("event", 2**63, 2**64, b"")
-        )
+        self.assertEqual(Codec().encode_event("event", 2**63, 2**64, b""), encode_event("event", 2**63, 2**64, b""))
         wrong: list[Any] = [{}, "text", b"bytes", None, Args(), [object()], [BigInt(1)], ["\ud800"], [[[]]]]
         for args in wrong:
             with self.subTest(args):
@@ -277,19 +276,19 @@ class Values(EZEZTestCase):
         for large in (b"", b"%dt\0%b\0" % (UNMETERED, bytes(UNMETERED))):
             payload = text.encode()
             data = b"%b%dj\0%b\0" % (large, len(payload), payload)
-            self.same(outcome(codec.decode, data), outcome(codec._decode, data))
+            self.same(outcome(codec.decode, data), outcome(codec._decoder.decode, data))
 
     @given(st.lists(st.sampled_from([*"0123456789", *"-+.eE"]), max_size=24).map("".join))
     def test_any_number_is_taken_for_the_same(self, text: str) -> None:
         data = b'%dj\0"n:%b"\0' % (len(text) + 4, text.encode())
-        self.same(outcome(Codec().decode, data), outcome(Codec()._decode, data))
+        self.same(outcome(Codec().decode, data), outcome(Codec()._decoder.decode, data))
 
     def test_the_usual_needs_no_python(self) -> None:
         values = ["é", b"b", 1, -2.5, 1e21, None, True, UNDEFINED, {"b": [1, (2, "x\n")], "a": {}}, [[]]]
         data = compiled.encode(values, True, 64)
-        self.assertEqual(data, Codec()._encode(values))
-        self.assertEqual(compiled.decode(data, 64, UNMETERED), Codec()._decode(data))
-        self.assertEqual(compiled.encode_event("é", 7, 3, data), Codec()._encode_event("é", 7, 3, data))
+        self.assertEqual(data, Codec()._encoder.encode(values))
+        self.assertEqual(compiled.decode(data, 64, UNMETERED), Codec()._decoder.decode(data))
+        self.assertEqual(compiled.encode_event("é", 7, 3, data), encode_event("é", 7, 3, data))
 
     def test_what_is_refused_and_what_needs_user_code_is_left_to_python(self) -> None:
         for value in (2**53, BigInt(1), object(), {1: 2}, "\ud800", [b""], [[[]]], bytearray(b"x"), {"😀": 1, "a": 2}):
@@ -302,7 +301,7 @@ class Values(EZEZTestCase):
                 self.assertIs(compiled.scan_json(payload, 2), NotImplemented)
 
     def test_containers_of_a_large_message_are_weighed_first(self) -> None:
-        large = Codec()._encode(["x" * UNMETERED, [1]])
+        large = Codec()._encoder.encode(["x" * UNMETERED, [1]])
         self.assertIs(compiled.decode(large, 64, UNMETERED), NotImplemented)
         self.assertEqual(Codec().decode(large)[1], [1])
 

@@ -1,8 +1,8 @@
 /* What the files of the C extension share: the contract with Python, and the few helpers that more than one of them
    needs.
 
-   The contract. There is nothing here that is not in Python, too (codec.py, protocol.py, frames.py, masking.py), and
-   the Python is what counts. C does the usual cases only. For everything else, for whatever is refused and whatever
+   The contract. There is nothing here that is not in Python, too (encoding.py, decoding.py, protocol.py, frames.py),
+   and the Python is what counts. C does the usual cases only. For everything else, for whatever is refused and whatever
    needs the user's code, it returns NotImplemented, and Python begins anew: C may only decline, and Python says why.
    So there is one place for each refusal and its text, and what C must never do is answer otherwise than Python.
 
