@@ -48,14 +48,8 @@ class Dispatcher:
     """Runs the callbacks of what comes out of an inbox. Everything here belongs to the connection's thread.
 
     ``subject`` is what callbacks and shared listeners get before all else: the client, on a server. ``takes_events``
-    says whether an event is delivered without asking the subclass.
-
-    Args:
-        inbox: where messages come from.
-        codec: decodes them.
-        callbacks: the user's.
-        listeners: those that are called as ``listener(args, reply, ids)``.
-        shared_listeners: called after those, as ``listener(*subject, args, reply, ids)``.
+    says whether an event is delivered without asking the subclass. The ``shared_listeners`` are called after the
+    ``listeners``.
     """
 
     def __init__(
@@ -70,8 +64,6 @@ class Dispatcher:
         self._shared_listeners = shared_listeners
         self._codec = codec
         self._decode_at_once: Callable[[bytes], Any] | None = None
-
-    # -- what a subclass says ---------------------------------------------------------------------------------------
 
     def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
         """Deal with a binary message that is not plainly an event, or that comes while events are not taken."""
@@ -89,8 +81,6 @@ class Dispatcher:
         """Deliver events from now on without asking the subclass."""
         self.takes_events = True
         self._decode_at_once = self._codec.decoder_at_once()
-
-    # -- dispatch ---------------------------------------------------------------------------------------------------
 
     def handle_next(self, arrived: Arrived) -> None:
         """Deal with what has come out of the inbox."""
@@ -118,20 +108,12 @@ class Dispatcher:
 
     def _handle_reply(self, routed: RoutedReply) -> None:
         """Run the callbacks of a reply that its waiter has got; where there are none it is not decoded again."""
-        if not self.takes_events or routed.on_reply or self._on_message or self._has_listeners():
+        called = routed.on_reply or self._on_message or self.listeners or self._shared_listeners
+        if called or not self.takes_events:
             self.handle(routed.payload, routed)
 
-    def _has_listeners(self) -> bool:
-        return bool(self.listeners) or bool(self._shared_listeners)
-
     def deliver(self, event: Event, payload: bytes, routed: RoutedReply | None) -> None:
-        """Run the callbacks of an event.
-
-        Args:
-            event: the event.
-            payload: the message that it came in.
-            routed: the same, where it was handed to who waits for it when it was read.
-        """
+        """Run the callbacks of an event; ``routed``: its message, where its waiter got that when it was read."""
         name, ids, args = event
         event_id, reply_to = ids
         reply = MethodType(answer, (self, event_id)) if event_id >= 0 else answer_nobody

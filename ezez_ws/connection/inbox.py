@@ -65,17 +65,10 @@ class Inbox:
     locked under it. The stream is read only by the thread whose identifier ``_reading`` is; that it is kept there, and
     not in that thread's variables, lets a signal handler's exception come at any place without the role being lost.
 
-    ``ending`` is what the owner finds after the last message; it is set once (``end``).
-
-    Args:
-        stream: the WebSocket.
-        limit: bytes of messages read but not handled yet; at it nobody reads.
-        keep_text: whether text messages go into the inbox, too.
-        parse_reply: decodes a message into a ``Reply``; raises ``MalformedMessage``.
-        parses_plainly: whether that runs no code of the user's.
-
-    ``routes_replies`` says whether waiters are served. ``note`` is called with each message that is put in, while
-    holding ``lock``; it must not block, nor lock.
+    ``ending`` is what the owner finds after the last message; it is set once (``end``). At ``limit`` bytes of messages
+    that were read and not handled yet nobody reads. ``note``, if there is one, is called with each message that is put
+    in, while holding ``lock``; it must not block, nor lock. ``routes_replies`` says whether waiters are served,
+    ``parses_plainly`` whether ``parse_reply`` runs no code of the user's.
     """
 
     def __init__(
@@ -230,10 +223,7 @@ class Inbox:
         self.wait(take, Deadline(None))
 
     def retire(self) -> bool:
-        """Take the role for good, as soon as whoever has it leaves it; false where another thread has done so.
-
-        The stream must have been cut, so that whoever reads wakes up.
-        """
+        """Take the role for good, as soon as whoever the cut stream has woken leaves it; false: another has done so."""
         with self.lock:
             retired = self._try_to_retire()
         return bool(self.wait(self._try_to_retire, NEVER)) if retired is None else retired

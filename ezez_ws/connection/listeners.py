@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, overload
 
 from ..messages.protocol import check_listened_name
@@ -41,21 +42,12 @@ class Listeners:
         self._lock = threading.Lock()
         self._by_event: dict[str, _Listeners] = {}
 
-    @overload
-    def add(self, event: str, listener: L, once: bool) -> L: ...
-
-    @overload
-    def add(self, event: str, listener: None, once: bool) -> Callable[[L], L]: ...
-
     def add(self, event: str, listener: L | None, once: bool) -> L | Callable[[L], L]:
         """Register a listener, or return a decorator that does."""
         event = check_listened_name(event)
-        if listener is None:
+        return partial(self._add, event, once) if listener is None else self._add(event, once, listener)
 
-            def decorate(listener: L) -> L:
-                return self.add(event, _check_listener(event, listener), once)
-
-            return decorate
+    def _add(self, event: str, once: bool, listener: L) -> L:
         _check_listener(event, listener)
         with self._lock:
             self._replace(event, [*self._entries(event), _Entry(listener, once)])
@@ -105,9 +97,8 @@ class Listeners:
 class Listening:
     """What servers, their clients and clients have in common: registering listeners. Any thread may call it.
 
-    A listener is called as ``listener(args, reply, ids)``, and one of a server as ``listener(client, args, reply,
-    ids)``, on the connection's thread; a server's after those of the client itself. Those of a client outlive a
-    reconnect.
+    A listener is called as ``listener(args, reply, ids)``, a server's as ``listener(client, args, reply, ids)``, on the
+    connection's thread; a server's after those of the client itself. Those of a client outlive a reconnect.
     """
 
     _listeners: Listeners
@@ -115,25 +106,17 @@ class Listening:
 
     @overload
     def on(self, event: str, listener: L) -> L: ...
-
     @overload
     def on(self, event: str) -> Callable[[L], L]: ...
-
     def on(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
-        """Listen to an event. Also as a decorator: ``@client.on(event)``.
-
-        Raises:
-            TypeError, ValueError: a wrong event name, or a listener that cannot be called.
-        """
+        """Listen to an event. Also as a decorator: ``@client.on(event)``."""
         self._fork_guard.check()
         return self._listeners.add(event, listener, once=False)
 
     @overload
     def once(self, event: str, listener: L) -> L: ...
-
     @overload
     def once(self, event: str) -> Callable[[L], L]: ...
-
     def once(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
         """Listen to the next event of that name only; on a server, whoever sends it. Also as a decorator."""
         self._fork_guard.check()
@@ -145,7 +128,6 @@ class Listening:
         self._listeners.remove(event, listener)
 
 
-def _check_listener(event: str, listener: L) -> L:
+def _check_listener(event: str, listener: Listener) -> None:
     if not callable(listener):
         raise TypeError(f"the listener of {event!r} must be callable, not {type(listener).__name__}")
-    return listener

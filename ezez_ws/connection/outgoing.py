@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import NotConnected, QueueFull
 from ..messages.codec import Codec
@@ -42,10 +42,7 @@ class Broadcast:
 
 
 class QueuedMessage:
-    """A message in the queue; the home of its ``SentMessage`` until it goes out.
-
-    ``waiting`` is guarded by the client's lock.
-    """
+    """A message in the queue, the home of its ``SentMessage`` until it goes out. ``waiting``: the client's lock."""
 
     __slots__ = ("__weakref__", "_queue", "body", "event", "on_reply", "sent", "size", "waiting")
 
@@ -63,22 +60,13 @@ class QueuedMessage:
         return self._queue.wait(self, deadline)
 
 
-class _Left(NamedTuple):
-    """Why nobody waits any more: the outcome, ``None`` where the message went out."""
-
-    outcome: Outcome
-
-
 class OutgoingQueue:
     """Messages that wait for a connection, in order, bounded.
 
-    ``condition.lock``, which is the client's, guards it. Methods require holding it, but for ``wait``.
-
-    Args:
-        condition: tells of a change when a message goes out or never will, and when the client stops trying to connect.
-        limit: bytes of messages that may wait.
-        is_trying: whether the client is about to connect; requires holding the lock.
-        is_own_thread: whether the calling thread is the one that would send the queue; requires holding the lock.
+    ``condition.lock``, which is the client's, guards it. Methods require holding it, but for ``wait``; so do the
+    client's ``is_trying`` (whether it is about to connect) and ``is_own_thread`` (whether the calling thread is the one
+    that would send the queue). ``condition`` tells of a change when a message goes out or never will, and when the
+    client stops trying.
     """
 
     def __init__(
@@ -102,17 +90,11 @@ class OutgoingQueue:
         return sum(1 for message in self._messages if message.on_reply is not None or message.waiting)
 
     def put(self, event: str, body: bytes, on_reply: OnReply | None) -> SentMessage:
-        """Add a message at the end.
-
-        Raises:
-            QueueFull: it does not fit.
-        """
+        """Add a message at the end; ``QueueFull``: it does not fit."""
         message = QueuedMessage(self, event, body, on_reply)
         if self._bytes + message.size > self._limit:
-            raise QueueFull(
-                f"event {event!r}: {message.size} bytes do not fit into the queue, which has {self._bytes} of"
-                f" queue_limit_bytes={self._limit}"
-            )
+            taken = f"{self._bytes} of queue_limit_bytes={self._limit}"
+            raise QueueFull(f"event {event!r}: {message.size} bytes do not fit into the queue, which has {taken}")
         self._messages.append(message)
         self._bytes += message.size
         return message.sent
@@ -148,11 +130,7 @@ class OutgoingQueue:
         return self.end_all(ending)
 
     def wait(self, message: QueuedMessage, deadline: Deadline) -> Outcome:
-        """Wait until a message goes out (``None``), or is given up. Requires not holding the lock.
-
-        Raises:
-            NotConnected: nobody will send it: the caller would have to, or the client does not try to connect.
-        """
+        """Wait until a message goes out (``None``), or is given up; ``NotConnected``: nobody will send it."""
         self._fork_guard.check()
         with self._condition.lock:
             message.waiting += 1
@@ -161,14 +139,14 @@ class OutgoingQueue:
         finally:
             with self._condition.lock:
                 message.waiting -= 1
-        return left.outcome if left is not None else None
+        return None if left is None else left[0]
 
-    def _look(self, message: QueuedMessage, deadline: Deadline) -> "_Left | None":
-        """See whether there is nothing to wait for any more; requires holding the lock."""
+    def _look(self, message: QueuedMessage, deadline: Deadline) -> tuple[Outcome] | None:
+        """See whether there is nothing to wait for any more, and return the outcome; requires holding the lock."""
         if message.sent.home is None:
-            return _Left(message.sent.outcome)
+            return (message.sent.outcome,)
         if message.sent.home is not message:
-            return _Left(None)
+            return (None,)
         if self._is_own_thread():
             raise NotConnected("the message is queued, and this thread would have to send it")
         if deadline.at is None and not self._is_trying():

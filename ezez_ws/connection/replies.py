@@ -11,30 +11,20 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..errors import ConnectionClosed, ReplyTimeout
 from ..messages.protocol import Ids
 from ..threads.deadline import Deadline
-from ..threads.fork import ForkGuard
 from ..threads.waiting import Event
 from ..websocket.stream import Ending
 
 if TYPE_CHECKING:
-    from typing import Protocol
+    from .connection import Connection
+    from .outgoing import QueuedMessage
 
-    class Waits(Protocol):
-        """Where a message is waited for: its connection, or the queue that it waits in."""
-
-        def wait_reply(self, sent: "SentMessage", deadline: Deadline) -> "Outcome": ...
-
-    class Sends(Protocol):
-        """What a reply goes out by: the connection that the event came on."""
-
-        fork_guard: ForkGuard
-
-        def send(self, event: str, args: Any, reply_to: int | None, on_reply: "OnReply | None") -> "SentMessage": ...
-
+    Home: TypeAlias = Connection | QueuedMessage  # where a message is waited for
 
 __all__ = ["OnReply", "Outcome", "Reply", "ReplyTable", "RoutedReply", "SentMessage", "answer", "answer_nobody"]
 
@@ -80,11 +70,13 @@ class SentMessage:
 
     __slots__ = ("__weakref__", "_event_id", "_reply_to", "events", "home", "outcome", "waiting")
 
-    def __init__(self, home: "Waits | None", event_id: int | None, reply_to: int | None) -> None:
+    def __init__(
+        self, home: "Home | None", event_id: int | None, reply_to: int | None, outcome: Outcome = None
+    ) -> None:
         self.home = home
         self._event_id = event_id
         self._reply_to = reply_to
-        self.outcome: Outcome = None
+        self.outcome = outcome
         self.waiting = 0
         self.events: list[Event] | None = None
 
@@ -105,7 +97,7 @@ class SentMessage:
         return f"SentMessage(event_id={self._event_id}, reply_to={self._reply_to}{'' if self else ', not sent'})"
 
     def wait_reply(self, timeout: float | None = None) -> Reply:
-        """Wait for the reply, and return it; it is taken from nobody, and a second call returns it again.
+        """Wait for the first reply, and return it; it is taken from nobody, and a second call returns it again.
 
         Callable from any thread. On the connection's own thread, inside a listener, it goes on reading and runs the
         listeners of other events meanwhile, nested, up to 32 deep. A lock of yours that is not re-entrant, held
@@ -116,16 +108,11 @@ class SentMessage:
                 (``clear_awaiting_replies_after``, counted from the sending). A reply that has come is returned even
                 where the time is over.
 
-        Returns:
-            The first reply that came.
-
         Raises:
             ReplyTimeout: the timeout passed (the reply can still be waited for), or that time limit (it cannot).
             ConnectionClosed: the connection ended first, or the message was not sent.
             NotConnected: for a queued message: on the client's own thread, which would wait for itself, or without a
                 timeout where the client is not connecting.
-            TypeError, ValueError: ``timeout`` is no number of seconds >= 0.
-            RuntimeError: after ``os.fork``, in the child.
         """
         if timeout is not None:
             if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
@@ -151,7 +138,7 @@ class SentMessage:
                 return outcome
             # it has left a queue, or went back into it
 
-    def went_out(self, home: "Waits | None", event_id: int | None) -> None:
+    def went_out(self, home: "Home | None", event_id: int | None) -> None:
         """Note where and as what the message was sent, or that it was not. Requires holding the lock that guards it."""
         self.home = home
         self._event_id = event_id
@@ -164,7 +151,7 @@ class SentMessage:
                 event.set()
 
 
-def answer(to: "tuple[Sends, int]", event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
+def answer(to: "tuple[Connection, int]", event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
     """Send an event that answers an incoming one: the ``reply`` of listeners and callbacks. Any thread may call it.
 
     ``MethodType`` binds it to a connection and the event's id: an object of a class would take twice as long to make.
@@ -176,9 +163,7 @@ def answer(to: "tuple[Sends, int]", event: str, args: Any = (), on_reply: OnRepl
 
 def answer_nobody(event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
     """Be the ``reply`` of an event that no peer has sent: nothing is sent."""
-    sent = SentMessage(None, None, None)
-    sent.outcome = Ending(1006, "")
-    return sent
+    return SentMessage(None, None, None, Ending(1006, ""))
 
 
 class _Entry(weakref.ref):  # type: ignore[type-arg]
@@ -207,7 +192,7 @@ class ReplyTable:
         self._last_id, self._last_deadline = 0, 0.0
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._gone: list[_Entry] = []
-        self._awaited = 0
+        self.awaited = 0  # how many have an ``on_reply``, or a thread that waits
 
     def __len__(self) -> int:
         self._tidy()
@@ -219,11 +204,6 @@ class ReplyTable:
             self._tidy()
         return bool(self._entries)
 
-    @property
-    def awaited(self) -> int:
-        """How many have an ``on_reply``, or a thread that waits."""
-        return self._awaited
-
     def expect(self, sent: SentMessage, event_id: int, on_reply: OnReply | None, deadline: float) -> None:
         """Enter a message; ``deadline`` in monotonic time, not before those entered earlier."""
         if self._gone or (self._last is not None and self._last() is not None):
@@ -233,7 +213,7 @@ class ReplyTable:
             self._last = weakref.ref(sent)
             return
         self._enter(sent, event_id, on_reply, deadline)
-        self._awaited += 1
+        self.awaited += 1
 
     def settle(self, reply: Reply, payload: Any) -> RoutedReply | None:
         """Hand a reply, which came as ``payload``, to who waits for it; ``None`` where nobody does."""
@@ -259,7 +239,7 @@ class ReplyTable:
         if entry is not None:
             sent = entry()
             if entry.on_reply is not None or (sent is not None and sent.waiting):
-                self._awaited -= 1
+                self.awaited -= 1
         return entry
 
     def enter_waiter(self, sent: SentMessage) -> None:
@@ -269,7 +249,7 @@ class ReplyTable:
         if sent.waiting == 1:
             entry = self._entries.get(sent.event_id or 0)
             if entry is not None and entry.on_reply is None:
-                self._awaited += 1
+                self.awaited += 1
 
     def leave_waiter(self, sent: SentMessage) -> None:
         """Count it off."""
@@ -278,23 +258,17 @@ class ReplyTable:
         if sent.waiting == 0:
             entry = self._entries.get(sent.event_id or 0)
             if entry is not None and entry.on_reply is None:
-                self._awaited -= 1
+                self.awaited -= 1
 
     def next_deadline(self) -> float | None:
         """Return when the first entry expires."""
         self._tidy()
-        for entry in self._entries.values():
-            return entry.deadline
-        return None
+        return next((entry.deadline for entry in self._entries.values()), None)
 
     def take_expired(self, now: float) -> list[_Entry]:
         """Remove and settle what is due; the entries are returned so that they are freed without the lock."""
         self._tidy()
-        expired = []
-        for entry in self._entries.values():
-            if entry.deadline > now:
-                break
-            expired.append(entry)
+        expired = list(takewhile(lambda entry: entry.deadline <= now, self._entries.values()))
         for entry in expired:
             self.take(entry.event_id)
             _settle(entry, EXPIRED)
@@ -305,7 +279,7 @@ class ReplyTable:
         self._tidy()
         entries = list(self._entries.values())
         self._entries.clear()
-        self._awaited = 0
+        self.awaited = 0
         for entry in entries:
             _settle(entry, ending)
         return entries

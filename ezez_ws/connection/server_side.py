@@ -63,8 +63,7 @@ class ServerConnection(Connection):
     inbox's lock; everything else belongs to the connection's thread.
     """
 
-    client: "EZEZServerClient"
-    """What users see of it."""
+    client: "EZEZServerClient"  # what users see of it
 
     def __init__(
         self,
@@ -146,8 +145,6 @@ class ServerConnection(Connection):
             self.call(self._options.queue_overflow, self.client, size)
         elif self._options.queue_overflow == "disconnect":
             self.end_with(CloseCode.POLICY_VIOLATION, "Queue overflow")
-
-    # -- authentication ---------------------------------------------------------------------------------------------
 
     def read_deadline_passed(self) -> None:
         """No authentication message has come in time, unless the last look finds one."""

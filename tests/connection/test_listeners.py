@@ -58,13 +58,13 @@ class ListenersTest(EZEZTestCase):
 
     def test_a_decorator_returns_the_function_and_checks_the_name_at_once(self) -> None:
         listeners = Listeners()
-        decorate = listeners.add("event", None, once=True)
+        decorate: Any = listeners.add("event", None, once=True)
         self.assertIs(first, decorate(first))
         self.assertEqual((first,), listeners.take("event"))
         with self.assertRaises(ValueError):
             listeners.add("ezez-ws::x", None, once=False)
         with self.assertRaisesRegex(TypeError, "'event'"):
-            decorate(5)  # type: ignore[type-var]
+            decorate(5)
         with self.assertRaisesRegex(TypeError, "'event'"):
             listeners.remove("event", 5)  # type: ignore[arg-type]
 

@@ -120,7 +120,7 @@ class ReplyTableMachine(RuleBasedStateMachine):
     def expect(self, has_on_reply: bool, waiting: bool, ttl: int) -> None:
         self.last_id += 1
         due = max([self.clock + ttl, *(one.deadline for one in self.expected.values())])
-        sent = SentMessage(Home(), self.last_id, None)
+        sent = SentMessage(Home(), self.last_id, None)  # type: ignore[arg-type]
         if waiting:  # the message was queued, and a thread waits for it already
             self.table.enter_waiter(sent)
             self.waited_for.append(sent)
