@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, list_items
+from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, encode_headers, list_items
 from .url import URL
 
 if TYPE_CHECKING:
@@ -14,41 +14,28 @@ if TYPE_CHECKING:
 else:
     from ..opening import late_h11 as h11
 
-__all__ = ["ClientHandshake", "HandshakeFailed"]
+__all__ = ["ClientHandshake", "DialRefused"]
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 [1-9][0-9]{2}(?: .*)?")
 _MAX_INTERIM_RESPONSES = 10
 
 
-class HandshakeFailed(Exception):
-    """The server does not speak WebSocket with us; ``status`` is its HTTP status where that is the reason."""
+class DialRefused(Exception):
+    """There is somebody, but no WebSocket for us; trying again would give the same. ``status`` is HTTP's, if any."""
 
     def __init__(self, text: str, status: int | None = None) -> None:
         super().__init__(text)
-        self.text = text
         self.status = status
 
 
 class ClientHandshake:
     """One handshake: send what ``request`` returns, then feed what arrives.
 
-    Args:
-        target: of ``parse_url``.
-        headers: more headers, of ``validate_client_headers``.
-        subprotocols: offered in this order, of ``validate_subprotocols``.
-        extensions: the offer, the value of ``Sec-WebSocket-Extensions``; ``""`` for none.
-
-    Once ``feed`` has returned True, there are:
-
-    Attributes:
-        subprotocol: the one that the server chose, or ``None``.
-        extensions: the values of the ``Sec-WebSocket-Extensions`` headers of the response, as they were sent; they
-            name none that was not offered, their parameters are for the caller to check.
-        response_headers: the headers of the 101 response.
+    ``extensions`` is the offer, the value of that header. Once ``feed`` has returned True, there are the attributes.
     """
 
-    subprotocol: str | None
-    extensions: list[str]
+    subprotocol: str | None  # the one that the server chose
+    extensions: list[str]  # the values of these headers: none that was not offered, their parameters not checked
     response_headers: Headers
 
     def __init__(
@@ -76,8 +63,7 @@ class ClientHandshake:
             own.append(("Sec-WebSocket-Protocol", ", ".join(self._subprotocols)))
         if extensions:
             own.append(("Sec-WebSocket-Extensions", extensions))
-        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in [*own, *headers]]
-        request = h11.Request(method="GET", target=target.resource, headers=encoded)
+        request = h11.Request(method="GET", target=target.resource, headers=encode_headers([*own, *headers]))
         self._request = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
 
     @property
@@ -90,11 +76,7 @@ class ClientHandshake:
         return self._request
 
     def feed(self, data: bytes) -> bool:
-        """Take ``data``; True once the server has agreed, and whatever is fed more is ``trailing``.
-
-        Raises:
-            HandshakeFailed: the server's answer is not what it has to be; this handshake is over.
-        """
+        """Take ``data``; True once the server has agreed, ``DialRefused`` where it does not. More is ``trailing``."""
         try:
             while self._head.feed(data) and not self._complete:
                 response = self._parse()
@@ -104,14 +86,14 @@ class ClientHandshake:
                     break
                 data = self._next_head()
         except BadHead as error:
-            raise HandshakeFailed(f"the server's answer to the handshake is refused: {error.text}") from None
+            raise DialRefused(f"the server's answer to the handshake is refused: {error.text}") from None
         return self._complete
 
     def _next_head(self) -> bytes:
         """Skip an interim response (100, 103); return what followed it."""
         self._interim_responses += 1
         if self._interim_responses > _MAX_INTERIM_RESPONSES:
-            raise HandshakeFailed(f"the server sent more than {_MAX_INTERIM_RESPONSES} interim responses")
+            raise DialRefused(f"the server sent more than {_MAX_INTERIM_RESPONSES} interim responses")
         rest = self._head.trailing
         self._head = HeadReader(_STATUS_LINE)
         return rest
@@ -121,7 +103,7 @@ class ClientHandshake:
         try:
             parsed = self._http.next_event()
         except h11.RemoteProtocolError as error:
-            raise HandshakeFailed(f"the server's answer to the handshake is no proper HTTP/1.1: {error}") from None
+            raise DialRefused(f"the server's answer to the handshake is no proper HTTP/1.1: {error}") from None
         assert isinstance(parsed, (h11.InformationalResponse, h11.Response))
         self.response_headers = decode_headers(parsed.headers.raw_items())
         return parsed
@@ -132,12 +114,12 @@ class ClientHandshake:
             self._fail_by_status(response.status_code, response.reason.decode("latin-1"))
         # RFC 6455 has one value for Upgrade, but a list of tokens for Connection.
         if headers.get("Upgrade", "").lower() != "websocket":
-            raise HandshakeFailed(f"the server's Upgrade must be websocket, not {_shown(headers, 'Upgrade')}")
+            raise DialRefused(f"the server's Upgrade must be websocket, not {_shown(headers, 'Upgrade')}")
         if "upgrade" not in (item.lower() for item in list_items(headers.get_all("Connection"))):
-            raise HandshakeFailed(f"the server's Connection must have Upgrade, not {_shown(headers, 'Connection')}")
+            raise DialRefused(f"the server's Connection must have Upgrade, not {_shown(headers, 'Connection')}")
         if headers.get_all("Sec-WebSocket-Accept") != [accept_key(self._key)]:
             given = _shown(headers, "Sec-WebSocket-Accept")
-            raise HandshakeFailed(f"the server's Sec-WebSocket-Accept must be {accept_key(self._key)}, not {given}")
+            raise DialRefused(f"the server's Sec-WebSocket-Accept must be {accept_key(self._key)}, not {given}")
         self._judge_subprotocol(headers)
         self._judge_extensions(headers)
 
@@ -145,21 +127,21 @@ class ClientHandshake:
         text = f"the server answered {f'{status} {reason}'.strip()[:100]}, not 101 Switching Protocols"
         if 300 <= status < 400 and "Location" in self.response_headers:
             text += f"; it redirects to {_shown(self.response_headers, 'Location')}, which is not followed"
-        raise HandshakeFailed(text, status)
+        raise DialRefused(text, status)
 
     def _judge_subprotocol(self, headers: Headers) -> None:
         chosen = headers.get_all("Sec-WebSocket-Protocol")
         if len(chosen) > 1 or not set(chosen) <= set(self._subprotocols):
             asked = ", ".join(self._subprotocols) or "none"
             given = _shown(headers, "Sec-WebSocket-Protocol")
-            raise HandshakeFailed(f"the server's Sec-WebSocket-Protocol must be one asked for ({asked}), not {given}")
+            raise DialRefused(f"the server's Sec-WebSocket-Protocol must be one asked for ({asked}), not {given}")
         self.subprotocol = chosen[0] if chosen else None
 
     def _judge_extensions(self, headers: Headers) -> None:
         self.extensions = headers.get_all("Sec-WebSocket-Extensions")
         extra = [name for name in _extension_names(self.extensions) if name not in self._offered_extensions]
         if extra:
-            raise HandshakeFailed(f"the server uses the extension {extra[0][:100]!r}, which was not offered")
+            raise DialRefused(f"the server uses the extension {extra[0][:100]!r}, which was not offered")
 
 
 def _extension_names(values: Sequence[str]) -> list[str]:

@@ -1,17 +1,18 @@
 """The client's way to a WebSocket: name look-up, TCP, and the upgrade, all within one deadline."""
 
+import contextlib
 import errno
 import os
-import select
 import socket
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..threads.deadline import Deadline
 from ..threads.waiting import Event
 from ..wire.sockets import SocketWire, Wire, WireError
-from .client_handshake import ClientHandshake, HandshakeFailed
+from .client_handshake import ClientHandshake, DialRefused
 from .url import URL
 
 if TYPE_CHECKING:
@@ -34,14 +35,6 @@ _IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDB
 
 class DialCancelled(Exception):
     """``cancel`` was called."""
-
-
-class DialRefused(Exception):
-    """There is somebody, but no WebSocket for us; trying again would give the same. ``status`` is HTTP's, if any."""
-
-    def __init__(self, text: str, status: int | None = None) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class Dialed(NamedTuple):
@@ -80,14 +73,8 @@ class Dialer:
             self._cancelled = True
 
     def dial(self, deadline: Deadline) -> Dialed:
-        """Connect and shake hands.
-
-        Raises:
-            OSError: nobody is there, or not in time (``TimeoutError``), or went before the end.
-            DialRefused: the answer is no WebSocket.
-            DialCancelled: ``cancel`` was called.
-        """
-        wire: Wire = SocketWire(self._connect(deadline))
+        """Connect and shake hands. ``OSError``: nobody is there, or not in time, or went before the end."""
+        wire = self._connect(deadline)
         try:
             if self._target.secure:
                 wire = self._secure(wire, deadline)
@@ -96,9 +83,6 @@ class Dialer:
             self._write(wire, handshake.request(), deadline)
             self._read_response(wire, handshake, deadline)
             return Dialed(wire, handshake.trailing, _agreed(handshake))
-        except HandshakeFailed as error:
-            wire.close()
-            raise DialRefused(error.text, error.status) from error
         except BaseException:
             wire.close()
             raise
@@ -128,9 +112,7 @@ class Dialer:
             raise TimeoutError(f"no connection in time, while {step}")
         return _SLICE if remaining is None else min(remaining, _SLICE)
 
-    # -- TCP --------------------------------------------------------------------------------------------------------
-
-    def _connect(self, deadline: Deadline) -> socket.socket:
+    def _connect(self, deadline: Deadline) -> Wire:
         addresses = self._look_up(deadline)
         error: OSError | None = None
         for index, (family, kind, protocol, _, address) in enumerate(addresses):
@@ -143,8 +125,7 @@ class Dialer:
                 error = failure
                 continue
             try:
-                self._connect_to(sock, address, share)
-                return sock
+                return self._connect_to(sock, address, share)
             except OSError as failure:
                 sock.close()
                 error = failure
@@ -154,27 +135,44 @@ class Dialer:
         assert error is not None
         raise error
 
-    def _connect_to(self, sock: socket.socket, address: Any, deadline: Deadline) -> None:
+    def _connect_to(self, sock: socket.socket, address: Any, deadline: Deadline) -> Wire:
         sock.setblocking(False)
         code = sock.connect_ex(address)
+        wire = SocketWire(sock)
         while code in _IN_PROGRESS:
-            if _connected(sock, self._check(deadline, "connecting")):
+            if wire.poll(False, True, self._check(deadline, "connecting"))[1]:
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 break
         if code:
             raise OSError(code, f"{os.strerror(code)}, connecting to {address[0]} port {address[1]}")
+        return wire
 
     def _look_up(self, deadline: Deadline) -> list[Any]:
         """Resolve the host; on a thread of its own, because a resolver may block for longer than we want to wait."""
-        lookup = _Lookup(self._target.host, self._target.port)
-        if lookup.is_numeric():
-            return lookup.resolve()
-        lookup.start()
-        while not lookup.done.wait(self._check(deadline, "looking up the host's name")):
-            pass
-        return lookup.result()
+        host = self._target.host
+        resolve = partial(socket.getaddrinfo, host, self._target.port, type=socket.SOCK_STREAM, flags=0)
+        with contextlib.suppress(OSError, UnicodeError):
+            return resolve(flags=socket.AI_NUMERICHOST)
+        outcome: list[Any] | OSError = []  # written before ``done`` is set, and read after
+        done = Event()
 
-    # -- HTTP -------------------------------------------------------------------------------------------------------
+        def run() -> None:
+            nonlocal outcome
+            try:
+                outcome = resolve()
+            except OSError as error:
+                outcome = error
+            except UnicodeError as error:
+                outcome = OSError(f"{host!r} is no host name: {error}")
+            finally:
+                done.set()
+
+        threading.Thread(target=run, name="ezez-lookup", daemon=True).start()
+        while not done.wait(self._check(deadline, "looking up the host's name")):
+            pass
+        if isinstance(outcome, OSError):
+            raise outcome
+        return outcome
 
     def _write(self, wire: Wire, data: bytes, deadline: Deadline) -> None:
         rest = memoryview(data)
@@ -198,15 +196,6 @@ class Dialer:
                 return
 
 
-def _connected(sock: socket.socket, timeout: float) -> bool:
-    """Wait until a connecting socket is connected or broken."""
-    if not hasattr(select, "poll"):
-        return any(select.select([], [sock], [sock], timeout))
-    poller = select.poll()
-    poller.register(sock, select.POLLOUT)
-    return bool(poller.poll(timeout * 1000))
-
-
 def _agreed(handshake: ClientHandshake) -> "Deflate | None":
     if not handshake.extensions:
         return None
@@ -216,42 +205,3 @@ def _agreed(handshake: ClientHandshake) -> "Deflate | None":
         return accept_answer(handshake.extensions)
     except ValueError as error:
         raise DialRefused(str(error)) from error
-
-
-class _Lookup:
-    """A name look-up on a daemon thread. ``_outcome`` is written before ``done`` is set, and read after."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._host = host
-        self._port = port
-        self._outcome: list[Any] | OSError | None = None
-        self.done = Event()
-
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="ezez-lookup", daemon=True).start()
-
-    def is_numeric(self) -> bool:
-        try:
-            self.resolve(socket.AI_NUMERICHOST)
-            return True
-        except (OSError, UnicodeError):
-            return False
-
-    def resolve(self, flags: int = 0) -> list[Any]:
-        return list(socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=flags))
-
-    def result(self) -> list[Any]:
-        if isinstance(self._outcome, list):
-            return self._outcome
-        assert self._outcome is not None
-        raise self._outcome
-
-    def _run(self) -> None:
-        try:
-            self._outcome = self.resolve()
-        except OSError as error:
-            self._outcome = error
-        except UnicodeError as error:
-            self._outcome = OSError(f"{self._host!r} is no host name: {error}")
-        finally:
-            self.done.set()

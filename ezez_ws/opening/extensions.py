@@ -21,27 +21,20 @@ def choose_offer(offers: Sequence[str]) -> tuple[str, Deflate] | None:
     """Choose the first acceptable offer (section 5.1); return our answer and what it means, ``None`` for none."""
     for item in list_items(offers):
         parameters = _parse(item)
-        if parameters is None or (parameters.get(_WINDOWS[0], "8") not in _BITS):
+        if parameters is None or parameters.get(_WINDOWS[0], "8") not in _BITS:
             continue
-        client = parameters.get(_WINDOWS[1])
-        if client is not None and client not in _BITS:
+        if parameters.get(_WINDOWS[1]) not in (None, *_BITS):
             continue
         answer = [_NAME, *(flag for flag in _FLAGS if flag in parameters)]
         if _WINDOWS[0] in parameters:
             answer.append(f"{_WINDOWS[0]}={parameters[_WINDOWS[0]]}")
-        agreed = Deflate(
-            _BITS[parameters.get(_WINDOWS[0]) or "15"], 15, _FLAGS[0] in parameters, _FLAGS[1] in parameters
-        )
-        return "; ".join(answer), agreed
+        bits = _BITS[parameters.get(_WINDOWS[0]) or "15"]
+        return "; ".join(answer), Deflate(bits, 15, _FLAGS[0] in parameters, _FLAGS[1] in parameters)
     return None
 
 
 def accept_answer(answers: Sequence[str]) -> Deflate | None:
-    """Read a server's answer to the offer of a client of ours; ``None`` where it declined.
-
-    Raises:
-        ValueError: the answer is none that may be given (section 7.1); the connection must fail.
-    """
+    """Read a server's answer to our client's offer; ``None`` where it declined, ``ValueError`` where it may not be."""
     items = list_items(answers)
     if not items:
         return None
@@ -62,9 +55,6 @@ def _parse(item: str) -> "dict[str, str | None] | None":
         key, equals, value = (text.strip(" \t") for text in part.partition("="))
         if key in parameters or key not in (*_FLAGS, *_WINDOWS) or (key in _FLAGS and equals):
             return None
-        parameters[key] = _unquote(value) if equals else None
+        is_quoted = len(value) >= 2 and value[0] == value[-1] == '"'
+        parameters[key] = (value[1:-1] if is_quoted else value) if equals else None
     return parameters
-
-
-def _unquote(value: str) -> str:
-    return value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value

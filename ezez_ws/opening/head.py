@@ -21,6 +21,7 @@ __all__ = [
     "Headers",
     "accept_key",
     "decode_headers",
+    "encode_headers",
     "is_token",
     "list_items",
 ]
@@ -49,11 +50,9 @@ class BadHead(Exception):
 
 
 class HeadReader:
-    """Gather one head, in pieces of any size.
+    """Gather one head, in pieces of any size; ``start_line``: what the whole first line must match.
 
-    Args:
-        start_line: what the whole first line must match.
-        blank_lines: so many empty lines before it are skipped (RFC 9112, section 2.2, asks servers for one).
+    So many ``blank_lines`` before it are skipped (RFC 9112, section 2.2, asks servers for one).
     """
 
     def __init__(self, start_line: "re.Pattern[bytes]", blank_lines: int = 0) -> None:
@@ -71,11 +70,7 @@ class HeadReader:
         return bytes(self._buffer[self._line_starts :]) if self._complete else b""
 
     def feed(self, data: bytes) -> bool:
-        """Take ``data``; True once the head is complete, and then whatever is fed more is ``trailing``.
-
-        Raises:
-            BadHead: as soon as no continuation could make this an acceptable head.
-        """
+        """Take ``data``; True once the head is complete, ``BadHead`` once it cannot be. More is ``trailing``."""
         self._buffer += data
         while not self._complete:
             self._check_first_byte()
@@ -157,6 +152,11 @@ class Headers(Mapping[str, str]):
 def decode_headers(items: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Make ``Headers`` of what h11 has parsed."""
     return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in items)
+
+
+def encode_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Make of headers what h11 takes."""
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 def accept_key(key: str) -> str:

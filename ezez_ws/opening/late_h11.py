@@ -1,7 +1,4 @@
-"""h11, imported when a server starts or a handshake needs it, so that ``import ezez_ws`` does not take its time.
-
-Its names are looked up here, and found in h11.
-"""
+"""The names of h11, which is imported when one is looked up, so that ``import ezez_ws`` does not take its time."""
 
 import importlib
 from typing import Any

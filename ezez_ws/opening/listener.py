@@ -7,6 +7,7 @@ root logger, so it is imported when first needed, and the root logger is put bac
 
 import contextlib
 import errno
+import functools
 import logging
 import selectors
 import socket
@@ -30,22 +31,18 @@ _PAUSE = 0.1  # seconds to wait where the process has no descriptor left for ano
 Serve = Callable[[socket.socket, Any], None]
 
 _import_lock = threading.Lock()
-_server_class: "type[WebsocketServer] | None" = None
 
 
 class Listener:
-    """A bound socket and the thread that accepts its connections.
+    """A bound socket and the thread that accepts its connections; ``OSError``: it cannot be bound.
 
     ``serve(socket, address)`` runs on a thread of its own for each connection and owns the socket. ``_lock`` guards
     ``_threads``, ``_started``, ``_released`` and ``_wake``'s life. ``server`` is the underlying
     ``websocket_server.WebsocketServer``.
-
-    Raises:
-        OSError: the address cannot be bound; nothing is left behind.
     """
 
     def __init__(self, host: str, port: int, reuse_port: bool, serve: Serve) -> None:
-        self._serve = serve
+        self.serve = serve
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._started = 0
@@ -54,7 +51,9 @@ class Listener:
             self._wake, self._wake_reader = map(opened.enter_context, socket.socketpair())
             self._wake.setblocking(False)
             self._selector = opened.enter_context(selectors.DefaultSelector())
-            self.server = _get_server_class()(host, port, reuse_port, self)
+            with _import_lock:
+                server_class = _make_server_class()
+            self.server = server_class(host, port, reuse_port, self)
             opened.pop_all()
         self._accepting = threading.Thread(target=self._accept, name=f"ezez-accept-{self.server.port}", daemon=True)
 
@@ -88,19 +87,11 @@ class Listener:
             self._started += 1
             if self._started % 256 == 0:
                 self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(
-            target=self.server.process_request_thread,
-            args=(sock, address),
-            name=f"ezez-conn-{self._started}",
-            daemon=True,
-        )
+        target, name = self.server.process_request_thread, f"ezez-conn-{self._started}"
+        thread = threading.Thread(target=target, args=(sock, address), name=name, daemon=True)
         thread.start()
         with self._lock:
             self._threads.append(thread)
-
-    def serve(self, sock: socket.socket, address: Any) -> None:
-        """Serve a connection, on its thread."""
-        self._serve(sock, address)
 
     def _accept(self) -> None:
         try:
@@ -120,14 +111,7 @@ class Listener:
         self._wake_reader.close()
 
 
-def _get_server_class() -> "type[WebsocketServer]":
-    global _server_class
-    with _import_lock:
-        if _server_class is None:
-            _server_class = _make_server_class()
-        return _server_class
-
-
+@functools.cache
 def _make_server_class() -> "type[WebsocketServer]":
     root = logging.getLogger()
     before = list(root.handlers)
@@ -143,17 +127,7 @@ def _make_server_class() -> "type[WebsocketServer]":
 
         def __init__(self, sock: socket.socket, address: Any, server: "Server") -> None:
             # not super(): it would wrap the socket in files, and in TLS that falls back to none
-            self.request, self.client_address, self.server = sock, address, server
-            self.handle()
-
-        def setup(self) -> None:
-            pass
-
-        def handle(self) -> None:
-            self.server.owner.serve(self.request, self.client_address)
-
-        def finish(self) -> None:
-            pass
+            server.owner.serve(sock, address)
 
     class Server(WebsocketServer):  # type: ignore[misc]
         """``WebsocketServer`` with our handler and nothing else of its own."""
@@ -164,9 +138,8 @@ def _make_server_class() -> "type[WebsocketServer]":
         def __init__(self, host: str, port: int, reuse_port: bool, owner: Listener) -> None:
             self.owner = owner
             self.reuse_port = reuse_port
-            family, _, _, _, address = socket.getaddrinfo(
-                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
+            found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, _, _, _, address = found[0]
             self.address_family = family
             level = logging.getLogger("websocket_server.websocket_server").level
             super().__init__(address[0], port, loglevel=level)

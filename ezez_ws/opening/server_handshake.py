@@ -17,7 +17,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, is_token, list_items
+from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, encode_headers, is_token, list_items
 
 if TYPE_CHECKING:
     import h11
@@ -82,10 +82,7 @@ class HandshakeRequest:
 class Refusal(Exception):
     """The request is answered by plain HTTP, and the connection is closed after that.
 
-    Args:
-        status: 200 to 599; ``ValueError`` else.
-        text: says what was wrong and what would be right; it is the body, with a line end.
-        headers: more headers for the answer; those that 405 and 426 need are there anyway.
+    ``text``, the body, says what was wrong and what would be right. The headers that 405 and 426 need are there anyway.
     """
 
     def __init__(self, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -114,7 +111,7 @@ class Refusal(Exception):
         """Return the whole HTTP answer."""
         connection = h11.Connection(h11.SERVER)
         headers, body = self.headers_and_body()
-        encoded = _encode([("Connection", "close"), *headers])
+        encoded = encode_headers([("Connection", "close"), *headers])
         head = h11.Response(status_code=self.status, headers=encoded, reason=self.reason)
         pieces = (connection.send(head), body and connection.send(h11.Data(data=body)))
         return b"".join(piece or b"" for piece in pieces)
@@ -123,23 +120,13 @@ class Refusal(Exception):
 class ServerHandshake:
     """One handshake: feed it what arrives, then send what ``accept`` returns, or the ``Refusal``'s response.
 
-    Args:
-        path: accept only this path, compared as it is sent, percent-encoded; ``None``: any.
-        subprotocols: the first that the client offers and this has is chosen; ``None`` takes the client's first.
-        allowed_origins: where set, an ``Origin`` must be in it, upper and lower case alike; a request without passes.
-        remote_address: only handed on to ``request``.
-
-    Once ``feed`` has returned True, there are:
-
-    Attributes:
-        request: the ``HandshakeRequest``.
-        subprotocol: the one chosen, or ``None``.
-        extension_offers: the values of the ``Sec-WebSocket-Extensions`` headers, as they were sent.
+    The arguments are options of the server (``options.py``); an ``Origin`` is compared in any case. Once ``feed`` has
+    returned True, there are the attributes.
     """
 
     request: HandshakeRequest
-    subprotocol: str | None
-    extension_offers: list[str]
+    subprotocol: str | None  # the one chosen
+    extension_offers: list[str]  # the values of the ``Sec-WebSocket-Extensions`` headers, as they were sent
 
     def __init__(
         self,
@@ -162,11 +149,7 @@ class ServerHandshake:
         return self._head.trailing
 
     def feed(self, data: bytes) -> bool:
-        """Take ``data``; True once the request is complete and acceptable, and whatever is fed more is ``trailing``.
-
-        Raises:
-            Refusal: the request is not acceptable; this handshake is over.
-        """
+        """Take ``data``; True once the request is complete, ``Refusal`` if it is not acceptable. More: ``trailing``."""
         try:
             if self._head.feed(data) and not self._complete:
                 self._judge(self._parse())
@@ -184,10 +167,8 @@ class ServerHandshake:
         ]
         if self.subprotocol is not None:
             headers.append(("Sec-WebSocket-Protocol", self.subprotocol))
-        response = h11.InformationalResponse(
-            status_code=101, headers=_encode([*headers, *extra_headers]), reason=_reason(101)
-        )
-        return self._http.send(response) or b""
+        encoded = encode_headers([*headers, *extra_headers])
+        return self._http.send(h11.InformationalResponse(status_code=101, headers=encoded, reason=_reason(101))) or b""
 
     def _parse(self) -> "h11.Request":
         """Let h11 read the head, and set ``request``."""
@@ -215,10 +196,15 @@ class ServerHandshake:
             raise Refusal(405, "A WebSocket handshake is a GET request.")
         _check_upgrade(headers)
         _check_key_and_host(headers)
-        _check_no_body(headers)
-        offered = _parse_subprotocols(headers)
+        # h11 has made sure that it is a number, and only one.
+        if "Transfer-Encoding" in headers or headers.get("Content-Length", "0").strip("0"):
+            raise Refusal(400, "A WebSocket handshake has no body.")
+        offered = list_items(headers.get_all("Sec-WebSocket-Protocol"))
+        if len(set(offered)) != len(offered) or not all(map(is_token, offered)):
+            raise Refusal(400, "Sec-WebSocket-Protocol must be a list of different tokens.")
         self._check_origin(headers.get_all("Origin"))
-        self.subprotocol = next((name for name in offered if self._takes_subprotocol(name)), None)
+        taken = offered if self._subprotocols is None else [name for name in offered if name in self._subprotocols]
+        self.subprotocol = taken[0] if taken else None
         self.extension_offers = headers.get_all("Sec-WebSocket-Extensions")
 
     def _check_origin(self, origins: list[str]) -> None:
@@ -226,9 +212,6 @@ class ServerHandshake:
             return
         if len(origins) > 1 or origins[0].lower() not in self._allowed_origins:
             raise Refusal(403, "Pages of this origin may not connect.")
-
-    def _takes_subprotocol(self, name: str) -> bool:
-        return self._subprotocols is None or name in self._subprotocols
 
 
 def _split_target(method: bytes, target: str) -> tuple[str, str]:
@@ -246,13 +229,15 @@ def _split_target(method: bytes, target: str) -> tuple[str, str]:
 
 
 def _check_upgrade(headers: Headers) -> None:
-    if not _has_item(headers, "Connection", "upgrade") or not _has_item(headers, "Upgrade", "websocket"):
+    if not (_has_item(headers, "Connection", "upgrade") and _has_item(headers, "Upgrade", "websocket")):
         text = "Only WebSocket connections are served here: Connection must have Upgrade, and Upgrade websocket."
-    elif headers.get_all("Sec-WebSocket-Version") != ["13"]:
-        text = "Sec-WebSocket-Version must be 13, once."
-    else:
-        return
-    raise Refusal(426, text)
+        raise Refusal(426, text)
+    if headers.get_all("Sec-WebSocket-Version") != ["13"]:
+        raise Refusal(426, "Sec-WebSocket-Version must be 13, once.")
+
+
+def _has_item(headers: Headers, name: str, wanted: str) -> bool:
+    return any(item.lower() == wanted for item in list_items(headers.get_all(name)))
 
 
 def _check_key_and_host(headers: Headers) -> None:
@@ -264,24 +249,6 @@ def _check_key_and_host(headers: Headers) -> None:
         raise Refusal(400, "Host must be there once: a host name or address, and a port where it needs one.")
 
 
-def _check_no_body(headers: Headers) -> None:
-    # h11 has made sure that it is a number, and only one.
-    if "Transfer-Encoding" in headers or headers.get("Content-Length", "0").strip("0"):
-        raise Refusal(400, "A WebSocket handshake has no body.")
-
-
-def _parse_subprotocols(headers: Headers) -> list[str]:
-    values = headers.get_all("Sec-WebSocket-Protocol")
-    names = list_items(values)
-    if len(set(names)) != len(names) or not all(map(is_token, names)):
-        raise Refusal(400, "Sec-WebSocket-Protocol must be a list of different tokens.")
-    return names
-
-
-def _has_item(headers: Headers, name: str, wanted: str) -> bool:
-    return any(item.lower() == wanted for item in list_items(headers.get_all(name)))
-
-
 def _parse_cookies(values: Sequence[str]) -> dict[str, str]:
     cookies: dict[str, str] = {}
     for pair in ";".join(values).split(";"):
@@ -290,10 +257,6 @@ def _parse_cookies(values: Sequence[str]) -> dict[str, str]:
             quoted = len(value) > 1 and value[0] == value[-1] == '"'
             cookies.setdefault(name, value[1:-1] if quoted else value)
     return cookies
-
-
-def _encode(headers: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 def _reason(status: int) -> str:

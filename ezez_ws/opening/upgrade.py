@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..threads.deadline import Deadline
@@ -34,12 +35,8 @@ class Admission(NamedTuple):
 class Upgrade:
     """Shakes hands with those who connect. Immutable; ``admit*`` runs on each connection's own thread.
 
-    Args:
-        path, subprotocols, allowed_origins: see ``ServerHandshake``.
-        verify_request: the user's last word.
-        compress: whether permessage-deflate is agreed to.
-        claim_place: takes one of the places that there are for connections; false where there is none.
-        free_place: gives it back.
+    ``claim_place`` takes one of the places that there are for connections, false where there is none; ``free_place``
+    gives it back.
     """
 
     def __init__(
@@ -52,10 +49,8 @@ class Upgrade:
         claim_place: Callable[[], bool],
         free_place: Callable[[], None],
     ) -> None:
+        self._begin = partial(ServerHandshake, path, subprotocols, allowed_origins)
         self._compress = compress
-        self._path = path
-        self._subprotocols = subprotocols
-        self._allowed_origins = allowed_origins
         self._verify_request = verify_request
         self._claim_place = claim_place
         self._free_place = free_place
@@ -80,14 +75,10 @@ class Upgrade:
         return None
 
     def admit_parsed(self, head: bytes, address: Any, answer: Answer) -> tuple[Wire, Admission]:
-        """Judge a request that somebody else has read, and have ``answer`` shake hands; with a place claimed.
+        """Judge a request that somebody else has read; with a place claimed.
 
-        Args:
-            head: the request, with the blank line at its end.
-            answer: sends the 101, with the headers that it is given, and returns the wire.
-
-        Raises:
-            Refusal: for whoever has read the request to answer. Also whatever ``answer`` raises.
+        ``answer`` sends the 101, with the headers that it is given, and returns the wire; what it raises comes out. A
+        ``Refusal`` is for whoever has read the request to answer.
         """
         handshake = self._begin(address)
         if not handshake.feed(head) or handshake.trailing:
@@ -98,14 +89,6 @@ class Upgrade:
         except BaseException:
             self._free_place()
             raise
-
-    def _begin(self, address: Any) -> ServerHandshake:
-        return ServerHandshake(
-            path=self._path,
-            subprotocols=self._subprotocols,
-            allowed_origins=self._allowed_origins,
-            remote_address=address,
-        )
 
     def _decide(self, handshake: ServerHandshake) -> "tuple[ExtraHeaders, Deflate | None]":
         """Claim a place and let the user decide; a ``Refusal`` gives the place back."""

@@ -22,32 +22,20 @@ _RESERVED_HEADERS = frozenset(["host", "upgrade", "connection", "content-length"
 
 
 class URL(NamedTuple):
-    """Where to connect and what to ask for.
+    """Where to connect and what to ask for."""
 
-    Attributes:
-        secure: by TLS.
-        host: the name (ASCII, lower case) or address to connect to, IPv6 without brackets.
-        port: 1 to 65535.
-        resource: path and query, percent-encoded, for the request line.
-        host_header: the value of ``Host``.
-        server_name: the name that the server's certificate is checked against.
-    """
-
-    secure: bool
-    host: str
+    secure: bool  # by TLS
+    host: str  # the name (ASCII, lower case) or address to connect to, IPv6 without brackets
     port: int
-    resource: str
+    resource: str  # path and query, percent-encoded, for the request line
     host_header: str
-    server_name: str
+    server_name: str  # that the server's certificate is checked against
 
 
 def parse_url(url: str) -> URL:
     """Take a ``ws://`` or ``wss://`` URL apart; ``http://`` and ``https://`` are taken as those.
 
-    Raises:
-        TypeError: ``url`` is no ``str``.
-        ValueError: ``url`` is not such a URL, or has a fragment, a user name, white space or a control character. The
-            text does not repeat the URL, which may hold a secret.
+    What is wrong is a ``TypeError`` or ``ValueError``, whose text does not repeat the URL: it may hold a secret.
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
@@ -103,13 +91,7 @@ def _parse_host(text: str) -> tuple[str, str, str]:
 
 
 def validate_client_headers(headers: Any) -> list[tuple[str, str]]:
-    """Check the option ``headers``: ``None``, a mapping, or pairs of name and value; return the pairs.
-
-    Raises:
-        TypeError: it is none of those, or a name or value is no ``str``.
-        ValueError: a name is no token, or belongs to the handshake; a value has a control character, or one that
-            Latin-1 does not have.
-    """
+    """Check the option ``headers``: ``None``, a mapping, or pairs of name and value; return the pairs."""
     if headers is None:
         return []
     wanted = "headers must be a mapping of str to str or a sequence of (name, value) pairs"
@@ -118,7 +100,7 @@ def validate_client_headers(headers: Any) -> list[tuple[str, str]]:
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            raise TypeError(f"{wanted}")
+            raise TypeError(wanted)
     return [_validate_header(name, value.strip(" \t")) for name, value in pairs]
 
 
@@ -137,12 +119,7 @@ def _validate_header(name: str, value: str) -> tuple[str, str]:
 
 
 def validate_subprotocols(subprotocols: Any) -> tuple[str, ...]:
-    """Check the option ``subprotocols``: ``None``, or a sequence of different tokens; return them.
-
-    Raises:
-        TypeError: it is no sequence (a bare ``str`` would become its letters), or has something else than ``str``.
-        ValueError: one is no token (RFC 7230), or there twice.
-    """
+    """Check the option ``subprotocols``: ``None``, or a sequence of different tokens (RFC 7230); return them."""
     if subprotocols is None:
         return ()
     if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Sequence):

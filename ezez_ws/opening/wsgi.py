@@ -28,11 +28,7 @@ _THREADED = ("werkzeug.socket", "gunicorn.socket")
 
 
 def head_of(environ: Environ) -> bytes:
-    """Return the head of the request that the web server has parsed, as far as the environ tells.
-
-    Raises:
-        Refusal: a value cannot have come from a request.
-    """
+    """Return the head of the request that the web server has parsed; ``Refusal`` where none can have had that."""
     try:
         lines = [line.encode("latin-1") for line in _lines_of(environ)]
     except UnicodeEncodeError:
@@ -49,12 +45,7 @@ def address_of(environ: Environ) -> tuple[Any, ...]:
 
 
 def upgrade(environ: Environ, handshake: ServerHandshake, headers: ExtraHeaders, timeout: float) -> BorrowedWire:
-    """Answer 101, with ``headers``, and take the socket over.
-
-    Raises:
-        Refusal: 501, the web server does not hand out its socket.
-        OSError: the peer is gone.
-    """
+    """Answer 101, with ``headers``, and take the socket over; ``OSError``: the peer is gone."""
     from .wsgi_handshake import Handshake
 
     if _is_threaded(environ) and not environ.get("wsgi.multithread"):

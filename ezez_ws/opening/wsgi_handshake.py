@@ -4,6 +4,7 @@ Importing this imports simple-websocket and asyncio with it: it is imported when
 """
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 from simple_websocket import Server
@@ -18,18 +19,10 @@ __all__ = ["Handshake"]
 
 
 class Handshake(Server):  # type: ignore[misc]
-    """A handshake, done when constructed; ``wire`` is what it leaves.
+    """A handshake, done when constructed, in ``timeout`` seconds; ``wire`` is what it leaves.
 
-    Args:
-        environ: the web server's environ, with no ``HTTP_SEC_WEBSOCKET_EXTENSIONS``: it would agree to any offer.
-        subprotocol: the one that was chosen.
-        extra_headers: what the 101 has to say besides.
-        timeout: seconds for sending it.
-
-    Raises:
-        RuntimeError: there is no socket in the environ.
-        TypeError: there is one that cannot be used.
-        OSError: the peer is gone.
+    ``environ`` must have no ``HTTP_SEC_WEBSOCKET_EXTENSIONS``: it would agree to any offer. ``RuntimeError`` and
+    ``TypeError``: it has no socket, or one that cannot be used. ``OSError``: the peer is gone.
     """
 
     wire: BorrowedWire
@@ -39,7 +32,7 @@ class Handshake(Server):  # type: ignore[misc]
     ) -> None:
         self._extra_headers = extra_headers
         self._timeout = timeout
-        super().__init__(environ, subprotocols=subprotocol, thread_class=_NoThread)
+        super().__init__(environ, subprotocols=subprotocol, thread_class=_no_thread)
 
     def handshake(self) -> None:
         self.wire = borrow(self.sock)
@@ -67,13 +60,6 @@ class _Connection(WSConnection):
         return super().send(event)
 
 
-class _NoThread:
-    """Stands in for the thread that would read."""
-
-    name = ""
-
-    def __init__(self, target: object) -> None:
-        pass
-
-    def start(self) -> None:
-        pass
+def _no_thread(target: object) -> SimpleNamespace:
+    """Stand in for the thread that would read."""
+    return SimpleNamespace(name="", start=lambda: None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import h11
 
-from ezez_ws.opening.client_handshake import ClientHandshake, HandshakeFailed
+from ezez_ws.opening.client_handshake import ClientHandshake, DialRefused
 from ezez_ws.opening.extensions import accept_answer, choose_offer
 from ezez_ws.opening.head import MAX_HEAD_BYTES, MAX_HEADERS
 from ezez_ws.opening.server_handshake import Refusal, ServerHandshake
@@ -115,10 +115,10 @@ def _hear(options: int, pieces: list[bytes]) -> tuple[Any, ...]:
     try:
         for piece in pieces:
             complete = handshake.feed(piece)
-    except HandshakeFailed as failure:
-        assert len(failure.text) < 1000, "the error's text is as long as the answer"
+    except DialRefused as failure:
+        assert len(str(failure)) < 1000, "the error's text is as long as the answer"
         assert failure.status is None or (failure.status != 101 and 200 <= failure.status <= 999)
-        return failure.text, failure.status
+        return str(failure), failure.status
     if not complete:
         return ("incomplete",)
     assert handshake.subprotocol is None or handshake.subprotocol in offered
