@@ -1,9 +1,7 @@
-"""permessage-deflate (RFC 7692), bounded: what inflates is counted while it grows.
-
-Our own compressor never uses a window larger than agreed. How it is agreed: ``opening/extensions.py``.
-"""
+"""permessage-deflate (RFC 7692), bounded: what inflates is counted while it grows. See ``opening/extensions.py``."""
 
 import zlib
+from functools import partial
 from typing import NamedTuple
 
 from .frames import Violation
@@ -29,7 +27,7 @@ class Deflater:
 
     def __init__(self, bits: int, afresh: bool) -> None:
         # zlib has no window of 8 bits for raw streams; with 9 it refers back no further than 250 bytes
-        self._bits = max(9, bits)
+        self._make = partial(zlib.compressobj, wbits=-max(9, bits))
         self._afresh = afresh
         self._compressor = self._make()
 
@@ -42,9 +40,6 @@ class Deflater:
         compressed = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
         return compressed[: -len(_TAIL)]
 
-    def _make(self) -> "zlib._Compress":
-        return zlib.compressobj(wbits=-self._bits)
-
 
 class Inflater:
     """Decompresses the messages of one direction piece by piece. Not locked: one thread feeds it at a time."""
@@ -54,17 +49,7 @@ class Inflater:
         self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def inflate_into(self, message: bytearray, piece: bytes, final: bool, limit: int) -> None:
-        """Append what a piece of a message inflates to.
-
-        Args:
-            message: what the pieces before have inflated to.
-            piece: the compressed bytes.
-            final: whether they end the message.
-            limit: the bytes that the message may have.
-
-        Raises:
-            Violation: 1009 over the limit, as soon as it is passed; 1002 where it is no deflate data.
-        """
+        """Append what a piece inflates to; ``Violation``: 1009 as soon as the limit is passed, 1002 for broken data."""
         self._inflate_into(message, piece, limit)
         if final:
             self._inflate_into(message, _TAIL, limit)

@@ -39,14 +39,9 @@ __all__ = [
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
-RSV1 = 0x40
-"""The bit of a compressed message (RFC 7692, section 6)."""
-
-FIN = 0x80
-"""The bit of a message's last frame."""
-
+RSV1 = 0x40  # the bit of a compressed message (RFC 7692, section 6)
+FIN = 0x80  # the bit of a message's last frame
 _RSV, _MASKED = 0x70, 0x80
-
 _LARGE = 65536  # bytes of a message that has arrived in pieces
 
 
@@ -56,10 +51,7 @@ _AT_ONCE = 8192  # bytes: integers beyond the processor's first cache are slower
 
 
 class Masks:
-    """Masking keys from the system's random source (RFC 6455, section 10.3), fetched many at a time.
-
-    Not locked: its owner's lock guards it.
-    """
+    """Masking keys from the system's random source (RFC 6455, section 10.3), many at a time. Its owner locks."""
 
     def __init__(self) -> None:
         self._pool = b""
@@ -200,12 +192,9 @@ def parse_close(payload: bytes) -> ClosePayload:
 class FrameDecoder:
     """Turns the bytes of one direction of a connection into messages. Not locked: one thread feeds it at a time.
 
-    Args:
-        masked: whether the peer must mask: true on a server (RFC 6455, section 5.1).
-        max_payload: the bytes that one message may have; may be changed between two calls of ``feed``.
-        inflater: decompresses messages that have RSV1 set (RFC 7692); without it that is a violation.
-
-    After a violation ``failure`` says which, and what follows is ignored, as it is after a close frame.
+    A server's peer must mask (RFC 6455, section 5.1). ``max_payload`` may be changed between two calls of ``feed``. A
+    message that has RSV1 set (RFC 7692) is a violation without an ``inflater``. After a violation ``failure`` says
+    which, and what follows is ignored, as it is after a close frame.
     """
 
     def __init__(self, masked: bool, max_payload: int, inflater: "Inflater | None" = None) -> None:
@@ -291,8 +280,7 @@ class FrameDecoder:
     def _parse_head(self, data: bytes, position: int, end: int) -> tuple[int, bool]:
         """Read a frame's head and enter the frame, where the head is complete.
 
-        Returns where the payload starts (or still the head), and whether the frame is a whole message that is all
-        there.
+        Returns where the payload starts, or still the head, and whether it is a whole message that is all there.
         """
         if end - position < 2:
             return position, False

@@ -29,14 +29,10 @@ Buffer = bytes | bytearray | memoryview
 class Put(enum.Enum):
     """What became of a message."""
 
-    REFUSED = 0
-    """Nothing of it was handed over and nothing will be: the connection is closing or gone."""
-    WRITTEN = 1
-    """The kernel has it."""
-    WAITING = 2
-    """It waits, or a part of it does; ``watch`` must be called once the lock is released."""
-    FULL = 3
-    """Nothing of it was handed over, as there is no room."""
+    REFUSED = 0  # nothing of it was handed over and nothing will be: the connection is closing or gone
+    WRITTEN = 1  # the kernel has it
+    WAITING = 2  # it waits, or a part of it does; ``watch`` must be called once the lock is released
+    FULL = 3  # nothing of it was handed over, as there is no room
 
 
 REFUSED, WRITTEN, WAITING, FULL = Put  # a look into the class takes several times as long
@@ -47,13 +43,8 @@ class Outbox:
 
     ``lock`` guards every field but ``retired``, and is held by callers over ``put``, so that ids rise in the order of
     sending. Under it only the inbox's lock and, inside TLS, the wire's own may be taken. It guards the life of the
-    wire's descriptor, too: it is cut and closed under it.
-
-    Args:
-        wire: where the bytes go.
-        masked: whether frames are masked: true on a client (RFC 6455, section 5.1).
-        limit: the bytes that may wait.
-        deflater: compresses messages (RFC 7692), where that was agreed.
+    wire's descriptor, too: it is cut and closed under it. ``masked`` is true on a client (RFC 6455, section 5.1);
+    ``limit`` are the bytes that may wait.
     """
 
     def __init__(self, wire: Wire, masked: bool, limit: int, deflater: "Deflater | None" = None) -> None:
@@ -93,9 +84,7 @@ class Outbox:
         except BaseException:
             self._abandon()  # what was compressed, the peer will miss
             raise
-        if compressed is not None:
-            return self._put_frame(self._frame(opcode, compressed, RSV1))
-        return self._put_frame(self._frame(opcode, payload))
+        return self._put_frame(self._frame(opcode, compressed or payload, RSV1 if compressed else 0))
 
     def put_prepared(self, message: Prepared) -> Put:
         """Send a message that others get, too. Requires holding the lock."""

@@ -24,9 +24,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..threads.deadline import Deadline
-from ..threads.waiting import Event
 from ..wire.sockets import Wire
-from .frames import BINARY, CLOSE, PING, PONG, TEXT, ClosePayload, FrameDecoder, Message, Violation, parse_close
+from .frames import BINARY, CLOSE, PING, TEXT, ClosePayload, FrameDecoder, Message, Violation, parse_close
 from .outbox import REFUSED, Outbox
 
 if TYPE_CHECKING:
@@ -53,15 +52,7 @@ class Stream:
     the lock over sending: whoever gives out ids holds it over ``put`` and ``put_prepared``. It guards ``ending``,
     ``failure`` and what our close frame said, too. ``over`` and the decoder are guarded by the reading role, whose
     holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read. While the holder
-    sleeps in the wire, another thread may take a pong for it.
-
-    Args:
-        wire: the bytes' way.
-        client_side: whether this end is the client, which masks (RFC 6455, section 5.1).
-        max_payload: bytes of one incoming message.
-        send_buffer_limit: bytes that may wait to be sent.
-        early: what arrived behind the handshake.
-        deflate: the compression that was agreed.
+    sleeps in the wire, another thread may take a pong for it. ``early`` is what arrived behind the handshake.
     """
 
     def __init__(
@@ -77,6 +68,7 @@ class Stream:
         self._outbox = outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit, deflater=deflater)
         self.sending = outbox.lock
         self.put, self.put_prepared, self.flush_later = outbox.put, outbox.put_prepared, outbox.watch
+        self.call_for_room, self.answers, self.hung_up = outbox.call_for_room, outbox.readable, outbox.hung_up
         self.over = False  # the reader has come to the end: there is an ending
         self.given_back = False
         self.last_received = time.monotonic()
@@ -115,18 +107,13 @@ class Stream:
 
     def readable(self, timeout: float) -> bool:
         """Wait until there is something to receive; false where the time passed. Requires the reading role."""
-        return self._ready() or self._wire.poll(True, False, timeout)[0]
+        return bool(self._early) or self._last_word is not None or self._wire.poll(True, False, timeout)[0]
 
     def receive(self, timeout: float | None, looked: bool = False) -> list[Message] | None:
-        """Read once and return the messages that this completes; requires the reading role.
+        """Read once and return the messages that this completes, perhaps none; requires the reading role.
 
-        Args:
-            timeout: seconds to wait; 0 looks only; ``None`` waits until there is something, without a system call more.
-            looked: whether ``readable`` has just said that there is something.
-
-        Returns:
-            Text and binary messages, perhaps none; ``None`` where the time passed. Pings are answered on the way.
-            After the last bytes ``ending`` is set.
+        Returns ``None`` where ``timeout`` passed; with none it waits, and makes no system call more. ``looked``:
+        ``readable`` has just said that there is something. After the last bytes ``ending`` is set.
         """
         if timeout is not None and not looked and not self.readable(timeout):
             return None
@@ -140,8 +127,12 @@ class Stream:
                 data, self._early = self._early, b""
             else:
                 data = self._wire.read(size) if timeout is None else self._wire.read_now(size)
+            if data is None:
+                return None
             if not data:
-                return None if data is None else self._hear_end()
+                self._at_end = self.over = True
+                self.cut()
+                return []
             if size > _SMALLEST_READ or len(data) == size:
                 self._adapt_read_size(len(data))
             self.last_received = time.monotonic()
@@ -157,18 +148,6 @@ class Stream:
         with self.sending:
             return not self._outbox.open or self._outbox.has_room(size)
 
-    def call_for_room(self, event: Event) -> None:
-        """Set ``event`` when there may be room, or nothing is taken any more."""
-        self._outbox.call_for_room(event)
-
-    def answers(self) -> bool:
-        """Tell whether there is something to read, for who has not the reading role."""
-        return self._outbox.readable()
-
-    def hung_up(self) -> bool:
-        """Tell whether both directions are dead, for who has not the reading role."""
-        return self._outbox.hung_up()
-
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until there is something to read (true), or something could be written, and write it."""
         readable, writable = self._wire.poll(True, True, timeout)
@@ -178,9 +157,8 @@ class Stream:
 
     def send(self, data: bytes | str) -> bool:
         """Send one raw message, text or binary, without waiting for room; false where nothing can be sent any more."""
-        if isinstance(data, str):
-            return self._outbox.send(data.encode(), TEXT) is not REFUSED
-        return self._outbox.send(bytes(data), BINARY) is not REFUSED
+        payload, opcode = (data.encode(), TEXT) if isinstance(data, str) else (bytes(data), BINARY)
+        return self._outbox.send(payload, opcode) is not REFUSED
 
     def ping(self) -> None:
         """Send a ping. That its answer has come shows in ``last_received`` only."""
@@ -245,9 +223,6 @@ class Stream:
         self.last_received = time.monotonic()
         return True
 
-    def _ready(self) -> bool:
-        return bool(self._early) or self._last_word is not None
-
     def _adapt_read_size(self, received: int) -> None:
         """Read more at a time while there is more, and less again when there is not."""
         if received == self._read_size:
@@ -255,19 +230,23 @@ class Stream:
         elif received * 4 < self._read_size:
             self._read_size //= 4
 
-    def _hear_end(self) -> list[Message]:
-        self._at_end = self.over = True
-        self.cut()
-        return []
-
     def _hear_control(self, messages: list[Message]) -> list[Message]:
         """Deal with what are no messages; return the rest."""
-        messages = self._answer_control(messages)
+        kept = []
+        for message in messages:
+            if message.opcode < CLOSE:
+                kept.append(message)
+                continue
+            assert isinstance(message.payload, bytes)
+            if message.opcode == CLOSE:
+                self._last_word = parse_close(message.payload)
+            elif message.opcode == PING:
+                self._outbox.pong(message.payload)
         if self._decoder.failure is not None and self._last_word is None:
             self._last_word = self._decoder.failure
-        if self._last_word is not None and not messages:
+        if self._last_word is not None and not kept:
             self._hear_last_word(self._last_word)
-        return messages
+        return kept
 
     def _hear_last_word(self, word: "ClosePayload | Violation") -> None:
         """Answer the peer's close frame, or its violation, when what came before it has been handed out."""
@@ -285,21 +264,6 @@ class Stream:
                 self._end(*word)
             self._outbox.close(word.code, "")
         self.over = True
-
-    def _answer_control(self, messages: list[Message]) -> list[Message]:
-        kept = []
-        for message in messages:
-            if message.opcode < CLOSE:
-                kept.append(message)
-            elif message.opcode == CLOSE:
-                assert isinstance(message.payload, bytes)
-                self._last_word = parse_close(message.payload)
-            elif message.opcode == PING:
-                assert isinstance(message.payload, bytes)
-                self._outbox.pong(message.payload)
-            else:
-                assert message.opcode == PONG
-        return kept
 
     def _end(self, code: int, reason: str) -> bool:
         with self.sending:

@@ -18,10 +18,7 @@ class BorrowedWire(SocketWire):
 
 
 class PolledWire(BorrowedWire):
-    """A socket that never blocks: whoever reads waits in ``poll``.
-
-    For what does not know ``MSG_DONTWAIT``: the sockets of gevent and eventlet, and TLS.
-    """
+    """A socket that never blocks, as those of gevent, eventlet and TLS do not know ``MSG_DONTWAIT``: reading polls."""
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)

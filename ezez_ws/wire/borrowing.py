@@ -9,11 +9,7 @@ __all__ = ["borrow"]
 
 
 def borrow(sock: Any) -> BorrowedWire:
-    """Return a wire over somebody else's socket, which may be an ``ssl.SSLSocket`` after its handshake.
-
-    Raises:
-        TypeError: it is no socket that can be used.
-    """
+    """Return a wire over somebody else's socket, or ``ssl.SSLSocket`` after its handshake; else ``TypeError``."""
     plain = isinstance(sock, _socket.socket)
     if hasattr(sock, "pending"):  # an SSLSocket
         if not plain:

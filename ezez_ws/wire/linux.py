@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from ..messages.speedups import HAS_GLOBAL_LOCK
@@ -30,16 +31,8 @@ __all__ = [
 # -- the switch -----------------------------------------------------------------------------------------------------
 
 
-class _Switch:
-    """Whether tuning is on. Read without a lock, for each message: a late view of it changes nothing but the time."""
-
-    __slots__ = ("on",)
-
-    def __init__(self, on: bool) -> None:
-        self.on = on
-
-
-switch = _Switch(os.environ.get("EZEZ_WS_TUNING") != "0")
+switch = SimpleNamespace(on=os.environ.get("EZEZ_WS_TUNING") != "0")
+"""Whether tuning is on. Read without a lock, for each message: a late view of it changes nothing but the time."""
 
 
 def tuning(enabled: bool) -> None:
@@ -53,12 +46,6 @@ def tuning(enabled: bool) -> None:
     allocator's threshold, stays. ``EZEZ_WS_TUNING=0`` in the environment forbids it from the beginning.
 
     Messages are handled the same either way. Any thread may call it, at any time.
-
-    Args:
-        enabled: ``True`` allows it (again), ``False`` forbids it.
-
-    Raises:
-        TypeError: ``enabled`` is no bool.
     """
     check_flag("enabled", enabled)
     switch.on = enabled
@@ -68,10 +55,7 @@ def tuning(enabled: bool) -> None:
 
 
 def find_function(name: str, keeps_lock: bool = False) -> Callable[..., Any] | None:
-    """Return a function of the C library, or ``None`` where it cannot be had.
-
-    With ``keeps_lock`` a call does not let go of the global lock.
-    """
+    """Return a function of the C library, where there is one; ``keeps_lock``: it does not let go of the global lock."""
     if sys.platform != "linux":
         return None
     try:
@@ -94,7 +78,6 @@ def has_cores() -> bool:
 # -- tuning: memory -------------------------------------------------------------------------------------------------
 
 _BLOCK = 4 << 20  # bytes
-
 _freed_is_kept = False  # to do it twice does no harm
 
 
@@ -119,7 +102,6 @@ def keep_freed_memory() -> None:
 
 _PR_FUTEX_HASH = 78
 _SET_SLOTS, _GET_SLOTS = 1, 2
-
 SLOTS = 4096  # of 64 bytes each
 
 
@@ -143,20 +125,19 @@ def spread_sleepers() -> None:
 
 # -- tuning: scheduling ---------------------------------------------------------------------------------------------
 
-HAS_BATCH = HAS_GLOBAL_LOCK and hasattr(os, "SCHED_BATCH")
-"""Whether there is a reason to change a thread's policy, and a way."""
+HAS_BATCH = HAS_GLOBAL_LOCK and hasattr(os, "SCHED_BATCH")  # there is a reason to change a thread's policy, and a way
 
 
 class BatchScheduling:
     """Whether a thread that reads has the policy ``SCHED_BATCH``, by which it pushes nobody off a core when it wakes.
 
     Of many threads that wake all the time one pushes off the one that has the global lock, to find that it cannot go on
-    without that. It waits for its core as others do, then; what it gets in all is the same. See sched(7). A thread that
-    has another policy than the usual one, which somebody has chosen for it or for the process, keeps that.
+    without that. What it gets in all is the same. See sched(7). A thread that has another policy than the usual one,
+    which somebody has chosen for it or for the process, keeps that.
 
     What the thread starts inherits the policy: threads, and programs (``SCHED_RESET_ON_FORK`` does not reset this one).
-    A forked child gets the usual one back. To give it back before each callback costs more than it gains: see
-    ``benchmarks/NOTES.md``. ``restore_scheduling`` does so where a callback runs once a connection.
+    A forked child gets the usual one back; ``restore_scheduling`` gives it back where a callback runs once a connection
+    (before each it would cost more than it gains: ``benchmarks/NOTES.md``).
 
     One belongs to the thread that reads one wire, which alone calls ``choose``. ``chosen`` is what was chosen last.
     """

@@ -17,17 +17,11 @@ __all__ = ["SocketWire", "Wire", "WireError", "find_quick_send"]
 
 _DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
 _SEND_FLAGS = _DONTWAIT | int(getattr(socket, "MSG_NOSIGNAL", 0))
-
-
 _LONGEST = 1e6  # seconds; poll() takes milliseconds as a C int
-
-
 _QUICK = 16384  # bytes that the kernel copies in microseconds
-
 _quick_receive: Any = getattr(compiled, "receive", None)
 _QUICK_READ = 4096  # bytes that it may read, without letting go of the lock
 _PEEK = 32  # bytes that are looked at for something expected
-
 _receive_soon: Any = getattr(compiled, "receive_soon", None)
 _SOON = 200  # microseconds within which a quick peer's bytes come
 
@@ -68,10 +62,8 @@ class Wire:
     buffered = False
     """Whether the wire may keep something that was written."""
 
-    @property
-    def unflushed(self) -> bool:
-        """Whether the wire itself keeps something that was written; ``write_now(b"")`` goes on with it."""
-        return False
+    unflushed = False
+    """Whether the wire itself keeps something that was written; ``write_now(b"")`` goes on with it."""
 
     def read(self, size: int) -> bytes:
         """Block until there are bytes; ``b""`` where there will be none any more."""

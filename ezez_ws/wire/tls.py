@@ -22,13 +22,8 @@ class TLSWire(Wire):
     """A wire inside TLS.
 
     ``_lock`` guards everything but ``_wire``; it may be taken inside the outbox's lock, and under it the raw socket
-    is written without blocking, so that records leave in the order in which they were made.
-
-    Args:
-        wire: the raw wire, which is this one's own from now on.
-        context: whose certificates, and what is trusted.
-        server_side: which end this is.
-        server_name: on a client, the name that the certificate must have.
+    is written without blocking, so that records leave in the order in which they were made. The raw wire is this one's
+    own from now on. ``server_name`` is, on a client, the name that the certificate must have.
     """
 
     buffered = True
@@ -59,9 +54,7 @@ class TLSWire(Wire):
     def shake_hands(self, pause: Callable[[], float | None]) -> None:
         """Shake hands; ``pause`` says how long to wait at most for a step, and raises when it is too late.
 
-        Raises:
-            ssl.SSLError: there will be no TLS with this peer; an ``SSLCertVerificationError`` where we do not trust it.
-            OSError: the peer is gone.
+        ``ssl.SSLError``: there will be no TLS with this peer. Another ``OSError``: it is gone.
         """
         while not self._handshake_step():
             readable, _ = self._wire.poll(True, self.unflushed, pause())
@@ -121,7 +114,7 @@ class TLSWire(Wire):
         return len(data) - len(rest)
 
     @property
-    def unflushed(self) -> bool:
+    def unflushed(self) -> bool:  # type: ignore[override]
         with self._lock:
             return bool(self._unsent)
 

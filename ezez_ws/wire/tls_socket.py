@@ -54,7 +54,7 @@ class TLSSocketWire(PolledWire):
         return len(data) - len(rest)
 
     @property
-    def unflushed(self) -> bool:
+    def unflushed(self) -> bool:  # type: ignore[override]
         with self._lock:
             return bool(self._unsent)
 
