@@ -1,10 +1,8 @@
-"""The client for browsers, ``ezez-ws.js``: an ES module, and its types for TypeScript.
+"""The client for browsers, ``ezez-ws.js``: an ES module, and its types for TypeScript. ``PATH`` is its folder::
 
-A web server serves it as it is; ``PATH`` is the folder to serve it from::
-
-    @app.get("/ezez-ws.js")
-    def module():
-        return send_from_directory(ezez_ws.browser.PATH, "ezez-ws.js")
+@app.get("/ezez-ws.js")
+def module():
+    return send_from_directory(ezez_ws.browser.PATH, "ezez-ws.js")
 """
 
 from pathlib import Path
@@ -12,4 +10,3 @@ from pathlib import Path
 __all__ = ["PATH"]
 
 PATH = Path(__file__).resolve().parent
-"""The folder with ``ezez-ws.js`` and ``ezez-ws.d.ts``."""

@@ -5,6 +5,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..client import EZEZWebSocketClient
@@ -22,7 +23,6 @@ __all__ = [
     "add_dialing",
     "add_key",
     "add_message",
-    "add_staying",
     "connected",
     "integer",
     "key_of",
@@ -36,7 +36,8 @@ _MAX_PAYLOAD = 64 << 20  # of one message; who asks at a shell wants to see it
 _CLOSE_TIMEOUT = 2.0
 
 
-def add_dialing(parser: argparse.ArgumentParser) -> None:
+def add_dialing(parser: argparse.ArgumentParser, stays: bool = False) -> None:
+    parser.set_defaults(reconnect=False)
     parser.add_argument("url", metavar="URL", help="ws://HOST:PORT/PATH, or wss://")
     add_key(parser, "the key to authenticate with (default: the empty one)")
     parser.add_argument(
@@ -55,6 +56,8 @@ def add_dialing(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds to connect (default: %(default)g)",
     )
+    if stays:
+        parser.add_argument("--reconnect", action="store_true", help="connect again when the connection is lost")
 
 
 def add_key(parser: argparse.ArgumentParser, meaning: str) -> None:
@@ -63,16 +66,9 @@ def add_key(parser: argparse.ArgumentParser, meaning: str) -> None:
     group.add_argument("--auth-env", metavar="NAME", help="the environment variable that holds the key")
 
 
-def add_staying(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reconnect", action="store_true", help="connect again when the connection is lost")
-
-
 def add_message(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("event", type=_event, metavar="EVENT", help="its name")
-    parser.add_argument("args", type=_argument, nargs="*", metavar="ARG", help="JSON, or a text")
-
-
-# -- what an option may be --------------------------------------------------------------------------------------------
+    parser.add_argument("event", type=partial(_read, check_event_name), metavar="EVENT", help="its name")
+    parser.add_argument("args", type=partial(_read, read_argument), nargs="*", metavar="ARG", help="JSON, or a text")
 
 
 def seconds(text: str) -> float:
@@ -108,35 +104,22 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _event(text: str) -> str:
+def _read(read: Callable[[str], Any], text: str) -> Any:
     try:
-        return check_event_name(text)
-    except (ValueError, EZEZError) as error:
+        return read(text)
+    except (ValueError, EZEZError, UsageError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _argument(text: str) -> Any:
-    try:
-        return read_argument(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-# -- the client -------------------------------------------------------------------------------------------------------
 
 
 def make_client(options: argparse.Namespace, **more: Any) -> EZEZWebSocketClient:
-    """Make the client that the command line describes; ``more`` are its own options.
-
-    Raises:
-        UsageError: what stands there is no URL, no header, or no key.
-    """
+    """Make the client that the command line describes; ``more`` are its own options. ``UsageError``: it is wrong."""
     try:
         return EZEZWebSocketClient(
             options.url,
             auth=key_of(options) or "",
             headers=options.headers,
             ssl=_blind_trust() if options.insecure and parse_url(options.url).secure else None,
+            auto_reconnect=options.reconnect,
             connect_timeout=options.connect_timeout,
             max_payload=_MAX_PAYLOAD,
             close_timeout=_CLOSE_TIMEOUT,
@@ -149,22 +132,19 @@ def make_client(options: argparse.Namespace, **more: Any) -> EZEZWebSocketClient
 @contextlib.contextmanager
 def connected(
     options: argparse.Namespace, client: EZEZWebSocketClient, heard: Callable[[EZEZError], bool] = lambda error: False
-) -> Iterator[EZEZWebSocketClient]:
+) -> Iterator[None]:
     """Connect for the time of a ``with``.
 
-    Args:
-        heard: is asked when this fails; true where the callbacks have heard of a connection, which has ended before
-            ``connect`` returned. Then they have heard of its end, too, and may have events of it.
+    ``heard`` is asked when this fails: true where the callbacks have heard of a connection, which has ended before
+    ``connect`` returned. Then they have heard of its end, too, and may have events of it.
     """
-    try:
+    with contextlib.closing(client):
         try:
             client.connect(timeout=options.connect_timeout)
         except EZEZError as error:
             if not heard(error):
                 raise
-        yield client
-    finally:
-        client.close()
+        yield
 
 
 def key_of(options: argparse.Namespace) -> str | None:

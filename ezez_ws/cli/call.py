@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     patience = max(options.timeout, CLIENT["clear_awaiting_replies_after"].default)
-    client = make_client(options, auto_reconnect=False, clear_awaiting_replies_after=patience)
+    client = make_client(options, clear_awaiting_replies_after=patience)
     with connected(options, client):
         reply = client.send(options.event, options.args).wait_reply(options.timeout)
         write_line(write_event(reply.event, reply.args, reply.ids))

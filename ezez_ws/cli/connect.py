@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from .arguments import add_dialing, add_staying, seconds_or_zero
+from .arguments import add_dialing, seconds_or_zero
 from .memory import Memory
 from .outcome import UsageError
 from .output import wants_colour
@@ -20,8 +20,7 @@ _LOOK = 0.5  # seconds; a signal that comes just before a wait begins is seen wh
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_dialing(parser)
-    add_staying(parser)
+    add_dialing(parser, stays=True)
     parser.add_argument(
         "--linger",
         type=seconds_or_zero,

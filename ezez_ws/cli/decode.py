@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import MalformedMessage
 from ..messages.codec import Codec
-from ..messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED, Event, parse_from_client, parse_from_server
+from ..messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED, AuthRequest, Event, parse_from_client, parse_from_server
 from .outcome import UsageError
 from .output import write_line
 from .values import write_event, write_json
@@ -43,21 +43,12 @@ def _read_hex(text: str) -> bytes:
 
 
 def _describe(values: list[Any]) -> str:
-    """Return the JSON of an event, as ``listen`` prints it, or of one of the protocol's own messages.
-
-    Raises:
-        MalformedMessage: it has the shape of neither.
-    """
-    if values and values[0] in (AUTH_OK, AUTH_REJECTED):
-        return write_json(_describe_answer(values))
-    message = parse_from_client(values)
+    """Return the JSON of an event, as ``listen`` prints it, or of one of the protocol's own messages."""
+    is_answer = values and values[0] in (AUTH_OK, AUTH_REJECTED)
+    message = parse_from_server(values) if is_answer else parse_from_client(values)
     if isinstance(message, Event):
         return write_event(message.name, message.args, message.ids)
-    return write_json({AUTH: message.key, "version": message.version})
-
-
-def _describe_answer(values: list[Any]) -> dict[str, Any]:
-    answer = parse_from_server(values)
-    assert not isinstance(answer, Event)
-    accepted, reason = answer
-    return {AUTH_OK: True} if accepted else {AUTH_REJECTED: reason}
+    if isinstance(message, AuthRequest):
+        return write_json({AUTH: message.key, "version": message.version})
+    accepted, reason = message
+    return write_json({AUTH_OK: True} if accepted else {AUTH_REJECTED: reason})

@@ -5,16 +5,16 @@ closed pipe interrupt.
 """
 
 import argparse
+import queue
 import threading
-from collections import deque
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..client import EZEZWebSocketClient
 from ..errors import AuthRejected, ConnectionClosed, EZEZError
-from ..messages.protocol import Ids
-from .arguments import add_dialing, add_staying, connected, integer, make_client, shown_url
+from ..messages.protocol import Event, Ids
+from .arguments import add_dialing, connected, integer, make_client, shown_url
 from .output import notice, write_line
 from .values import write_event
 
@@ -24,61 +24,42 @@ _LIMIT = 1000
 _LOOK = 0.5  # seconds; a signal that comes just before a wait begins is seen when the wait ends
 
 
-class Arrival(NamedTuple):
-    """An event as it came in."""
-
-    event: str
-    args: list[Any]
-    ids: Ids
-
-
 class Arrivals:
-    """Events in their order, and how it ended; bounded, so that nothing is read from the server that nobody takes.
-
-    Any thread may call anything. The lock of ``_changed`` guards the rest.
-    """
+    """Events in their order, and how it ended; bounded: nothing is read that nobody takes. Any thread may call it."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting: deque[Arrival | Exception] = deque()
-        self._closed = False
+        self._waiting: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_LIMIT)
+        self.closed = threading.Event()
 
-    @property
-    def closed(self) -> bool:
-        with self._changed:
-            return self._closed
+    def put(self, arrival: Event | Exception) -> None:
+        """Add one, which waits for room, or the error that was the end."""
+        if isinstance(arrival, Event):
+            self._room.acquire()
+            if self.closed.is_set():
+                self._room.release()  # for the next who waits
+        self._waiting.put(arrival)
 
-    def put(self, arrival: Arrival | Exception) -> None:
-        """Add one, which waits for room, or the error that was the end. Does nothing after ``close``."""
-        with self._changed:
-            if isinstance(arrival, Arrival):
-                self._changed.wait_for(lambda: self._closed or len(self._waiting) < _LIMIT)
-            if not self._closed:
-                self._waiting.append(arrival)
-                self._changed.notify_all()
-
-    def __iter__(self) -> Iterator[Arrival]:
+    def __iter__(self) -> Iterator[Event]:
         """Wait for each; raises the error that was put in, after what came before it."""
         while True:
-            with self._changed:
-                while not self._waiting:
-                    self._changed.wait(_LOOK)
-                arrival = self._waiting.popleft()
-                self._changed.notify_all()
+            try:
+                arrival = self._waiting.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
             if isinstance(arrival, Exception):
                 raise arrival
+            self._room.release()
             yield arrival
 
     def close(self) -> None:
         """Let everybody go who waits for room: nobody takes anything any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self.closed.set()
+        self._room.release()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_dialing(parser)
-    add_staying(parser)
+    add_dialing(parser, stays=True)
     parser.add_argument(
         "--event", action="append", dest="events", metavar="NAME", help="only events of this name; may be given again"
     )
@@ -94,9 +75,9 @@ def run(options: argparse.Namespace) -> None:
 
     with connected(options, _make_client(options, arrivals, was_connected), heard):
         try:
-            wanted = (arrival for arrival in arrivals if not options.events or arrival.event in options.events)
-            for arrival in islice(wanted, options.count):
-                write_line(write_event(*arrival))
+            wanted = (arrival for arrival in arrivals if not options.events or arrival.name in options.events)
+            for name, ids, args in islice(wanted, options.count):
+                write_line(write_event(name, args, ids))
         finally:
             arrivals.close()
 
@@ -109,17 +90,16 @@ def _make_client(
         notice(f"connected to {shown_url(options)}")
 
     def arrived(event: str, args: list[Any], reply: Any, ids: Ids) -> None:
-        arrivals.put(Arrival(event, args, ids))
+        arrivals.put(Event(event, ids, args))
 
     def lost(code: int, reason: str) -> None:
         if not options.reconnect:
             arrivals.put(ConnectionClosed(code, reason))
-        elif not arrivals.closed:
+        elif not arrivals.closed.is_set():
             notice(f"{ConnectionClosed(code, reason)}, connecting again")
 
     return make_client(
         options,
-        auto_reconnect=options.reconnect,
         unknown_messages="emit",
         unknown_data="emit",
         on_message=arrived,

@@ -6,7 +6,7 @@ options between the arguments of an event (``call URL sum 2 --timeout 5 3``).
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..cli import call, connect, decode, listen, send, serve
@@ -18,20 +18,19 @@ __all__ = ["COMMANDS", "main", "parse"]
 
 
 class Command(NamedTuple):
-    """A command, which is a file: what it does, what it takes, and how it runs."""
+    """A command: what it does, and the file that says what it takes (``add_arguments``) and runs it (``run``)."""
 
     help: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], None]
+    file: Any
 
 
 COMMANDS = {
-    "connect": Command("talk to a server: type events, see what arrives", connect.add_arguments, connect.run),
-    "call": Command("send an event, print its reply as JSON", call.add_arguments, call.run),
-    "send": Command("send an event", send.add_arguments, send.run),
-    "listen": Command("print the events that arrive, as JSON lines", listen.add_arguments, listen.run),
-    "serve": Command("a relay to try things with: echo, broadcast, rooms", serve.add_arguments, serve.run),
-    "decode": Command("print a captured message as JSON", decode.add_arguments, decode.run),
+    "connect": Command("talk to a server: type events, see what arrives", connect),
+    "call": Command("send an event, print its reply as JSON", call),
+    "send": Command("send an event", send),
+    "listen": Command("print the events that arrive, as JSON lines", listen),
+    "serve": Command("a relay to try things with: echo, broadcast, rooms", serve),
+    "decode": Command("print a captured message as JSON", decode),
 }
 
 _EPILOG = """\
@@ -41,11 +40,7 @@ Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 130 Ctrl
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; see docs/cli.md for both.
-
-    Args:
-        argv: what follows the program's name; ``None`` takes it from ``sys.argv``.
-    """
+    """Run one command and return its exit code; see docs/cli.md for both. ``argv``: without the program's name."""
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
@@ -65,21 +60,17 @@ def _run(argv: Sequence[str]) -> int:
     except SystemExit as end:  # after --help, --version or what was wrong
         sys.stdout.flush()
         return end.code if isinstance(end.code, int) else ExitCode.OK
-    COMMANDS[options.command].run(options)
+    COMMANDS[options.command].file.run(options)
     return ExitCode.OK
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Return the options; ``command`` is the name of the command.
-
-    Raises:
-        SystemExit: the help or the version has been printed, or what is wrong; its code is the exit code.
-    """
+    """Return the options; ``command`` is the name of the command. Help, and what is wrong, end with ``SystemExit``."""
     if not argv or argv[0] not in COMMANDS:
         _main_parser().parse_args(argv[:1])
     command = COMMANDS[argv[0]]
     parser = _parser(f"ezez-ws {argv[0]}", command.help)
-    command.add_arguments(parser)
+    command.file.add_arguments(parser)
     options = parser.parse_intermixed_args(argv[1:])
     options.command = argv[0]
     return options
@@ -95,13 +86,8 @@ def _main_parser() -> argparse.ArgumentParser:
 
 
 def _parser(name: str, summary: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        name,
-        description=summary,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    as_is = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(name, None, summary, _EPILOG, formatter_class=as_is, allow_abbrev=False)
 
 
 class _Version(argparse.Action):

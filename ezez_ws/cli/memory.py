@@ -8,8 +8,7 @@ from .outcome import UsageError
 
 __all__ = ["Memory"]
 
-_MOST_NAMES = 1000
-_MOST_REPLIES = 1000
+_MOST = 1000  # of each
 
 Reply = Callable[..., Any]
 
@@ -23,16 +22,17 @@ class Memory:
         self._replies: dict[int, Reply] = {}
 
     def note_name(self, event: str) -> None:
-        with self._lock:
-            self._names.pop(event, None)
-            self._names[event] = None
-            _bound(self._names, _MOST_NAMES)
+        self._note(self._names, event, None)
 
     def note_reply(self, event_id: int, reply: Reply) -> None:
+        self._note(self._replies, event_id, reply)
+
+    def _note(self, entries: dict[Any, Any], key: Any, value: Any) -> None:
         with self._lock:
-            self._replies.pop(event_id, None)
-            self._replies[event_id] = reply
-            _bound(self._replies, _MOST_REPLIES)
+            entries.pop(key, None)
+            entries[key] = value
+            if len(entries) > _MOST:
+                del entries[next(iter(entries))]
 
     def forget_replies(self) -> None:
         """The ids of a new connection start anew."""
@@ -40,11 +40,7 @@ class Memory:
             self._replies.clear()
 
     def reply_to(self, event_id: int) -> Reply:
-        """Return the ``reply`` of a message.
-
-        Raises:
-            UsageError: none with this id has come on this connection, or it is long ago.
-        """
+        """Return the ``reply`` of a message; ``UsageError`` where none with this id has come, or it is long ago."""
         with self._lock:
             reply = self._replies.get(event_id)
         if reply is None:
@@ -59,8 +55,3 @@ class Memory:
         """Return the ids of the messages that can be replied to, the most recent first."""
         with self._lock:
             return list(reversed(self._replies))
-
-
-def _bound(entries: dict[Any, Any], most: int) -> None:
-    if len(entries) > most:
-        del entries[next(iter(entries))]

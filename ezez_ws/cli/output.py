@@ -12,13 +12,14 @@ def write_line(line: str) -> None:
     try:
         sys.stdout.write(line + "\n")
     except UnicodeEncodeError:  # another encoding than UTF-8; in JSON the escape means the character
-        sys.stdout.write(_ascii(line) + "\n")
+        sys.stdout.write("".join(char if char.isascii() else json.dumps(char)[1:-1] for char in line) + "\n")
     sys.stdout.flush()
 
 
 def notice(text: str) -> None:
-    """Tell the user something that is no result."""
-    print(_plain(text), file=sys.stderr, flush=True)
+    """Tell the user what is no result: one line, without characters that a terminal obeys, as the peer may have it."""
+    line = " ".join(text.split())
+    print("".join(char if char.isprintable() else " " for char in line), file=sys.stderr, flush=True)
 
 
 def complain(error: Exception) -> None:
@@ -27,11 +28,6 @@ def complain(error: Exception) -> None:
         notice(f"ezez-ws: {str(error) or type(error).__name__}")
     except OSError:
         pass
-
-
-def _plain(text: str) -> str:
-    """Return a text, which may come from the other end, as one line without characters that a terminal obeys."""
-    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
 
 
 def wants_colour() -> bool:
@@ -47,7 +43,3 @@ def give_up_what_is_left() -> None:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())
         os.close(devnull)
-
-
-def _ascii(text: str) -> str:
-    return "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text)

@@ -39,11 +39,10 @@ class JsonScreen:
     def arrived(self, event: str, args: list[Any], ids: Ids) -> None:
         write_line(write_event(event, args, ids))
 
-    def sent(self, event_id: int | None, event: str, args: list[Any]) -> None:
+    def sent(self, *_: Any) -> None:
         pass
 
-    def say(self, text: str) -> None:
-        notice(text)
+    say = staticmethod(notice)
 
 
 Screen = TerminalScreen | JsonScreen

@@ -16,9 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     endings: list[ConnectionClosed] = []
-    client = make_client(
-        options, auto_reconnect=False, on_disconnect=lambda code, reason: endings.append(ConnectionClosed(code, reason))
-    )
+    client = make_client(options, on_disconnect=lambda *ending: endings.append(ConnectionClosed(*ending)))
     with connected(options, client):
         sent = client.send(options.event, options.args)
     # The server answers our close frame after it has read what came before it: only then has it the event.

@@ -3,6 +3,7 @@
 import argparse
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..messages.protocol import Ids, check_event_name
@@ -63,8 +64,8 @@ class Relay:
         )
         self._answers: dict[str, Callable[[EZEZServerClient, list[Any]], list[Any]]] = {
             "broadcast": self._broadcast,
-            "join": self._join,
-            "leave": self._leave,
+            "join": partial(self._change_rooms, True),
+            "leave": partial(self._change_rooms, False),
             "room": self._room,
             "help": lambda client, args: list(_HELP.values()),
         }
@@ -100,14 +101,8 @@ class Relay:
 
         return [self.server.broadcast(check_event_name(event), rest, where=is_in)]
 
-    def _join(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
+    def _change_rooms(self, joins: bool, client: EZEZServerClient, args: list[Any]) -> list[Any]:
         (room,) = args
         with client.context as context:
-            context["rooms"] = [*(other for other in context["rooms"] if other != room), room]
-            return list(context["rooms"])
-
-    def _leave(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
-        (room,) = args
-        with client.context as context:
-            context["rooms"] = [other for other in context["rooms"] if other != room]
+            context["rooms"] = [other for other in context["rooms"] if other != room] + [room] * joins
             return list(context["rooms"])

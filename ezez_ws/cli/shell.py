@@ -46,11 +46,8 @@ class Lines(Protocol):
     """Whether a line that is wrong ends the session."""
 
     def __enter__(self) -> Any: ...
-
     def __exit__(self, *details: Any) -> Any: ...
-
     def __iter__(self) -> Iterator[str]: ...
-
     def stop(self) -> None: ...
 
 
@@ -71,7 +68,6 @@ class Shell:
     def _make_client(self) -> EZEZWebSocketClient:
         return make_client(
             self._options,
-            auto_reconnect=self._options.reconnect,
             unknown_messages="emit",
             unknown_data="emit",
             on_auth_ok=self._connected,
@@ -81,16 +77,8 @@ class Shell:
             on_error=self._failed,
         )
 
-    # -- on the main thread -----------------------------------------------------------------------------------------
-
     def run(self) -> None:
-        """Go on until the lines end, or the connection.
-
-        Raises:
-            EZEZError, OSError: how it ended, where it was not by the end of the lines.
-            UsageError: a line was wrong, and nobody is there to type it again.
-            KeyboardInterrupt: Ctrl-C.
-        """
+        """Go on until the lines end, or raise what else has ended the session."""
         with connected(self._options, self._client, self._heard):
             try:
                 self._read_lines()
@@ -134,8 +122,6 @@ class Shell:
         self._memory.note_name(event)
         self._screen.sent(sent.event_id, event, args)
 
-    # -- on the client's thread -------------------------------------------------------------------------------------
-
     def _connected(self) -> None:
         self._was_connected.set()
         self._memory.forget_replies()
@@ -175,11 +161,7 @@ class Shell:
 
 
 def _read_line(line: str) -> tuple[int | None, str, list[Any]]:
-    """Return an event to send: the id of the message that it answers, its name, its arguments.
-
-    Raises:
-        UsageError: the line means nothing.
-    """
+    """Return an event to send: the id of the message that it answers, its name, its arguments."""
     values = read_words(line)
     if not line.lstrip().startswith("/"):
         return None, _event(values[0]), values[1:]

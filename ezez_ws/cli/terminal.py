@@ -1,8 +1,6 @@
-"""The line editor of ``connect``: history, completion, and output above the line that is being typed.
+"""The line editor of ``connect``: history, completion, output above the line that is typed. Needs the extra ``cli``."""
 
-The only module that needs the extra ``cli``.
-"""
-
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -55,11 +53,6 @@ class TerminalLines:
                 return
             yield line
 
-    @property
-    def typed(self) -> str:
-        """What stands in the line now."""
-        return self._session.default_buffer.text
-
     def stop(self) -> None:
         """End the iteration, from any thread.
 
@@ -68,10 +61,8 @@ class TerminalLines:
         self._stopped.set()
         loop = self._session.app.loop
         if loop is not None:
-            try:
+            with contextlib.suppress(RuntimeError):  # it has just ended by itself
                 loop.call_soon_threadsafe(self._end_if_stopped)
-            except RuntimeError:  # it has just ended by itself
-                pass
 
     def _end_if_stopped(self) -> None:
         app = self._session.app

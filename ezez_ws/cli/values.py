@@ -25,12 +25,13 @@ _MARK = "$"
 _MAX_DIGITS = 4300  # of a bigint, which a larger integer would become
 
 
-# -- writing ----------------------------------------------------------------------------------------------------------
-
-
 def write_json(value: Any) -> str:
     """Return one line of JSON, without characters that a terminal might obey."""
-    return _escape(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    if text.isprintable():
+        return text
+    # what is not printable can only stand inside the strings
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def write_event(event: str, args: list[Any], ids: Ids) -> str:
@@ -40,21 +41,18 @@ def write_event(event: str, args: list[Any], ids: Ids) -> str:
 
 def write_arguments(event: str, args: list[Any]) -> str:
     """Return an event as ``read_words`` reads it; a name of letters stays without quotes."""
-    is_word = event.isprintable() and not event.startswith("/") and _reads_as(event, event)
-    return " ".join([event if is_word else write_json(event), *map(write_json, args)])
-
-
-def _reads_as(word: str, value: str) -> bool:
     try:
-        return read_words(word) == [value]
+        is_word = event.isprintable() and not event.startswith("/") and read_words(event) == [event]
     except UsageError:
-        return False
+        is_word = False
+    return " ".join([event if is_word else write_json(event), *map(write_json, args)])
 
 
 def _plain(value: Any) -> Any:
     """Replace what JSON does not have."""
     if isinstance(value, dict):
-        return {_written_key(value, key): _plain(item) for key, item in value.items()}
+        mark = _MARK if len(value) == 1 and next(iter(value)).startswith(_MARK) else ""
+        return {mark + key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, bytes):
@@ -68,26 +66,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _written_key(owner: dict[str, Any], key: str) -> str:
-    return _MARK + key if len(owner) == 1 and key.startswith(_MARK) else key
-
-
-def _escape(text: str) -> str:
-    """Escape what is not printable; it can only stand inside the strings of a JSON text."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
-
-
-# -- reading ----------------------------------------------------------------------------------------------------------
-
-
 def read_argument(text: str) -> Any:
-    """Return the value of an argument: JSON where it is JSON, the text itself else.
-
-    Raises:
-        UsageError: it is JSON, but what stands there cannot be sent, such as ``{"$bytes": 5}``.
-    """
+    """Return an argument: JSON where it is JSON, the text else; ``UsageError`` for JSON such as ``{"$bytes": 5}``."""
     try:
         return _DECODER.decode(text)
     except (json.JSONDecodeError, RecursionError):
@@ -95,21 +75,12 @@ def read_argument(text: str) -> Any:
 
 
 def read_words(line: str) -> list[Any]:
-    """Take a line apart into values: JSON, with blanks in it where JSON has them, or words without blanks.
-
-    Raises:
-        UsageError: a word begins like JSON and is none, or a value cannot be sent.
-    """
-    values, at = [], _skip_blanks(line, 0)
-    while at < len(line):
-        value, at = _read_word(line, at)
+    """Take a line apart into values: JSON, with blanks in it where JSON has them, or words without blanks."""
+    values, at = [], 0
+    while rest := line[at:].lstrip():
+        value, at = _read_word(line, len(line) - len(rest))
         values.append(value)
-        at = _skip_blanks(line, at)
     return values
-
-
-def _skip_blanks(line: str, at: int) -> int:
-    return len(line) - len(line[at:].lstrip())
 
 
 def _read_word(line: str, start: int) -> tuple[Any, int]:
@@ -142,10 +113,6 @@ def _revive(found: dict[str, Any]) -> Any:
         raise UsageError(f"{json.dumps(found)[:60]} cannot be read; {hint}") from None
 
 
-def _read_bytes(text: str) -> bytes:
-    return base64.b64decode(text.encode(), validate=True)
-
-
 def _read_undefined(flag: Any) -> Any:
     if flag is not True:
         raise ValueError
@@ -153,7 +120,7 @@ def _read_undefined(flag: Any) -> Any:
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "$bytes": _read_bytes,
+    "$bytes": lambda text: base64.b64decode(text.encode(), validate=True),
     "$bigint": bigint,
     "$number": number,
     "$undefined": _read_undefined,

@@ -209,7 +209,7 @@ class TerminalLinesTest(EZEZTestCase):
         with self.lines("half a line") as lines:
 
             def stop(lines: TerminalLines = lines) -> None:
-                eventually(lambda: lines.typed == "half a line")
+                eventually(lambda: lines._session.default_buffer.text == "half a line")
                 lines.stop()
 
             stopping = Result(stop)
