@@ -17,7 +17,7 @@ from .connection.client_side import ClientConnection
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners, Listening
-from .connection.outgoing import OutgoingQueue, QueuedMessage
+from .connection.outgoing import OutgoingQueue
 from .connection.replies import OnReply, SentMessage
 from .errors import ConnectTimeout, NotConnected, SerializationError
 from .messages.codec import Codec
@@ -53,10 +53,8 @@ class EZEZWebSocketClient(Listening):
     Every method may be called from any thread, but ``connect`` and ``wait_closed``, which refuse the client's own.
 
     ``_condition.lock`` guards ``_closed``, ``_started``, ``_client_runs``, the queue and what the runs say of
-    themselves. Under it nothing is locked and no user code runs.
-
-    Raises:
-        TypeError, ValueError: an option is wrong; the text names it.
+    themselves. Under it nothing is locked and no user code runs. An option that is wrong is a ``TypeError`` or
+    ``ValueError``, whose text names it.
     """
 
     def __init__(
@@ -118,11 +116,7 @@ class EZEZWebSocketClient(Listening):
     # -- connecting -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connect in the background, and stay connected. Does nothing where the client is started.
-
-        Raises:
-            NotConnected: the client was closed, which is final.
-        """
+        """Connect in the background, and stay connected; nothing where it is started, ``NotConnected`` where closed."""
         self._fork_guard.check()
         self._start()
 
@@ -142,14 +136,14 @@ class EZEZWebSocketClient(Listening):
 
         After an error nothing is left behind, unless the client was started before: then it goes on in the background.
         """
-        self._fork_guard.check()
-        self._refuse_own_thread("connect")
-        check_seconds("timeout", timeout, optional=True, zero=True)
-        deadline = Deadline(_bounded(timeout))
+        deadline = self._check_blocking("connect", timeout)
         run, started, stale = self._start()
         try:
             if self._condition.wait_for(lambda: self._connect_outcome(run, stale), deadline) is None:
-                self._raise_timeout(run)
+                with self._condition.lock:
+                    failure = run.failure
+                why = "" if failure is None else f": {failure}"
+                raise ConnectTimeout(f"no connection to {self._options.url} in time{why}") from failure
         except BaseException:
             if started:
                 patience = Deadline(min(_GRACE, self._options.connection.close_timeout))
@@ -162,21 +156,13 @@ class EZEZWebSocketClient(Listening):
             raise NotConnected("the client was closed")
         return run.outcome_for_connect(stale)
 
-    def _raise_timeout(self, run: ClientRun) -> None:
-        with self._condition.lock:
-            failure = run.failure
-        why = "" if failure is None else f": {failure}"
-        raise ConnectTimeout(f"no connection to {self._options.url} in time{why}") from failure
-
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close, for good: leave the connection, stop reconnecting, end the thread.
 
         Messages that are queued, and threads that wait for a reply, get ``ConnectionClosed``. The server has
         ``close_timeout`` seconds to answer; then the connection is cut. Returns when the thread has ended, unless it is
-        called on it, or the thread is still inside user code: that is logged. Idempotent.
-
-        Args:
-            code, reason: as in ``EZEZServerClient.disconnect``.
+        called on it, or the thread is still inside user code: that is logged. Idempotent. The arguments are as in
+        ``EZEZServerClient.disconnect``.
         """
         self._fork_guard.check()
         check_close(code, reason)
@@ -185,19 +171,10 @@ class EZEZWebSocketClient(Listening):
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the client is closed, or has ended by itself: auth-rejected, or lost without ``auto_reconnect``.
 
-        Args:
-            timeout: seconds; ``None``: as long as it takes.
-
-        Returns:
-            Whether it is closed; false where the time passed.
-
-        Raises:
-            RuntimeError: called on the client's own thread, which would wait for itself.
+        Returns false where ``timeout`` seconds passed before (``None``: as long as it takes). On the client's own
+        thread, which would wait for itself, it raises ``RuntimeError``.
         """
-        self._fork_guard.check()
-        self._refuse_own_thread("wait_closed")
-        check_seconds("timeout", timeout, optional=True, zero=True)
-        return self._condition.wait_for(self._has_ended, Deadline(_bounded(timeout))) is not None
+        return self._condition.wait_for(self._has_ended, self._check_blocking("wait_closed", timeout)) is not None
 
     def __enter__(self) -> "EZEZWebSocketClient":
         self.connect()
@@ -216,7 +193,6 @@ class EZEZWebSocketClient(Listening):
         (auth-rejected, or a failure or loss without ``auto_reconnect``) queues nothing until it is started again.
 
         Args:
-            event, args: as in ``EZEZServerClient.send``.
             on_reply: called as ``on_reply(event, args, reply, ids)`` for the first reply.
 
         Returns:
@@ -224,11 +200,9 @@ class EZEZWebSocketClient(Listening):
             out, and ``wait_reply`` waits through that.
 
         Raises:
-            TypeError, ValueError: a wrong event name, ``args`` or ``on_reply``.
-            SerializationError: a value that cannot be sent.
             QueueFull: the queue has no room for it.
             NotConnected: with ``"raise"``; and with ``"queue"`` after ``close()``.
-            SendTimeout: there was no room in the send buffer in time; the connection has been cut.
+            TypeError, ValueError, SerializationError, SendTimeout: as ``EZEZServerClient.send``.
         """
         self._fork_guard.check()
         with self._condition.lock:
@@ -256,18 +230,14 @@ class EZEZWebSocketClient(Listening):
     def send_json(self, value: Any) -> bool:
         """Send plain JSON as a text message, to a server that does not speak this protocol.
 
-        Waits for room in the send buffer, at most ``send_timeout`` seconds.
-
-        Returns:
-            Whether it was handed over; it is never queued.
-
-        Raises:
-            SerializationError: the value is no JSON.
-            SendTimeout: there was no room in time; the connection has been cut.
-            NotConnected: there is no connection, with ``send_when_not_connected="raise"``.
+        Waits for room as ``send``, and raises as it does. Returns whether it was handed over; it is never queued.
         """
         self._fork_guard.check()
-        text = _encode_json(value)
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            text.encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SerializationError(f"the value is no JSON: {error}") from error
         with self._condition.lock:
             connection = self._ready_connection()
         if connection is not None and connection.send_text(text):
@@ -305,7 +275,8 @@ class EZEZWebSocketClient(Listening):
 
     def _keep(self, event: str, body: bytes, on_reply: OnReply | None) -> SentMessage:
         """Do what is to be done with a message that cannot be sent now; requires holding the lock."""
-        ending = self._last_ending()
+        # how the client has ended by itself, until it is started again
+        ending = self._client_runs[-1].ending if self._client_runs and self._client_runs[-1].over else None
         if self._when_not_connected != "ignore":
             if self._closed:
                 raise NotConnected("the client is closed")
@@ -313,9 +284,7 @@ class EZEZWebSocketClient(Listening):
                 raise NotConnected("the client is not connected")
             if ending is None:
                 return self._queue.put(event, body, on_reply)
-        sent = SentMessage(None, None, None)
-        sent.outcome = ending or Ending(CloseCode.ABNORMAL, "")
-        return sent
+        return SentMessage(None, None, None, ending or Ending(CloseCode.ABNORMAL, ""))
 
     # -- the runs ------------------------------------------------------------------------------------------------
 
@@ -345,12 +314,11 @@ class EZEZWebSocketClient(Listening):
 
     def _close(self, ending: Ending, seconds: float, grace: float) -> None:
         deadline = Deadline(_bounded(seconds))
-        given_up: list[QueuedMessage] = []
         with self._condition.lock:
             self._closed = True
             runs = [run for run in self._client_runs if not run.ended]
             given_up = self._queue.close(ending)
-        del given_up
+        del given_up  # without the lock
         for run in runs:
             if not run.stop(ending, deadline, grace):
                 logger.warning("closed, but the thread %s is still inside user code", run.thread.name)
@@ -375,11 +343,15 @@ class EZEZWebSocketClient(Listening):
         if run is not None:
             run.notice_loss()
 
-    def _refuse_own_thread(self, name: str) -> None:
+    def _check_blocking(self, name: str, timeout: Any) -> Deadline:
+        """Check a call that blocks, and return until when it may."""
+        self._fork_guard.check()
         with self._condition.lock:
             own = self._is_own_thread()
         if own:
             raise RuntimeError(f"{name}() would block the client's own thread, and wait for itself")
+        check_seconds("timeout", timeout, optional=True, zero=True)
+        return Deadline(_bounded(timeout))
 
     def _connection(self) -> ClientConnection | None:
         """Requires holding the lock."""
@@ -397,10 +369,6 @@ class EZEZWebSocketClient(Listening):
         """Requires holding the lock."""
         return bool(self._client_runs) and not self._client_runs[-1].over
 
-    def _last_ending(self) -> Ending | None:
-        """Tell how the client has ended by itself, until it is started again. Requires holding the lock."""
-        return self._client_runs[-1].ending if self._client_runs and self._client_runs[-1].over else None
-
     def _has_ended(self) -> bool | None:
         """Requires holding the lock."""
         return ((self._closed or self._started) and all(run.ended for run in self._client_runs)) or None
@@ -409,12 +377,3 @@ class EZEZWebSocketClient(Listening):
 def _bounded(seconds: float | None) -> float | None:
     """Cut a duration to what the system can wait for: 292 years."""
     return None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
-
-
-def _encode_json(value: Any) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        text.encode()
-        return text
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SerializationError(f"the value is no JSON: {error}") from error

@@ -8,7 +8,6 @@ import copy
 import reprlib
 import threading
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from types import TracebackType
 from typing import Any
 
 __all__ = ["Context"]
@@ -39,10 +38,7 @@ class Context(MutableMapping[str, Any]):
     what you need out of the context, leave the block, then wait.
 
     Args:
-        initial: what to start with; copied deeply, so that nothing is shared with it.
-
-    Raises:
-        TypeError: ``initial`` is no mapping, or a value in it cannot be copied.
+        initial: what to start with; copied deeply, so that nothing is shared with it. ``TypeError``: it cannot be.
     """
 
     def __init__(self, initial: Mapping[str, Any] | None = None) -> None:
@@ -61,18 +57,14 @@ class Context(MutableMapping[str, Any]):
         self._lock.acquire()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.release()
 
     def snapshot(self) -> dict[str, Any]:
         """Return a deep copy as a plain dict, which shares nothing with the context.
 
-        A context that contains itself contains that dict there.
-
-        Raises:
-            TypeError: a value cannot be copied (a lock or a socket, for example).
+        A context that contains itself contains that dict there. A value that cannot be copied, such as a lock or a
+        socket, is a ``TypeError``.
         """
         plain: dict[str, Any] = {}
         self._deepcopy_into(plain, {id(self): plain})

@@ -35,10 +35,9 @@ class EZEZError(Exception):
 
 
 class ConnectionClosed(EZEZError):
-    """The connection is gone.
+    """The connection is gone, with the close code and reason that ``on_disconnect`` reports.
 
-    ``code`` is the WebSocket close code (RFC 6455, section 7.4) that ``on_disconnect`` reports, 1006 where
-    the peer went without a close frame; ``reason`` is its text.
+    The code is that of RFC 6455, section 7.4; 1006 where the peer went without a close frame.
     """
 
     def __init__(self, code: int = 1006, reason: str = "") -> None:

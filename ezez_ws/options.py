@@ -30,8 +30,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-REQUIRED: Any = object()
-"""The default of an option that has none."""
+REQUIRED: Any = object()  # the default of an option that has none
 
 
 class Option(NamedTuple):

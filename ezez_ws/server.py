@@ -19,7 +19,6 @@ from .connection.outgoing import Broadcast
 from .connection.server_side import ServerConnectionOptions
 from .context import Context
 from .messages.codec import Codec
-from .opening.listener import Listener
 from .opening.server_handshake import HandshakeRequest, Refusal
 from .opening.url import validate_subprotocols
 from .opening.wsgi import Environ, StartResponse, answer
@@ -41,12 +40,11 @@ class EZEZWebsocketServer(Listening):
     """Serves named events over WebSocket, a thread for each connection.
 
     Constructing checks the options and starts nothing. All options are keyword-only; durations are seconds, sizes are
-    bytes. ``docs/configuration.md`` says what each means. A server belongs to the process that first starts it. Every
-    method may be called from any thread, but ``serve_forever``, which refuses a connection's own thread. ``_lock``
-    guards ``_server_run`` and ``_closed``; ``_starting`` is held while one starts, and may be held over it.
-
-    Raises:
-        TypeError, ValueError: an option is wrong; the text names it.
+    bytes. ``docs/configuration.md`` says what each means. A server belongs to the process that first starts it; in one
+    that is forked then, calls raise ``RuntimeError``. Every method may be called from any thread, but
+    ``serve_forever``, which refuses a connection's own thread. ``_lock`` guards ``_server_run`` and ``_closed``;
+    ``_starting`` is held while one starts, and may be held over it. An option that is wrong is a ``TypeError`` or
+    ``ValueError``, whose text names it.
     """
 
     def __init__(
@@ -116,8 +114,7 @@ class EZEZWebsocketServer(Listening):
     def start(self) -> None:
         """Bind and begin to accept; returns when connections are accepted. Does nothing where it is started.
 
-        Raises:
-            OSError: the address cannot be bound; nothing is left behind then.
+        Where the address cannot be bound it raises ``OSError``, and leaves nothing behind.
         """
         self._start(by_itself=False)
 
@@ -148,9 +145,8 @@ class EZEZWebsocketServer(Listening):
     def serve_forever(self) -> None:
         """Start, if need be, and block until ``close()`` or Ctrl-C, which closes.
 
-        Raises:
-            OSError: see ``start``.
-            RuntimeError: called on the thread of one of this server's connections, which it would block for ever.
+        Called on the thread of one of this server's connections, which it would block for ever, it raises
+        ``RuntimeError``.
         """
         self._fork_guard.check()
         run = self._current()
@@ -207,31 +203,22 @@ class EZEZWebsocketServer(Listening):
         A WSGI application: mount it, or return it from a Flask view. What is no upgrade gets 426, and every other
         refusal is as on a port of its own. Without a ``port`` the first request starts the server; after ``close()``,
         and with a ``port`` until it is started, it answers 503.
-
-        Raises:
-            RuntimeError: the server was started before this process was forked.
         """
-        refusal = None
         try:
             run = self._admitting()
             if run is None:
                 raise Refusal(503, "the server is not running")
             run.serve_upgrade(environ)
-        except Refusal as error:
-            refusal = error
-        return answer(start_response, environ, refusal)
+        except Refusal as refusal:
+            return answer(start_response, environ, refusal)
+        return answer(start_response, environ, None)
 
     def serve_connection(self, sock: socket.socket) -> None:
         """Serve a connection that was accepted elsewhere, on the calling thread, until it has ended; closes ``sock``.
 
         For accept loops of one's own. It shakes hands as on a port of its own, with ``ssl`` in TLS first. Without a
-        ``port`` the first connection starts the server.
-
-        Args:
-            sock: connected, with nothing read from it: TCP or Unix, or an ``ssl.SSLSocket`` after its handshake.
-
-        Raises:
-            RuntimeError: the server is closed, or not started; or it was started before this process was forked.
+        ``port`` the first connection starts the server; one that is closed, or not started, raises ``RuntimeError``.
+        Nothing may have been read from ``sock``, which is TCP or Unix, or an ``ssl.SSLSocket`` after its handshake.
         """
         with sock:
             run = self._admitting()
@@ -255,14 +242,14 @@ class EZEZWebsocketServer(Listening):
     @property
     def port(self) -> int | None:
         """The port that is bound; while none is, the option."""
-        listener = self._listener()
-        return self._options.port if listener is None else int(listener.server.port)
+        listener = self.listener
+        return self._options.port if listener is None else int(listener.port)
 
     @property
     def host(self) -> str:
         """The address that is bound; while none is, the option."""
-        listener = self._listener()
-        return self._options.host if listener is None else str(listener.server.server_address[0])
+        listener = self.listener
+        return self._options.host if listener is None else str(listener.server_address[0])
 
     @property
     def url(self) -> str | None:
@@ -275,8 +262,8 @@ class EZEZWebsocketServer(Listening):
     @property
     def listener(self) -> Any:
         """The underlying ``websocket_server.WebsocketServer``; ``None`` while not started, and without a port."""
-        listener = self._listener()
-        return None if listener is None else listener.server
+        run = self._current()
+        return None if run is None or run.listener is None else run.listener.server
 
     @property
     def clients(self) -> list[EZEZServerClient]:
@@ -288,28 +275,19 @@ class EZEZWebsocketServer(Listening):
     def broadcast(self, event: str, args: Any = (), where: Callable[[EZEZServerClient], Any] | None = None) -> int:
         """Send an event to every authenticated client, and return to how many. It never waits for a slow one.
 
-        The arguments are encoded once. A client without room in its send buffer is cut; ``on_disconnect`` says 1008.
+        The arguments, which are as in ``EZEZServerClient.send``, are encoded once; where they are wrong nothing is
+        sent. A client without room in its send buffer is cut; ``on_disconnect`` says 1008.
 
         Args:
-            event, args: as in ``EZEZServerClient.send``.
             where: asked for each client; only those for which it holds get the event. What it raises comes out here.
-
-        Raises:
-            TypeError, ValueError, SerializationError: as ``send``; nothing has been sent then.
         """
         self._fork_guard.check()
         broadcast = Broadcast(self._codec, event, args)
         check_callback("where", where)
         run = self._current()
-        sent = 0
-        for connection in () if run is None else run.connections():
-            if (
-                connection.authenticated
-                and (where is None or where(connection.client))
-                and connection.broadcast(broadcast)
-            ):
-                sent += 1
-        return sent
+        connections = () if run is None else run.connections()
+        authenticated = (connection for connection in connections if connection.authenticated)
+        return sum(one.broadcast(broadcast) for one in authenticated if where is None or where(one.client))
 
     def __repr__(self) -> str:
         return f"<EZEZWebsocketServer {self.url if self._current() is not None else 'not started'}>"
@@ -329,10 +307,6 @@ class EZEZWebsocketServer(Listening):
         with self._lock:
             if self._server_run is run and run.closed.is_set():
                 self._server_run = None
-
-    def _listener(self) -> Listener | None:
-        run = self._current()
-        return None if run is None else run.listener
 
 
 def _copy_context(value: Mapping[str, Any] | None) -> Context:

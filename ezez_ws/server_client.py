@@ -66,11 +66,8 @@ class EZEZServerClient(Listening):
         happens where the connection is closing or gone.
 
         Args:
-            code: 1000-1003, 1007-1014 or 3000-4999 (RFC 6455, section 7.4).
+            code: 1000-1003, 1007-1014 or 3000-4999 (RFC 6455, section 7.4), else ``ValueError``.
             reason: at most 123 bytes of UTF-8.
-
-        Raises:
-            ValueError, TypeError: another code or reason.
         """
         self._fork_guard.check()
         check_close(code, reason)
