@@ -253,7 +253,7 @@ class CheckerTest(EZEZTestCase):
         with checking() as checker:
             here, there = socket.socketpair()
             stream = Stream(SocketWire(here), client_side=False, max_payload=100, send_buffer_limit=100)
-            inbox = Inbox(stream, 100, False, lambda payload: None)  # type: ignore[arg-type,return-value]
+            inbox = Inbox(stream, 100, False, lambda payload: None, True)  # type: ignore[arg-type,return-value]
             inbox.note = lambda payload: None
             try:
                 act(checker, stream._outbox, inbox)

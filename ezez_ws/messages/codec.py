@@ -113,7 +113,7 @@ class Codec:
     @property
     def is_plain(self) -> bool:
         """Whether decoding runs no code of the user's."""
-        return type(self) is Codec and not self._deserializers
+        return type(self) is Codec and not self._decoder.deserializers
 
     def decoder_at_once(self) -> Callable[..., Any] | None:
         """Return a function that takes a message and returns the ``Event`` that it plainly is, if there is one.

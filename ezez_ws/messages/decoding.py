@@ -30,10 +30,10 @@ _KNOWN.update({f"n:{value}": value for value in range(1000)})
 class Decoder:
     """Decodes what the C extension does not, and says what is malformed; the options are those of ``Codec``."""
 
-    __slots__ = ("_deserializers", "_max_depth")
+    __slots__ = ("_max_depth", "deserializers")
 
     def __init__(self, deserializers: Mapping[str, Deserializer], max_depth: int) -> None:
-        self._deserializers = deserializers
+        self.deserializers = deserializers
         self._max_depth = max_depth
 
     def decode(self, data: bytes) -> list[Any]:
@@ -139,7 +139,7 @@ class Decoder:
             return None
         if not rest and tag == "u":
             return UNDEFINED
-        deserializer = self._deserializers.get(tag)
+        deserializer = self.deserializers.get(tag)
         if deserializer is None:
             raise Bad(f"an unknown tag: {shorten(text)}")
         try:
