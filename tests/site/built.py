@@ -65,6 +65,8 @@ class SiteTest(EZEZTestCase):
     def test_the_threads_are_drawn(self) -> None:
         self.assertIn('src="threads.svg"', read("replies.html"))
         self.assertIn("ezez-read-gate", read("threads.svg"))
+        self.assertIn('src="message.svg"', read("architecture.html"))
+        self.assertIn("SentMessage", read("message.svg"))
 
 
 if __name__ == "__main__":
