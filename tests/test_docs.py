@@ -114,6 +114,15 @@ class DocumentTest(EZEZTestCase):
             for path in re.findall(r"\bsamples/[\w./]*\w", (REPO / document).read_text(encoding="utf-8")):
                 self.assertTrue((REPO / path).exists(), f"{document}: {path}")
 
+    def test_each_file_that_is_named_is_there(self) -> None:
+        folders = ("", ".ci/", "benchmarks/**/", "docs/**/", "ezez_ws/**/", "samples/**/", "tests/**/")
+        there = [path for folder in folders for path in REPO.glob(f"{folder}*") if "node_modules" not in path.parts]
+        for document in [*DOCUMENTS, "benchmarks/NOTES.md", "tests/fuzz/README.md"]:
+            text = (REPO / document).read_text(encoding="utf-8")
+            for name in re.findall(r"`([\w./-]+\.(?:cfg|c|h|js|mjs|py|toml|yaml|yml))`", text):
+                with self.subTest(document, name=name):
+                    self.assertTrue(any(path.as_posix().endswith(f"/{name}") for path in there))
+
     def test_each_block_is_of_a_language_that_some_test_runs(self) -> None:
         for document in DOCUMENTS:
             text = (REPO / document).read_text(encoding="utf-8")

@@ -20,6 +20,8 @@ from tests.lockcheck import ALLOWED, NO_MUTEX, OUTERMOST, checking
 from tests.support import REPO, EZEZTestCase
 from tests.test_lock_rules import Load
 
+SAME_ON_EVERY_PYTHON = True
+
 DOCUMENT = REPO / "docs/architecture.md"
 PICTURE = REPO / "docs/message.svg"
 PACKAGE = REPO / "ezez_ws"
