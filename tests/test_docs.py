@@ -1,4 +1,4 @@
-"""README and docs/: their Python runs, says what its comments say, and leaves no option out.
+"""README, CONTRIBUTING, CHANGELOG and docs/: their Python runs, says what its comments say, and leaves no option out.
 
 The blocks of a document run one after the other, in one namespace and a process of their own. Where a line of a block
 is ``print(...)  # text``, that text has to be printed. Run as a script, this file runs the blocks of a document. What
@@ -8,6 +8,7 @@ blocks of other languages say is run elsewhere; ``RUN_BY`` says where.
 import ast
 import configparser
 import functools
+import importlib.util
 import inspect
 import re
 import shlex
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ezez_ws
+from ezez_ws.messages.protocol import CloseCode
 from tests.support import REPO, EZEZTestCase, run_sample
 
 MAY_RUN_BESIDE = True
 SAME_ON_EVERY_PYTHON = True
 
-DOCUMENTS = sorted(str(path.relative_to(REPO)) for path in [REPO / "README.md", *REPO.glob("docs/**/*.md")])
+DOCUMENTS = sorted(str(path.relative_to(REPO)) for path in [*REPO.glob("*.md"), *REPO.glob("docs/**/*.md")])
 
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
@@ -39,6 +41,7 @@ RUN_BY = {
     "text": "tests/cli/test_documentation.py",
     "nginx": "tests/test_docs_deployment.py",
 }
+OTHERS = ["build", "pre-commit", "twine"]  # programs that documents tell to install
 ONLY_IN = {"console": "docs/cli.md", "text": "docs/cli.md", "nginx": "docs/deployment.md"}
 
 
@@ -139,7 +142,8 @@ class ShellTest(EZEZTestCase):
 
     def test_each_line_is_of_a_command_that_is_there_and_takes_its_arguments(self) -> None:
         elsewhere = {"gunicorn": "tests/test_docs_deployment.py", "ezez-ws": "tests/cli/test_documentation.py"}
-        checks = {"make": self.check_make, "pip": self.check_pip}
+        checks = {"make": self.check_make, "pip": self.check_pip, "python": self.check_python}
+        checks |= {".": lambda *arguments: None, "pre-commit": lambda *arguments: None}  # CONTRIBUTING's first steps
         for document in DOCUMENTS:
             for line in shell_lines(document):
                 with self.subTest(document, line=line):
@@ -159,10 +163,20 @@ class ShellTest(EZEZTestCase):
         config = configparser.ConfigParser()
         config.read(REPO / "setup.cfg", encoding="utf-8")
         self.assertEqual("install", arguments[0])
-        match = re.fullmatch(r"\.(?:\[(\w+)\])?", arguments[1])
-        self.assertIsNotNone(match)
-        if match and match[1]:
-            self.assertIn(match[1], config["options.extras_require"])
+        for argument in arguments[1:]:
+            match = re.fullmatch(r"\.(?:\[(\w+)\])?", argument)
+            if match and match[1]:
+                self.assertIn(match[1], config["options.extras_require"])
+            elif not match:
+                self.assertIn(argument, ["-e", *OTHERS])
+
+    def check_python(self, *arguments: str) -> None:
+        """The module or the file, and the tests that it is to run."""
+        if arguments[0] != "-m":
+            self.assertTrue((REPO / arguments[0]).exists())
+        elif arguments[1] not in ("venv", *OTHERS):
+            for module in [arguments[1], *(name for name in arguments[2:] if name.startswith("tests."))]:
+                self.assertIsNotNone(importlib.util.find_spec(module), module)
 
 
 def shell_lines(document: str) -> Iterator[str]:
@@ -212,6 +226,11 @@ class TroubleshootingTest(EZEZTestCase):
         for message in messages:
             for part in filter(None, map(str.strip, message.split("…"))):
                 self.assertTrue(any(part in template for template in templates()), f"{message}: no {part!r}")
+
+    def test_each_close_code_of_the_library_is_in_the_table(self) -> None:
+        text = (REPO / "docs/troubleshooting.md").read_text(encoding="utf-8")
+        codes = {int(code) for code in re.findall(r"^\| (\d{4}) \|", text, re.MULTILINE)}
+        self.assertLessEqual({code for name, code in vars(CloseCode).items() if name.isupper()}, codes)
 
 
 @functools.cache
