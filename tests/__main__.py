@@ -123,6 +123,7 @@ class Report(unittest.TestResult):
         super().addSkip(test, reason)
         if self._outcome == "passed" and not hasattr(test, "test_case"):  # which a subTest has
             self._outcome = "skipped"
+        self.left.discard(test.id())  # where a class skips, startTest is not called on some Pythons
         for skipped in self._fixture_of(test) or [test.id()]:
             owner, _, name = skipped.rpartition(".")
             self._skips.setdefault((owner, " ".join(reason.split())), []).append(name)

@@ -86,6 +86,7 @@ class RunnerTest(RunnerTestCase):
         self.assertIn("\nskipped: sample_tests.Sample.test_b: not on a Monday\n", done.stdout)
         self.assertIn("\nskipped: 2 tests of sample_tests.Other: closed\n", done.stdout)
         self.assertIn("\n3 skipped\n", done.stdout)
+        self.assertNotIn("not run", done.stdout)
 
     def test_a_part_that_is_skipped_does_not_hide_the_test(self) -> None:
         done = self.run_tests("""
