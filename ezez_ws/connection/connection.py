@@ -125,12 +125,7 @@ class Connection(Dispatcher):
         return self.send_encoded(None, event, body, on_reply, reply_to) or self.unsent(reply_to)
 
     def send_encoded(
-        self,
-        sent: SentMessage | None,
-        event: str,
-        body: bytes,
-        on_reply: OnReply | None,
-        reply_to: int | None = None,
+        self, sent: SentMessage | None, event: str, body: bytes, on_reply: OnReply | None, reply_to: int | None = None
     ) -> SentMessage | None:
         """Send an event whose arguments are encoded; ``None`` where nothing of it was handed over.
 
@@ -265,7 +260,8 @@ class Connection(Dispatcher):
         with self.inbox.lock:
             if sent.outcome is not None:
                 return sent.outcome
-            self.inbox.table.enter_waiter(sent)
+            sent.waiting += 1
+            self.inbox.table.tidy()  # so that who reads the reply has less to do
         try:
             while True:
                 got = self.inbox.wait(take, deadline, sent)
@@ -276,7 +272,7 @@ class Connection(Dispatcher):
                 self._handle_nested(got)
         finally:
             with self.inbox.lock:
-                self.inbox.table.leave_waiter(sent)
+                sent.waiting -= 1
                 outcome = sent.outcome
             if self.inbox.is_owner():
                 self.begin_user_code()  # the listener that waited goes on

@@ -72,12 +72,7 @@ class Inbox:
     """
 
     def __init__(
-        self,
-        stream: Stream,
-        limit: int,
-        keep_text: bool,
-        parse_reply: Callable[[bytes], Reply],
-        parses_plainly: bool,
+        self, stream: Stream, limit: int, keep_text: bool, parse_reply: Callable[[bytes], Reply], parses_plainly: bool
     ) -> None:
         self.lock = threading.Lock()
         self._stream = stream

@@ -192,28 +192,32 @@ class ReplyTable:
         self._last_id, self._last_deadline = 0, 0.0
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._gone: list[_Entry] = []
-        self.awaited = 0  # how many have an ``on_reply``, or a thread that waits
 
     def __len__(self) -> int:
-        self._tidy()
+        self.tidy()
         return len(self._entries)
+
+    @property
+    def awaited(self) -> int:
+        """How many have an ``on_reply``, or a thread that waits."""
+        self.tidy()
+        return sum(1 for entry in self._entries.values() if entry.on_reply is not None or _is_waited_for(entry))
 
     def expects_any(self) -> bool:
         """Tell whether there is any entry."""
         if self._gone or (self._last is not None and self._last() is not None):
-            self._tidy()
+            self.tidy()
         return bool(self._entries)
 
     def expect(self, sent: SentMessage, event_id: int, on_reply: OnReply | None, deadline: float) -> None:
         """Enter a message; ``deadline`` in monotonic time, not before those entered earlier."""
         if self._gone or (self._last is not None and self._last() is not None):
-            self._tidy()
-        if on_reply is None and not sent.waiting:
+            self.tidy()
+        if on_reply is not None:
+            self._enter(sent, event_id, on_reply, deadline)
+        else:
             self._last_id, self._last_deadline = event_id, deadline
             self._last = weakref.ref(sent)
-            return
-        self._enter(sent, event_id, on_reply, deadline)
-        self.awaited += 1
 
     def settle(self, reply: Reply, payload: Any) -> RoutedReply | None:
         """Hand a reply, which came as ``payload``, to who waits for it; ``None`` where nobody does."""
@@ -228,46 +232,23 @@ class ReplyTable:
     def wants(self, event_id: int) -> bool:
         """Tell whether a reply to a message is awaited, or may still be asked for."""
         if self._last is not None or self._gone:
-            self._tidy()
+            self.tidy()
         return event_id in self._entries
 
     def take(self, event_id: int) -> _Entry | None:
         """Remove and return the entry of a message."""
         if self._last is not None or self._gone:
-            self._tidy()
-        entry = self._entries.pop(event_id, None)
-        if entry is not None:
-            sent = entry()
-            if entry.on_reply is not None or (sent is not None and sent.waiting):
-                self.awaited -= 1
-        return entry
-
-    def enter_waiter(self, sent: SentMessage) -> None:
-        """Count a thread that begins to wait."""
-        self._tidy()
-        sent.waiting += 1
-        if sent.waiting == 1:
-            entry = self._entries.get(sent.event_id or 0)
-            if entry is not None and entry.on_reply is None:
-                self.awaited += 1
-
-    def leave_waiter(self, sent: SentMessage) -> None:
-        """Count it off."""
-        self._tidy()
-        sent.waiting -= 1
-        if sent.waiting == 0:
-            entry = self._entries.get(sent.event_id or 0)
-            if entry is not None and entry.on_reply is None:
-                self.awaited -= 1
+            self.tidy()
+        return self._entries.pop(event_id, None)
 
     def next_deadline(self) -> float | None:
         """Return when the first entry expires."""
-        self._tidy()
+        self.tidy()
         return next((entry.deadline for entry in self._entries.values()), None)
 
     def take_expired(self, now: float) -> list[_Entry]:
         """Remove and settle what is due; the entries are returned so that they are freed without the lock."""
-        self._tidy()
+        self.tidy()
         expired = list(takewhile(lambda entry: entry.deadline <= now, self._entries.values()))
         for entry in expired:
             self.take(entry.event_id)
@@ -276,10 +257,9 @@ class ReplyTable:
 
     def take_all(self, ending: Ending) -> list[_Entry]:
         """Remove and settle everything, as the connection has ended."""
-        self._tidy()
+        self.tidy()
         entries = list(self._entries.values())
         self._entries.clear()
-        self.awaited = 0
         for entry in entries:
             _settle(entry, ending)
         return entries
@@ -289,7 +269,7 @@ class ReplyTable:
         entry.event_id, entry.on_reply, entry.deadline = event_id, on_reply, deadline
         self._entries[event_id] = entry
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Enter the last message, if anybody still has it, and forget those that nobody has any more."""
         sent = None if self._last is None else self._last()
         if sent is not None:
@@ -299,6 +279,11 @@ class ReplyTable:
             entry = self._gone.pop()
             if entry.on_reply is None:
                 self._entries.pop(entry.event_id, None)
+
+
+def _is_waited_for(entry: _Entry) -> bool:
+    sent = entry()
+    return sent is not None and sent.waiting > 0
 
 
 def _settle(entry: _Entry, outcome: Outcome) -> None:

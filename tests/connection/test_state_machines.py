@@ -122,7 +122,7 @@ class ReplyTableMachine(RuleBasedStateMachine):
         due = max([self.clock + ttl, *(one.deadline for one in self.expected.values())])
         sent = SentMessage(Home(), self.last_id, None)  # type: ignore[arg-type]
         if waiting:  # the message was queued, and a thread waits for it already
-            self.table.enter_waiter(sent)
+            sent.waiting += 1
             self.waited_for.append(sent)
         self.table.expect(sent, self.last_id, len if has_on_reply else None, due)
         self.expected[self.last_id] = Awaited(sent, has_on_reply, due)
@@ -168,13 +168,13 @@ class ReplyTableMachine(RuleBasedStateMachine):
         held = self.held()
         if held:
             sent = held[index % len(held)]
-            self.table.enter_waiter(sent)
+            sent.waiting += 1
             self.waited_for.append(sent)
 
     @rule(index=st.integers(0, 20))
     def end_to_wait(self, index: int) -> None:
         if self.waited_for:
-            self.table.leave_waiter(self.waited_for.pop(index % len(self.waited_for)))
+            self.waited_for.pop(index % len(self.waited_for)).waiting -= 1
 
     @rule(index=st.integers(0, 20), collect=st.booleans())
     def forget(self, index: int, collect: bool) -> None:
