@@ -196,7 +196,6 @@ class ClientRun:
             ClientConnection(
                 stream,
                 options.connection,
-                janitor,
                 options.callbacks,
                 options.listeners,
                 options.unknown_messages,

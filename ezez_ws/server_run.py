@@ -222,7 +222,6 @@ class ServerRun:
         return ServerConnection(
             stream,
             options.connection,
-            janitor,
             options.callbacks,
             options.listeners,
             lambda connection: EZEZServerClient(connection, admission.request, context),

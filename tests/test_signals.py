@@ -25,7 +25,6 @@ from ezez_ws.connection.listeners import Listeners
 from ezez_ws.connection.replies import Reply, RoutedReply, SentMessage
 from ezez_ws.messages.protocol import parse_event
 from ezez_ws.threads.deadline import Deadline
-from ezez_ws.threads.timers import janitor
 from ezez_ws.websocket.stream import Ending, Stream
 from ezez_ws.wire.sockets import SocketWire
 from tests.interrupting import SEVERAL, interrupt
@@ -302,7 +301,7 @@ class EndTest(EZEZTestCase):
                 here, there = socket.socketpair()
                 with here, there:
                     stream = Stream(SocketWire(here), False, max_payload=1 << 20, send_buffer_limit=1 << 20)
-                    connection = Connection(stream, options, janitor, Callbacks(), Listeners())
+                    connection = Connection(stream, options, Callbacks(), Listeners())
                     there.close()
 
                     def act(connection: Connection = connection) -> None:

@@ -15,7 +15,6 @@ from ..messages.protocol import (
     Ids,
     parse_from_server,
 )
-from ..threads.timers import Janitor
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
 from .connection import Connection, ConnectionOptions
@@ -43,14 +42,13 @@ class ClientConnection(Connection):
         self,
         stream: Stream,
         options: ConnectionOptions,
-        janitor: Janitor,
         callbacks: Callbacks,
         listeners: Listeners,
         unknown_messages: str,
         unknown_data: str,
         events: ClientConnectionEvents,
     ) -> None:
-        super().__init__(stream, options, janitor, callbacks, listeners, keep_text=unknown_messages != "ignore")
+        super().__init__(stream, options, callbacks, listeners, keep_text=unknown_messages != "ignore")
         self.take_events()
         self._unknown_messages = unknown_messages
         self._unknown_data = unknown_data

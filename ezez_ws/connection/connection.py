@@ -24,7 +24,7 @@ from ..messages.protocol import CloseCode, Event, check_event_name, parse_event
 from ..options import check_args, check_callback
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import ForkGuard
-from ..threads.timers import Janitor, Timer
+from ..threads.timers import Timer, janitor
 from ..websocket.frames import TEXT
 from ..websocket.outbox import FULL, REFUSED, WAITING
 from ..websocket.stream import Ending, Stream
@@ -72,7 +72,6 @@ class Connection(Dispatcher):
     Args:
         stream: the WebSocket; the connection owns it from now on.
         options: what both sides have.
-        janitor: keeps the times.
         callbacks, listeners, shared_listeners: see ``Dispatcher``.
         keep_text: whether ``handle_other`` wants text messages.
     """
@@ -81,7 +80,6 @@ class Connection(Dispatcher):
         self,
         stream: Stream,
         options: ConnectionOptions,
-        janitor: Janitor,
         callbacks: Callbacks,
         listeners: Listeners,
         shared_listeners: Listeners | None = None,
@@ -89,7 +87,6 @@ class Connection(Dispatcher):
     ) -> None:
         self.stream = stream
         self.options = options
-        self.janitor = janitor
         inbox = Inbox(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, options.codec.is_plain)
         super().__init__(inbox, options.codec, callbacks, listeners, shared_listeners)
         self.read_deadline = NEVER
@@ -346,7 +343,7 @@ class Connection(Dispatcher):
 
     def call_later(self, delay: float, action: Callable[[], object]) -> None:
         """Have the janitor run a method in ``delay`` seconds, unless the connection is disposed before."""
-        timer = self.janitor.call_later(delay, action)
+        timer = janitor.call_later(delay, action)
         with self.inbox.lock:
             timers = self._timers
             replaced = timer if timers is None else timers.get(action.__name__)

@@ -19,7 +19,6 @@ from ..messages.protocol import (
     parse_from_client,
 )
 from ..threads.deadline import NEVER, Deadline
-from ..threads.timers import Janitor
 from ..websocket.outbox import WAITING
 from ..websocket.stream import Ending, Stream
 from .connection import Connection, ConnectionOptions
@@ -69,12 +68,11 @@ class ServerConnection(Connection):
         self,
         stream: Stream,
         options: ServerConnectionOptions,
-        janitor: Janitor,
         callbacks: Callbacks,
         shared_listeners: Listeners,
         make_client: "Callable[[ServerConnection], EZEZServerClient]",
     ) -> None:
-        super().__init__(stream, options.common, janitor, callbacks, Listeners(), shared_listeners)
+        super().__init__(stream, options.common, callbacks, Listeners(), shared_listeners)
         self.client = make_client(self)
         self.subject = (self.client,)
         self.authenticated = False
