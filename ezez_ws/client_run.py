@@ -170,7 +170,7 @@ class ClientRun:
     def _attempt(self) -> bool:
         """Connect once and serve the connection; return whether to try again."""
         options = self._options
-        dialer = Dialer(options.target, options.headers, options.subprotocols, options.ssl, options.compress)
+        dialer = Dialer(options)
         with self._condition.lock:
             if self.over:
                 return False

@@ -81,15 +81,7 @@ class ServerRun:
         self._minds_web_server = False
         self._lease = object()  # of the timers' thread; not the run itself, which is to be freed where nobody closes it
         self.listener: Listener | None = None
-        self._reception = Upgrade(
-            options.path,
-            options.subprotocols,
-            options.allowed_origins,
-            options.verify_request,
-            options.compression is not None,
-            self._claim_place,
-            self._free_place,
-        )
+        self._reception = Upgrade(options, self._claim_place, self._free_place)
         if options.port is not None:
             self.listener = Listener(options.host, options.port, options.reuse_port, self.serve)
 

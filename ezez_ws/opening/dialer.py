@@ -5,7 +5,6 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,11 +12,9 @@ from ..threads.deadline import Deadline
 from ..threads.waiting import Event
 from ..wire.sockets import SocketWire, Wire, WireError
 from .client_handshake import ClientHandshake, DialRefused
-from .url import URL
 
 if TYPE_CHECKING:
-    import ssl
-
+    from ..client_run import ClientOptions
     from ..websocket.deflate import Deflate
 
 __all__ = ["DialCancelled", "DialRefused", "Dialed", "Dialer"]
@@ -51,19 +48,9 @@ class Dialer:
     ``_lock`` guards ``_cancelled``. A step that waits looks at it ten times a second.
     """
 
-    def __init__(
-        self,
-        target: URL,
-        headers: Sequence[tuple[str, str]],
-        subprotocols: Sequence[str],
-        context: "ssl.SSLContext | None",
-        compress: bool,
-    ) -> None:
-        self._compress = compress
-        self._target = target
-        self._context = context
-        self._headers = headers
-        self._subprotocols = subprotocols
+    def __init__(self, options: "ClientOptions") -> None:
+        self._options = options
+        self._target = options.target
         self._lock = threading.Lock()
         self._cancelled = False
 
@@ -78,8 +65,8 @@ class Dialer:
         try:
             if self._target.secure:
                 wire = self._secure(wire, deadline)
-            offer = _DEFLATE_OFFERS if self._compress else ""
-            handshake = ClientHandshake(self._target, self._headers, self._subprotocols, offer)
+            options, offer = self._options, _DEFLATE_OFFERS if self._options.compress else ""
+            handshake = ClientHandshake(self._target, options.headers, options.subprotocols, offer)
             self._write(wire, handshake.request(), deadline)
             self._read_response(wire, handshake, deadline)
             return Dialed(wire, handshake.trailing, _agreed(handshake))
@@ -92,7 +79,7 @@ class Dialer:
 
         from ..wire.tls import TLSWire
 
-        context = self._context or ssl.create_default_context()
+        context = self._options.ssl or ssl.create_default_context()
         wire = TLSWire(raw, context, server_side=False, server_name=self._target.server_name)
         try:
             wire.shake_hands(lambda: self._check(deadline, "shaking hands in TLS"))

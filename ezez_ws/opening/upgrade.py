@@ -1,7 +1,7 @@
 """The server's door: an accepted wire becomes a WebSocket, or gets a clear HTTP answer."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +10,7 @@ from ..wire.sockets import Wire, WireError
 from .server_handshake import HandshakeRequest, Refusal, ServerHandshake
 
 if TYPE_CHECKING:
+    from ..server_run import ServerOptions
     from ..websocket.deflate import Deflate
 
 __all__ = ["Admission", "ExtraHeaders", "Upgrade", "VerifyRequest"]
@@ -40,18 +41,10 @@ class Upgrade:
     """
 
     def __init__(
-        self,
-        path: str | None,
-        subprotocols: Sequence[str] | None,
-        allowed_origins: Collection[str] | None,
-        verify_request: VerifyRequest | None,
-        compress: bool,
-        claim_place: Callable[[], bool],
-        free_place: Callable[[], None],
+        self, options: "ServerOptions", claim_place: Callable[[], bool], free_place: Callable[[], None]
     ) -> None:
-        self._begin = partial(ServerHandshake, path, subprotocols, allowed_origins)
-        self._compress = compress
-        self._verify_request = verify_request
+        self._begin = partial(ServerHandshake, options.path, options.subprotocols, options.allowed_origins)
+        self._options = options
         self._claim_place = claim_place
         self._free_place = free_place
 
@@ -102,7 +95,7 @@ class Upgrade:
             raise
 
     def _choose_extensions(self, handshake: ServerHandshake) -> "tuple[ExtraHeaders, Deflate | None]":
-        if not self._compress:
+        if self._options.compression is None:
             return [], None
         from .extensions import choose_offer
 
@@ -122,10 +115,10 @@ class Upgrade:
                 return False
 
     def _verify(self, request: HandshakeRequest) -> None:
-        if self._verify_request is None:
+        if self._options.verify_request is None:
             return
         try:
-            answer = self._verify_request(request)
+            answer = self._options.verify_request(request)
             if answer is None or isinstance(answer, bool):
                 status = 0 if answer else 403
             elif isinstance(answer, int) and 200 <= answer <= 599:

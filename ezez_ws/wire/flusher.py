@@ -22,7 +22,7 @@ __all__ = ["Flusher", "flusher"]
 _logger = logging.getLogger("ezez_ws.flusher")
 
 
-class Flusher(Service[Poller[selectors.BaseSelector]]):
+class Flusher(Service[Poller]):
     """Watches outboxes for room in their sockets.
 
     ``watch`` and ``forget`` may be called from any thread that holds no outbox's lock.
@@ -66,10 +66,10 @@ class Flusher(Service[Poller[selectors.BaseSelector]]):
 
     # -- the thread -------------------------------------------------------------------------------------------------
 
-    def _make_sleep(self) -> Poller[selectors.BaseSelector]:
+    def _make_sleep(self) -> Poller:
         return Poller(selectors.DefaultSelector, selectors.EVENT_READ)
 
-    def _work(self, sleep: Poller[selectors.BaseSelector]) -> None:
+    def _work(self, sleep: Poller) -> None:
         selector = sleep.selector
         while self._update(selector):
             for key, _ in selector.select():

@@ -95,7 +95,7 @@ class GatedReader:
         self.event = Event()
 
 
-class _Sleep(Poller["select.epoll"]):
+class _Sleep(Poller):
     """What the gate's thread sleeps on: sockets, or the end of a nap."""
 
     def __init__(self) -> None:

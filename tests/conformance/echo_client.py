@@ -6,6 +6,8 @@ Asks the server at URL how many cases there are, runs each, and lets it write it
 import argparse
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -20,7 +22,8 @@ AGENT = "ezez_ws"
 
 def connect(url: str, deflate: bool) -> Stream:
     """Open a WebSocket."""
-    dialed = Dialer(parse_url(url), (), (), None, deflate).dial(Deadline(10))
+    told: Any = SimpleNamespace(target=parse_url(url), headers=(), subprotocols=(), ssl=None, compress=deflate)
+    dialed = Dialer(told).dial(Deadline(10))
     return Stream(dialed.wire, True, MAX_PAYLOAD, MAX_PAYLOAD, dialed.early, dialed.deflate)
 
 

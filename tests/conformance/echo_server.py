@@ -6,6 +6,7 @@ Prints ``listening on PORT`` when it does (0 picks a free port); ends when its s
 import argparse
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -39,7 +40,9 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--deflate", action="store_true")
     options = parser.parse_args()
-    upgrade = Upgrade(None, None, None, None, options.deflate, lambda: True, lambda: None)
+    told: Any = SimpleNamespace(path=None, subprotocols=None, allowed_origins=None, verify_request=None)
+    told.compression = "deflate" if options.deflate else None
+    upgrade = Upgrade(told, lambda: True, lambda: None)
 
     def serve(sock: Any, address: Any) -> None:
         wire = SocketWire(sock)

@@ -7,12 +7,13 @@ import threading
 import time
 import unittest
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 from ezez_ws.opening.dialer import DialCancelled, Dialed, Dialer, DialRefused
 from ezez_ws.opening.server_handshake import Refusal, ServerHandshake
-from ezez_ws.opening.url import parse_url
+from ezez_ws.opening.url import URL, parse_url
 from ezez_ws.threads.deadline import Deadline
 from tests.support import EZEZTestCase, free_port
 
@@ -38,6 +39,11 @@ def wait_for_the_end(sock: socket.socket) -> None:
             pass
 
 
+def make_dialer(url: URL, headers: tuple[tuple[str, str], ...] = (), subprotocols: tuple[str, ...] = ()) -> Dialer:
+    options: Any = SimpleNamespace(target=url, headers=headers, subprotocols=subprotocols, ssl=None, compress=False)
+    return Dialer(options)
+
+
 class DialerTestCase(EZEZTestCase):
     def serve(self, *scripts: Script, host: str = "127.0.0.1") -> str:
         """Accept once, do what the scripts say, and close when the client has; return the URL."""
@@ -56,7 +62,7 @@ class DialerTestCase(EZEZTestCase):
         return f"ws://{f'[{host}]' if ':' in host else host}:{server.getsockname()[1]}"
 
     def dialer(self, url: str, subprotocols: tuple[str, ...] = ()) -> Dialer:
-        return Dialer(parse_url(url), (("X-Mine", "yes"),), subprotocols, None, False)
+        return make_dialer(parse_url(url), (("X-Mine", "yes"),), subprotocols)
 
     def dial(self, url: str, timeout: float = 20.0) -> Dialed:
         dialed = self.dialer(url).dial(Deadline(timeout))
@@ -184,7 +190,7 @@ class RefusalTest(DialerTestCase):
     def test_a_host_name_that_the_resolver_cannot_take_is_an_os_error(self) -> None:
         url = parse_url("ws://host")._replace(host="x" * 64 + ".invalid")
         with self.assertRaises(OSError):
-            Dialer(url, (), (), None, False).dial(Deadline(20))
+            make_dialer(url).dial(Deadline(20))
 
     def test_an_http_refusal_is_told_with_its_status(self) -> None:
         for status in (200, 302, 401, 403, 404, 426, 500, 503):

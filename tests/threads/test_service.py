@@ -232,9 +232,9 @@ class PollerTest(EZEZTestCase):
     @unittest.skipUnless(CAN_INTERRUPT, "a trace function is not told of each instruction there")
     def test_an_exception_anywhere_leaves_nothing_behind(self) -> None:
         before = open_fds()
-        made: list[Poller[selectors.BaseSelector]] = []
+        made: list[Poller] = []
 
-        def make() -> Poller[selectors.BaseSelector]:
+        def make() -> Poller:
             return Poller(selectors.DefaultSelector, selectors.EVENT_READ)
 
         with warnings.catch_warnings():
