@@ -101,8 +101,7 @@ class ClientRun:
     def outcome_for_connect(self, stale: Exception | None) -> "bool | None":
         """Tell ``connect`` that it has succeeded, or raise why not, or ``None``. Requires holding the lock.
 
-        Args:
-            stale: the failure of an attempt before ``connect`` was called.
+        ``stale`` is the failure of an attempt before ``connect`` was called.
         """
         if self.ready is not None:
             return True
@@ -192,17 +191,8 @@ class ClientRun:
             early=dialed.early,
             deflate=dialed.deflate,
         )
-        return self._serve(
-            ClientConnection(
-                stream,
-                options.connection,
-                options.callbacks,
-                options.listeners,
-                options.unknown_messages,
-                options.unknown_data,
-                ClientConnectionEvents(ready=self._ready, rejected=self._rejected, ended=self._lost),
-            )
-        )
+        events = ClientConnectionEvents(ready=self._ready, rejected=self._rejected, ended=self._lost)
+        return self._serve(ClientConnection(stream, options, events))
 
     def _serve(self, connection: ClientConnection) -> bool:
         with self._condition.lock:

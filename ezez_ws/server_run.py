@@ -63,9 +63,7 @@ class ServerRun:
     ``_lock`` guards ``closing``, ``_cutting``, ``_places``, ``_wires``, ``_connections``, ``_loans`` and
     ``_minds_web_server``; under it a wire may be cut, and nothing is locked.
     ``serve*`` runs on each connection's own thread; every other method may be called from any thread.
-
-    Raises:
-        OSError: the address cannot be bound; nothing is left behind.
+    ``OSError``: the address cannot be bound; nothing is left behind.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -119,8 +117,7 @@ class ServerRun:
     def serve_upgrade(self, environ: Environ) -> None:
         """Serve a connection that comes through a web server, on its thread, until it has ended.
 
-        Raises:
-            Refusal: for the web server to answer.
+        A ``Refusal`` comes out for the web server to answer.
         """
         with self._borrow_thread():
             if "gunicorn.socket" in environ:
@@ -212,11 +209,7 @@ class ServerRun:
             deflate=admission.deflate,
         )
         return ServerConnection(
-            stream,
-            options.connection,
-            options.callbacks,
-            options.listeners,
-            lambda connection: EZEZServerClient(connection, admission.request, context),
+            stream, options, lambda connection: EZEZServerClient(connection, admission.request, context)
         )
 
     def _run_connection(self, connection: ServerConnection) -> None:

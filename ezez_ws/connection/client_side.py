@@ -1,8 +1,9 @@
 """A client's side of one connection, from the authentication on. The client has one after the other."""
 
+import contextlib
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import MalformedMessage
 from ..messages.protocol import (
@@ -17,11 +18,12 @@ from ..messages.protocol import (
 )
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
-from .connection import Connection, ConnectionOptions
-from .dispatch import Callbacks
+from .connection import Connection
 from .inbox import Mark
-from .listeners import Listeners
 from .replies import RoutedReply
+
+if TYPE_CHECKING:
+    from ..client_run import ClientOptions
 
 __all__ = ["ClientConnection", "ClientConnectionEvents"]
 
@@ -38,20 +40,12 @@ class ClientConnectionEvents(NamedTuple):
 class ClientConnection(Connection):
     """One connection of a client. ``_answered`` belongs to the connection's thread."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        options: ConnectionOptions,
-        callbacks: Callbacks,
-        listeners: Listeners,
-        unknown_messages: str,
-        unknown_data: str,
-        events: ClientConnectionEvents,
-    ) -> None:
-        super().__init__(stream, options, callbacks, listeners, keep_text=unknown_messages != "ignore")
+    def __init__(self, stream: Stream, options: "ClientOptions", events: ClientConnectionEvents) -> None:
+        keep_text = options.unknown_messages != "ignore"
+        super().__init__(stream, options.connection, options.callbacks, options.listeners, keep_text=keep_text)
         self.take_events()
-        self._unknown_messages = unknown_messages
-        self._unknown_data = unknown_data
+        self._unknown_messages = options.unknown_messages
+        self._unknown_data = options.unknown_data
         self._events = events
         self._answered = False
 
@@ -114,10 +108,8 @@ class ClientConnection(Connection):
 
     def _read_text(self, text: str) -> Any:
         if self._unknown_messages == "emit_try_json":
-            try:
+            with contextlib.suppress(ValueError, RecursionError):
                 return json.loads(text, parse_constant=_refuse_constant)
-            except (ValueError, RecursionError):
-                pass
         return text
 
     def _emit(self, name: str, value: Any) -> None:

@@ -22,13 +22,13 @@ from ..threads.deadline import NEVER, Deadline
 from ..websocket.outbox import WAITING
 from ..websocket.stream import Ending, Stream
 from .connection import Connection, ConnectionOptions
-from .dispatch import Callbacks
 from .inbox import Arrived, Mark
 from .listeners import Listeners
 from .replies import RoutedReply, SentMessage
 
 if TYPE_CHECKING:
     from ..server_client import EZEZServerClient
+    from ..server_run import ServerOptions
 
 __all__ = ["ServerConnection", "ServerConnectionOptions"]
 
@@ -65,19 +65,14 @@ class ServerConnection(Connection):
     client: "EZEZServerClient"  # what users see of it
 
     def __init__(
-        self,
-        stream: Stream,
-        options: ServerConnectionOptions,
-        callbacks: Callbacks,
-        shared_listeners: Listeners,
-        make_client: "Callable[[ServerConnection], EZEZServerClient]",
+        self, stream: Stream, options: "ServerOptions", make_client: "Callable[[ServerConnection], EZEZServerClient]"
     ) -> None:
-        super().__init__(stream, options.common, callbacks, Listeners(), shared_listeners)
+        super().__init__(stream, options.connection.common, options.callbacks, Listeners(), options.listeners)
         self.client = make_client(self)
         self.subject = (self.client,)
         self.authenticated = False
-        self.read_deadline = self._auth_deadline = Deadline(options.auth_timeout)
-        self._options = options
+        self.read_deadline = self._auth_deadline = Deadline(options.connection.auth_timeout)
+        self._options = options.connection
         self._attempted = False
         self._early: list[Arrived] = []
         self._early_bytes = 0
@@ -85,7 +80,7 @@ class ServerConnection(Connection):
         self._auth_seen = False  # an authentication message has arrived
         self._auth_in_time: bool | None = None  # had it, when the time was over
         self.inbox.note = self._note_auth
-        self.inbox.routes_replies = options.messages_before_auth == "accept"
+        self.inbox.routes_replies = self._options.messages_before_auth == "accept"
 
     def run(self) -> None:
         """Serve the connection until it has ended."""
@@ -177,8 +172,7 @@ class ServerConnection(Connection):
         self._begin_attempt()
         version = request.version
         if type(version) not in (int, float) or version != VERSION:
-            printed = as_javascript_text(version)
-            self._reject(f"Protocol version mismatch, wanted {VERSION}, got {printed}")
+            self._reject(f"Protocol version mismatch, wanted {VERSION}, got {as_javascript_text(version)}")
             return
         refusal = self._ask(request.key)
         if not self.alive:
