@@ -15,9 +15,7 @@ class Deadline:
 
     def remaining(self) -> float | None:
         """Return the seconds that are left, at least 0.0; ``None`` where there is no end."""
-        if self.at is None:
-            return None
-        return max(0.0, self.at - time.monotonic())
+        return None if self.at is None else max(0.0, self.at - time.monotonic())
 
     def remaining_of(self, most: float) -> float:
         """Return the seconds that are left, at most ``most``."""

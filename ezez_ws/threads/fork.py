@@ -30,9 +30,7 @@ if hasattr(os, "register_at_fork"):
 class ForkGuard:
     """Remembers which process something belongs to. A forked child has neither the threads nor the locks of its parent.
 
-    Args:
-        what: the thing, for the error's text.
-        bound: whether it belongs to this process from the beginning; else from ``bind`` on.
+    ``what`` is for the error's text. Where it is not ``bound`` it belongs to this process from ``bind`` on only.
     """
 
     __slots__ = ("_forks", "_what")

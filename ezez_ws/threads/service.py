@@ -42,16 +42,12 @@ class Service(Generic[S]):
     locked under it. ``_run`` and ``_work`` are the thread's; every other method here requires holding the lock.
     """
 
-    name: ClassVar[str]
-    """The thread's."""
-
+    name: ClassVar[str]  # the thread's
     logger: ClassVar[logging.Logger]
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: _Thread[S] | None = None
-
-    # -- what a subclass says ---------------------------------------------------------------------------------------
 
     def _make_sleep(self) -> S:
         """Make what a new thread sleeps on."""
@@ -65,14 +61,10 @@ class Service(Generic[S]):
         """Let go of those who rely on the thread, as an error has ended it; return what to call without the lock."""
         return ()
 
-    # -- for a subclass ---------------------------------------------------------------------------------------------
-
     def _need_thread(self) -> S:
         """Start the thread if there is none, and return what it sleeps on.
 
-        Raises:
-            OSError: no descriptor can be had.
-            RuntimeError: no thread can be had.
+        ``OSError``: no descriptor can be had; ``RuntimeError``: no thread can be had.
         """
         if self._thread is None:
             self._start()
@@ -80,10 +72,7 @@ class Service(Generic[S]):
         return self._thread.sleep
 
     def _dismiss(self) -> threading.Thread | None:
-        """Let the thread end, if there is one, and return it to be waited for, without the lock.
-
-        Where an exception interrupts it, it is to be called again.
-        """
+        """Let the thread end; return it, to be waited for without the lock. To be called again after an exception."""
         thread = self._thread
         if thread is not None:
             thread.sleep.wake()

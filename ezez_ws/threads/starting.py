@@ -45,12 +45,8 @@ class Loan:
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
+        self.name = self.thread.name
         self._over = Event()
-
-    @property
-    def name(self) -> str:
-        """The thread's."""
-        return self.thread.name
 
     def give_back(self) -> None:
         """Say that the thread is its owner's again."""

@@ -1,12 +1,11 @@
 """One thread a process that acts at deadlines.
 
-What is to happen in a second or later may be up to ``SLACK`` late: the keepalives of thousands of connections are due
-at thousands of times, and to wake for each of them would cost more than all that they do. So those of about the same
-time are due together, and a heap holds such times only: setting a timer costs O(log n) for a time that is new, else
-O(1), and cancelling O(1). A cancelled timer forgets its action at once and is itself forgotten when its time comes, or
-when more than half of all are cancelled.
-There is one janitor a process. Its thread starts with the first timer, and ends when the last server and client have
-left: not with the last timer, or each message with a time limit might start a thread.
+What is to happen in a second or later may be up to ``SLACK`` late: to wake for each of thousands of keepalives would
+cost more than all that they do. So those of about the same time are due together, and a heap holds such times only:
+setting a timer costs O(log n) for a time that is new, else O(1), and cancelling O(1). A cancelled timer forgets its
+action at once, and is forgotten when its time comes, or when more than half of all are cancelled. The thread starts
+with the first timer, and ends when the last server and client have left: not with the last timer, or each message with
+a time limit might start a thread.
 """
 
 import heapq
@@ -58,10 +57,9 @@ class _Alarm(Event):
 class Janitor(Service[_Alarm]):
     """Runs actions at their time, on one daemon thread.
 
-    Actions must not block and must not call user code: they are those of all servers and clients, and a user's code
-    runs on the thread of its connection only. What an action lets go of may be freed on the thread, and the handlers of
-    ``logging`` run where there is something to log. Any thread may call any method; ``leave`` called by an action does
-    not wait for itself.
+    Actions must not block and must not call user code: they are those of all servers and clients. What one lets go of
+    may be freed on the thread, and the handlers of ``logging`` run there. Any thread may call any method; ``leave``
+    called by an action does not wait for itself.
     """
 
     name = "ezez-janitor"

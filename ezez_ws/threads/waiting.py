@@ -14,12 +14,11 @@ T = TypeVar("T")
 class Event(threading.Event):
     """A ``threading.Event`` that a signal handler's exception cannot leave in disorder.
 
-    The standard one is a condition variable in Python code, whose lock such an exception in the wrong place of ``wait``
-    or ``set`` leaves held, or released twice. This is a flag, which decides, and a bare lock to sleep on, which is free
-    while the flag is set. Whoever takes the lock looks at the flag afterwards: where it is set, the lock is for the
-    next; where it is not, this was a set that has been taken back, and the lock stays taken, as it should be. That look
-    is a ``finally`` without a call of Python code: handlers run behind a call, so their exception comes before it, or
-    when all is done. To release the lock once too often does no harm.
+    The standard one's lock can be left held, or released twice. This is a flag, which decides, and a bare lock to sleep
+    on, which is free while the flag is set. Whoever takes the lock looks at the flag afterwards: where it is set, the
+    lock is for the next; where it is not, that set has been taken back, and the lock stays taken. That look is a
+    ``finally`` without a call of Python code: handlers run behind a call, so their exception comes before it, or when
+    all is done. To release the lock once too often does no harm.
 
     Any number of threads may wait. Any thread may call any method, and a signal's handler ``set``; both that and
     ``clear`` are idempotent. It differs from the standard class in one point: a set that is taken back at once wakes

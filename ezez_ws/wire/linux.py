@@ -85,10 +85,9 @@ def keep_freed_memory() -> None:
     """Let the memory of one large message be there for the next.
 
     glibc gives back to the system what is free beyond a threshold, and gets it again by page faults: with messages of
-    1 MiB, of which there are four copies between being read and answered, these took a third to two thirds of the time.
-    The threshold is twice the largest block with a mapping of its own that was freed so far (mallopt(3),
-    ``M_MMAP_THRESHOLD``). So this makes and frees such a block, once, and touches none of its pages. With other C
-    libraries, and where so much is free in one piece already, it does nothing. Any thread may call it.
+    1 MiB these took a third to two thirds of the time. The threshold is twice the largest block with a mapping of its
+    own that was freed so far (mallopt(3), ``M_MMAP_THRESHOLD``). So this makes and frees such a block, once, and
+    touches none of its pages. With other C libraries it does nothing. Any thread may call it.
     """
     global _freed_is_kept
     if _freed_is_kept or not switch.on:

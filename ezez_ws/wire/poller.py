@@ -10,12 +10,8 @@ __all__ = ["Poller"]
 class Poller:
     """A selector, and a pair of sockets by which others wake the thread that sleeps in it.
 
-    Args:
-        make_selector: makes the selector, one of ``selectors`` or ``select.epoll``.
-        events: for which it watches the thread's end of the pair.
-
-    Raises:
-        OSError: no descriptor can be had; nothing is left behind.
+    It is one of ``selectors``, or ``select.epoll``; ``events`` are those for which it watches the thread's end of the
+    pair. ``OSError``: no descriptor can be had; nothing is left behind.
     """
 
     def __init__(self, make_selector: Callable[[], Any], events: int) -> None:

@@ -1,15 +1,13 @@
 """Lets the readers of many connections through a few at a time.
 
-A thread that waits for CPython's global lock wakes every few milliseconds to ask for it. With thousands of threads
-whose bytes have come, that alone keeps a machine busy. So when there are many connections, their threads do not wait
-inside ``recv``: each sleeps on an event of its own, one thread (``ezez-read-gate``) asks the kernel which sockets have
-something, and wakes the first few. Who is woken has *a turn*: it reads, without blocking, passes the turn on to the
-next, and only then goes on with what it has read. So the others' bytes wait in the kernel, and user code, which may
-block, holds nobody up. Linux only (``epoll``); elsewhere, and with few connections, threads wait inside ``recv``.
+A thread that waits for CPython's global lock asks for it every few milliseconds; thousands of those keep a machine
+busy. So the threads of many connections do not wait inside ``recv``: each sleeps on an event of its own, one thread
+(``ezez-read-gate``) asks the kernel which sockets have something, and wakes the first few. Who is woken has *a turn*:
+it reads, without blocking, passes the turn on, and only then goes on with what it has read: user code, which may block,
+holds nobody up. Linux only (``epoll``); elsewhere, and with few connections, threads wait inside ``recv``.
 
-Some of the many do so, too: while nobody waits for a turn, a few are *let by* and wait inside ``recv`` for their next
-bytes, for a short while. So a few busy connections beside thousands of idle ones do not pay for those. When others
-begin to wait for turns, who is let by soon takes turns again, as it would get more than they do otherwise.
+While nobody waits for a turn, a few are *let by* and wait inside ``recv``, for a short while: a few busy connections
+do not pay for thousands of idle ones. When others begin to wait for turns, who is let by soon takes turns again.
 
 A pong would wake a sleeping reader for nothing, and of thousands of idle connections some are pinged all the time. So
 the gate's thread may itself take what is expected (``expect``), and lets the reader sleep on.
@@ -217,10 +215,9 @@ class ReadGate(Service[_Sleep]):
         return True
 
     def expect(self, reader: GatedReader, take_aside: Callable[[], bool]) -> None:
-        """Have ``take_aside`` called for the next bytes that come while the reader's reader sleeps.
+        """Have ``take_aside`` called once for the next bytes that come while the reader sleeps; true: it sleeps on.
 
-        It is called once, while holding the lock, must not block, and has all to itself that is otherwise the reader's.
-        Where it returns true the reader sleeps on.
+        It is called while holding the lock, must not block, and has all to itself that is otherwise the reader's.
         """
         with self._lock:
             if reader in self._readers:

@@ -123,10 +123,8 @@ class SocketWire(Wire):
         # A Python timeout would poll before each call. Where single calls cannot be told not to block (Windows), the
         # socket does not block, and read() polls.
         sock.settimeout(None if _DONTWAIT else 0.0)
-        try:
+        with contextlib.suppress(OSError):  # no TCP, e.g. a socketpair
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError:
-            pass  # no TCP, e.g. a socketpair
         self._sock = sock
         self._send_quickly = find_quick_send()
         self._gated: GatedReader | None = None

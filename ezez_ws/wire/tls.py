@@ -1,10 +1,11 @@
 """TLS that is safe with a reader and writers in different threads.
 
-One ``SSLSocket`` that is read and written at once is not safe on every supported Python: some versions lock the writer
-out while the reader blocks. So the TLS state is an ``ssl.SSLObject`` between two ``MemoryBIO``s under one lock, and the
-raw socket is outside of it: the reader blocks in ``recv`` without the lock and feeds what came.
+An ``SSLSocket`` must not be read and written at once: some versions of Python lock the writer out while the reader
+blocks. So the TLS state is an ``ssl.SSLObject`` between two ``MemoryBIO``s under one lock, and the raw socket is
+outside of it: the reader blocks in ``recv`` without the lock and feeds what came.
 """
 
+import contextlib
 import ssl
 import threading
 from collections.abc import Callable
@@ -137,10 +138,8 @@ class TLSWire(Wire):
             if not self._ended:
                 self._ended = True
                 self._may_have_more = False  # nothing is decrypted any more: only the socket can be readable
-                try:
+                with contextlib.suppress(ssl.SSLError, ValueError):  # it waits for the peer's; ours is in _outgoing
                     self._tls.unwrap()
-                except (ssl.SSLError, ValueError):
-                    pass  # it waits for the peer's goodbye; ours is in _outgoing
                 self._flush_quietly()
         self._wire.end_writing()
 

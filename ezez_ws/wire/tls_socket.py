@@ -4,6 +4,7 @@ An ``SSLSocket`` must not be read and written at once, and its TLS cannot be tak
 lock is held over each of its calls, and waiting is polling the descriptor, without the lock.
 """
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -68,19 +69,14 @@ class TLSSocketWire(PolledWire):
         with self._lock:
             if not self._ended:
                 self._ended = True
-                try:
+                with contextlib.suppress(OSError, ValueError):  # it waits for the peer's goodbye; ours is out
                     self._tls.unwrap()
-                except (OSError, ValueError):
-                    pass  # it waits for the peer's goodbye; ours is out
         super().end_writing()
 
     def close(self) -> None:
         super().close()
-        with self._lock:
-            try:
-                self._tls.shutdown(socket.SHUT_RDWR)  # forgets TLS: what its owner writes fails as in a plain socket
-            except OSError:
-                pass
+        with self._lock, contextlib.suppress(OSError):
+            self._tls.shutdown(socket.SHUT_RDWR)  # forgets TLS: what its owner writes fails as in a plain socket
 
     def _write_unsent(self) -> bool:
         """Go on with what was accepted; true where nothing of it is left. Requires holding the lock."""
@@ -94,7 +90,5 @@ class TLSSocketWire(PolledWire):
         return True
 
     def _shutdown(self, how: int) -> None:
-        try:
+        with contextlib.suppress(OSError):
             socket.socket.shutdown(self._tls, how)  # not SSLSocket's, which would forget TLS under the reader
-        except OSError:
-            pass
