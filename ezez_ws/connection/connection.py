@@ -1,8 +1,7 @@
 """One connection and the messages on it: what a server's side and a client's side share.
 
-The way of a message in: ``Inbox`` (whoever reads) → ``Connection.run`` (the connection's thread) → ``handle`` →
-``deliver`` → the callbacks; what is no plain event, or comes too early, a subclass judges. The way out: ``send`` →
-``Stream.put``, with the reply expected in the table before the bytes leave.
+The way of a message in: ``Inbox`` (whoever reads) → ``run`` (the connection's thread) → ``Dispatcher``. The way out:
+``send`` → ``Stream.put``, with the reply expected in the table before the bytes leave.
 
 How a connection ends is told in ``websocket/stream.py``. Here: ``disconnect`` is our own wish, ``fail`` the answer to
 the peer's fault, ``cut`` is for a peer that is too slow or gone. Each wakes all waiters at once; ``on_disconnect`` runs
@@ -67,13 +66,7 @@ class Connection(Dispatcher):
     ``run``, and what ``Dispatcher`` has, belong to the connection's thread; every other method may be called from any
     thread. Locks: see ``Inbox`` and ``Stream``. Here ``_last_id`` is guarded by ``stream.sending``, ``_expiry_at`` and
     ``_timers`` by the inbox's lock; ``_nesting`` and ``read_deadline`` (until when the next message must have come) are
-    the connection's thread's.
-
-    Args:
-        stream: the WebSocket; the connection owns it from now on.
-        options: what both sides have.
-        callbacks, listeners, shared_listeners: see ``Dispatcher``.
-        keep_text: whether ``handle_other`` wants text messages.
+    the connection's thread's. It owns ``stream`` from now on; ``keep_text``: ``handle_other`` wants text messages.
     """
 
     def __init__(
@@ -126,8 +119,7 @@ class Connection(Dispatcher):
     ) -> SentMessage | None:
         """Send an event whose arguments are encoded; ``None`` where nothing of it was handed over.
 
-        Args:
-            sent: the message, where it has one already, as it was queued.
+        ``sent`` is the message, where it has one already, as it was queued.
 
         Raises:
             SendTimeout: there was no room for ``send_timeout`` seconds; the connection has been cut.
@@ -396,8 +388,7 @@ class Connection(Dispatcher):
     def dispose(self, patience: float | None = None) -> None:
         """Give the socket back, cutting what is left of the connection. Idempotent; waits for nobody's code.
 
-        Args:
-            patience: seconds for the peer to read our last words, and to end; ``None``: it is cut at once.
+        ``patience``: seconds for the peer to read our last words, and to end; ``None``: it is cut at once.
         """
         if self.stream.given_back:
             return

@@ -8,11 +8,10 @@ While that thread runs a listener the role is free, and whoever needs it takes i
     wait_for_room   any thread whose ``send`` waits for a slow peer
     look_in         the janitor, without blocking, so that pings are answered and a close is noticed
 
-Whoever reads hands each reply to its waiters at once and puts every message, replies too, into the inbox. Only the
-owner takes messages out of it, so no user code runs on a stranger's thread, and callbacks run in the order of arrival.
-While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed. A reply is decoded for its
-waiter by who reads it. ``look_in`` runs no deserializer of the user's: a reply that may need one it puts into the inbox
-as any message, and the next thread that waits hands it out.
+Whoever reads decodes each reply for its waiters and hands it to them at once, and puts every message, replies too, into
+the inbox. Only the owner takes them out: no user code runs on a stranger's thread, and callbacks keep the order of
+arrival. While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed. ``look_in`` runs
+no deserializer of the user's: a reply that may need one is put in as any message; the next who waits hands it out.
 
 Who cannot have the role sleeps on an ``Event``, which is set when what it waits for is there, when the connection
 ends, and when the role falls free. The owner goes first: a reader that finds the owner asleep hands the role to it at
@@ -254,9 +253,9 @@ class Inbox:
     ) -> T | None:
         """Read, or sleep while another thread reads, until ``take`` returns something; ``None`` when the time is over.
 
-        ``take`` is called while holding the lock, at least once, and once more after the time is over. When the
-        connection has ended it must return something. ``sent`` is the message whose outcome is awaited. ``patient``
-        allows a read without a limit, which only bytes, or the end of the connection, can wake.
+        ``take`` is called while holding the lock, at least once, and once more after the time is over; at the
+        connection's end it must return something. ``sent``: the message whose outcome is awaited. ``patient`` allows a
+        read without a limit, which only bytes or that end can wake.
         """
         me = threading.get_ident()
         event: Event | None = None

@@ -17,7 +17,6 @@ from .replies import OnReply, Outcome, SentMessage
 
 __all__ = ["Broadcast", "OutgoingQueue", "QueuedMessage"]
 
-
 _HEAD = 24  # what the fields of an event take beside its name and arguments, at least
 
 

@@ -1,8 +1,8 @@
 """WebSocket frames (RFC 6455, section 5), pure: bytes in, messages out, and back.
 
-``FrameDecoder.feed`` takes what one ``recv`` gave and returns every message and control frame that it completes. A
-frame that has arrived whole is cut out of the data in one step; one that arrives in pieces is unmasked and counted
-piece by piece, so that its size is refused from its header on, and its text as soon as it is no UTF-8.
+``FrameDecoder.feed`` returns every message and control frame that its data complete. A frame that has arrived whole is
+cut out in one step; one that arrives in pieces is unmasked and counted piece by piece, so that its size is refused from
+its header on, and its text as soon as it is no UTF-8.
 """
 
 import codecs

@@ -22,7 +22,6 @@ _BATCH = 65536  # small frames that wait are written together up to this many by
 _SMALL = 4096
 _FLUSH_AT_ONCE = 1 << 20  # the flusher turns to the next peer after this many bytes
 
-
 Buffer = bytes | bytearray | memoryview
 
 
