@@ -23,11 +23,11 @@ __all__ = [
     "add_dialing",
     "add_key",
     "add_message",
+    "add_seconds",
     "connected",
     "integer",
     "key_of",
     "make_client",
-    "seconds",
     "seconds_or_zero",
     "shown_url",
 ]
@@ -41,21 +41,10 @@ def add_dialing(parser: argparse.ArgumentParser, stays: bool = False) -> None:
     parser.add_argument("url", metavar="URL", help="ws://HOST:PORT/PATH, or wss://")
     add_key(parser, "the key to authenticate with (default: the empty one)")
     parser.add_argument(
-        "--header",
-        type=_header,
-        action="append",
-        dest="headers",
-        metavar="'NAME: VALUE'",
-        help="for the handshake; may be given again",
+        "--header", type=_pair, action="append", metavar="'NAME: VALUE'", help="for the handshake; may be given again"
     )
     parser.add_argument("--insecure", action="store_true", help="wss://: take any certificate")
-    parser.add_argument(
-        "--connect-timeout",
-        type=seconds,
-        default=CLIENT["connect_timeout"].default,
-        metavar="S",
-        help="seconds to connect (default: %(default)g)",
-    )
+    add_seconds(parser, "--connect-timeout", CLIENT["connect_timeout"].default, "to connect")
     if stays:
         parser.add_argument("--reconnect", action="store_true", help="connect again when the connection is lost")
 
@@ -71,7 +60,14 @@ def add_message(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("args", type=partial(_read, read_argument), nargs="*", metavar="ARG", help="JSON, or a text")
 
 
-def seconds(text: str) -> float:
+def add_seconds(
+    parser: argparse.ArgumentParser, name: str, default: float, meaning: str, read: Callable[[str], float] | None = None
+) -> None:
+    words = f"seconds {meaning} (default: %(default)g)"
+    parser.add_argument(name, type=read or _seconds, default=default, metavar="S", help=words)
+
+
+def _seconds(text: str) -> float:
     value = seconds_or_zero(text)
     if not value:
         raise argparse.ArgumentTypeError("must be more than 0 seconds")
@@ -97,7 +93,7 @@ def integer(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def _header(text: str) -> tuple[str, str]:
+def _pair(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise argparse.ArgumentTypeError("must be written as 'Name: value'")
@@ -117,7 +113,7 @@ def make_client(options: argparse.Namespace, **more: Any) -> EZEZWebSocketClient
         return EZEZWebSocketClient(
             options.url,
             auth=key_of(options) or "",
-            headers=options.headers,
+            headers=options.header,
             ssl=_blind_trust() if options.insecure and parse_url(options.url).secure else None,
             auto_reconnect=options.reconnect,
             connect_timeout=options.connect_timeout,

@@ -3,7 +3,7 @@
 import argparse
 
 from ..options import CLIENT
-from .arguments import add_dialing, add_message, connected, make_client, seconds
+from .arguments import add_dialing, add_message, add_seconds, connected, make_client
 from .output import write_line
 from .values import write_event
 
@@ -13,9 +13,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dialing(parser)
     add_message(parser)
-    parser.add_argument(
-        "--timeout", type=seconds, default=10.0, metavar="S", help="seconds to wait for the reply (default: 10)"
-    )
+    add_seconds(parser, "--timeout", 10.0, "to wait for the reply")
 
 
 def run(options: argparse.Namespace) -> None:

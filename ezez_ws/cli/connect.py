@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from .arguments import add_dialing, seconds_or_zero
+from .arguments import add_dialing, add_seconds, seconds_or_zero
 from .memory import Memory
 from .outcome import UsageError
 from .output import wants_colour
@@ -21,13 +21,8 @@ _LOOK = 0.5  # seconds; a signal that comes just before a wait begins is seen wh
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dialing(parser, stays=True)
-    parser.add_argument(
-        "--linger",
-        type=seconds_or_zero,
-        default=1.0,
-        metavar="S",
-        help="seconds to show what still comes when the input was a pipe and has ended (default: 1)",
-    )
+    meaning = "to show what still comes when the input was a pipe and has ended"
+    add_seconds(parser, "--linger", 1.0, meaning, seconds_or_zero)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,7 +1,6 @@
 """``ezez-ws listen``: print what arrives as JSON lines.
 
-The client's thread hands the events to the main thread, which prints them, and which is the one that Ctrl-C and a
-closed pipe interrupt.
+The client's thread hands the events to the main thread, which Ctrl-C and a closed pipe interrupt, to be printed.
 """
 
 import argparse
@@ -31,6 +30,7 @@ class Arrivals:
         self._waiting: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
         self._room = threading.Semaphore(_LIMIT)
         self.closed = threading.Event()
+        self.was_connected = threading.Event()
 
     def put(self, arrival: Event | Exception) -> None:
         """Add one, which waits for room, or the error that was the end."""
@@ -67,13 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    arrivals, was_connected = Arrivals(), threading.Event()
+    arrivals = Arrivals()
 
     def heard(error: EZEZError) -> bool:
         arrivals.put(error)
-        return was_connected.is_set()
+        return arrivals.was_connected.is_set()
 
-    with connected(options, _make_client(options, arrivals, was_connected), heard):
+    with connected(options, _make_client(options, arrivals), heard):
         try:
             wanted = (arrival for arrival in arrivals if not options.events or arrival.name in options.events)
             for name, ids, args in islice(wanted, options.count):
@@ -82,11 +82,9 @@ def run(options: argparse.Namespace) -> None:
             arrivals.close()
 
 
-def _make_client(
-    options: argparse.Namespace, arrivals: Arrivals, was_connected: threading.Event
-) -> EZEZWebSocketClient:
+def _make_client(options: argparse.Namespace, arrivals: Arrivals) -> EZEZWebSocketClient:
     def greeted() -> None:
-        was_connected.set()
+        arrivals.was_connected.set()
         notice(f"connected to {shown_url(options)}")
 
     def arrived(event: str, args: list[Any], reply: Any, ids: Ids) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -38,9 +39,8 @@ def run(options: argparse.Namespace) -> None:
     relay = Relay(options.host, options.port, key_of(options))
     with relay.server as server:
         write_line(f"listening on {server.url}, Ctrl-C ends it")
-        never = threading.Event()
-        while not never.wait(_LOOK):
-            pass
+        while True:
+            time.sleep(_LOOK)
 
 
 class Relay:
@@ -63,7 +63,7 @@ class Relay:
             default_context={"rooms": []},
         )
         self._answers: dict[str, Callable[[EZEZServerClient, list[Any]], list[Any]]] = {
-            "broadcast": self._broadcast,
+            "broadcast": lambda client, args: self._tell(lambda other: other is not client, args),
             "join": partial(self._change_rooms, True),
             "leave": partial(self._change_rooms, False),
             "room": self._room,
@@ -89,17 +89,13 @@ class Relay:
         except (TypeError, ValueError):  # too many, too few, or no text where there should be one
             return "error", [_HELP[event]]
 
-    def _broadcast(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
-        event, *rest = args
-        return [self.server.broadcast(check_event_name(event), rest, where=lambda other: other is not client)]
-
     def _room(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
-        room, event, *rest = args
+        room, *message = args
+        return self._tell(lambda other: other is not client and room in other.context["rooms"], message)
 
-        def is_in(other: EZEZServerClient) -> bool:
-            return other is not client and room in other.context["rooms"]
-
-        return [self.server.broadcast(check_event_name(event), rest, where=is_in)]
+    def _tell(self, where: Callable[[EZEZServerClient], bool], message: list[Any]) -> list[Any]:
+        event, *args = message
+        return [self.server.broadcast(check_event_name(event), args, where)]
 
     def _change_rooms(self, joins: bool, client: EZEZServerClient, args: list[Any]) -> list[Any]:
         (room,) = args

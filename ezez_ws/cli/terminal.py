@@ -46,12 +46,9 @@ class TerminalLines:
 
     def __iter__(self) -> Iterator[str]:
         """End with Ctrl-D or ``stop``; Ctrl-C comes out as ``KeyboardInterrupt``."""
-        while not self._stopped.is_set():
-            try:
-                line = self._session.prompt(pre_run=self._end_if_stopped)
-            except EOFError:
-                return
-            yield line
+        with contextlib.suppress(EOFError):
+            while not self._stopped.is_set():
+                yield self._session.prompt(pre_run=self._end_if_stopped)
 
     def stop(self) -> None:
         """End the iteration, from any thread.
