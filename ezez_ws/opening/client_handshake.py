@@ -4,7 +4,7 @@ import base64
 import os
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, encode_headers, list_items
 from .url import URL
@@ -29,11 +29,9 @@ class DialRefused(Exception):
 
 
 class ClientHandshake:
-    """One handshake: send what ``request`` returns, then feed what arrives.
+    """One handshake: send what ``request`` returns, then feed what arrives; ``extensions`` is that header's value."""
 
-    ``extensions`` is the offer, the value of that header. Once ``feed`` has returned True, there are the attributes.
-    """
-
+    # there once ``feed`` has returned True
     subprotocol: str | None  # the one that the server chose
     extensions: list[str]  # the values of these headers: none that was not offered, their parameters not checked
     response_headers: Headers
@@ -84,19 +82,13 @@ class ClientHandshake:
                     self._judge(response)
                     self._complete = True
                     break
-                data = self._next_head()
+                self._interim_responses += 1  # 100 or 103, which is skipped
+                if self._interim_responses > _MAX_INTERIM_RESPONSES:
+                    raise DialRefused(f"the server sent more than {_MAX_INTERIM_RESPONSES} interim responses")
+                data, self._head = self._head.trailing, HeadReader(_STATUS_LINE)
         except BadHead as error:
             raise DialRefused(f"the server's answer to the handshake is refused: {error.text}") from None
         return self._complete
-
-    def _next_head(self) -> bytes:
-        """Skip an interim response (100, 103); return what followed it."""
-        self._interim_responses += 1
-        if self._interim_responses > _MAX_INTERIM_RESPONSES:
-            raise DialRefused(f"the server sent more than {_MAX_INTERIM_RESPONSES} interim responses")
-        rest = self._head.trailing
-        self._head = HeadReader(_STATUS_LINE)
-        return rest
 
     def _parse(self) -> "h11.InformationalResponse | h11.Response":
         self._http.receive_data(b"\r\n".join([*self._head.lines, b"", b""]))
@@ -111,7 +103,11 @@ class ClientHandshake:
     def _judge(self, response: "h11.InformationalResponse | h11.Response") -> None:
         headers = self.response_headers
         if response.status_code != 101:
-            self._fail_by_status(response.status_code, response.reason.decode("latin-1"))
+            status = f"{response.status_code} {response.reason.decode('latin-1')}".strip()[:100]
+            text = f"the server answered {status}, not 101 Switching Protocols"
+            if 300 <= response.status_code < 400 and "Location" in headers:
+                text += f"; it redirects to {_shown(headers, 'Location')}, which is not followed"
+            raise DialRefused(text, response.status_code)
         # RFC 6455 has one value for Upgrade, but a list of tokens for Connection.
         if headers.get("Upgrade", "").lower() != "websocket":
             raise DialRefused(f"the server's Upgrade must be websocket, not {_shown(headers, 'Upgrade')}")
@@ -122,12 +118,6 @@ class ClientHandshake:
             raise DialRefused(f"the server's Sec-WebSocket-Accept must be {accept_key(self._key)}, not {given}")
         self._judge_subprotocol(headers)
         self._judge_extensions(headers)
-
-    def _fail_by_status(self, status: int, reason: str) -> NoReturn:
-        text = f"the server answered {f'{status} {reason}'.strip()[:100]}, not 101 Switching Protocols"
-        if 300 <= status < 400 and "Location" in self.response_headers:
-            text += f"; it redirects to {_shown(self.response_headers, 'Location')}, which is not followed"
-        raise DialRefused(text, status)
 
     def _judge_subprotocol(self, headers: Headers) -> None:
         chosen = headers.get_all("Sec-WebSocket-Protocol")

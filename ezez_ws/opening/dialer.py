@@ -23,10 +23,8 @@ __all__ = ["DialCancelled", "DialRefused", "Dialed", "Dialer"]
 _DEFLATE_OFFERS = (
     "permessage-deflate; client_max_window_bits, permessage-deflate; client_no_context_takeover; client_max_window_bits"
 )
-
 _SLICE = 0.1  # seconds after which a step looks whether it is still wanted
 _READ = 4096
-
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK))
 
 
@@ -43,16 +41,13 @@ class Dialed(NamedTuple):
 
 
 class Dialer:
-    """One attempt to connect. ``dial`` runs on one thread; ``cancel`` may be called from any.
-
-    ``_lock`` guards ``_cancelled``. A step that waits looks at it ten times a second.
-    """
+    """One attempt to connect. ``dial`` runs on one thread; ``cancel`` may be called from any."""
 
     def __init__(self, options: "ClientOptions") -> None:
         self._options = options
         self._target = options.target
         self._lock = threading.Lock()
-        self._cancelled = False
+        self._cancelled = False  # guarded by _lock; a step that waits looks at it ten times a second
 
     def cancel(self) -> None:
         """Make ``dial`` raise ``DialCancelled`` soon."""
@@ -107,32 +102,28 @@ class Dialer:
             # an address that does not answer must leave time for the others
             share = Deadline(None if remaining is None else remaining / (len(addresses) - index))
             try:
-                sock = socket.socket(family, kind, protocol)
-            except OSError as failure:  # a family that this machine has not, such as IPv6
-                error = failure
-                continue
-            try:
-                return self._connect_to(sock, address, share)
+                # which fails for a family that this machine has not, such as IPv6
+                return self._connect_to(socket.socket(family, kind, protocol), address, share)
             except OSError as failure:
-                sock.close()
                 error = failure
-            except BaseException:
-                sock.close()
-                raise
         assert error is not None
         raise error
 
     def _connect_to(self, sock: socket.socket, address: Any, deadline: Deadline) -> Wire:
-        sock.setblocking(False)
-        code = sock.connect_ex(address)
-        wire = SocketWire(sock)
-        while code in _IN_PROGRESS:
-            if wire.poll(False, True, self._check(deadline, "connecting"))[1]:
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                break
-        if code:
-            raise OSError(code, f"{os.strerror(code)}, connecting to {address[0]} port {address[1]}")
-        return wire
+        try:
+            sock.setblocking(False)
+            code = sock.connect_ex(address)
+            wire = SocketWire(sock)
+            while code in _IN_PROGRESS:
+                if wire.poll(False, True, self._check(deadline, "connecting"))[1]:
+                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    break
+            if code:
+                raise OSError(code, f"{os.strerror(code)}, connecting to {address[0]} port {address[1]}")
+            return wire
+        except BaseException:
+            sock.close()
+            raise
 
     def _look_up(self, deadline: Deadline) -> list[Any]:
         """Resolve the host; on a thread of its own, because a resolver may block for longer than we want to wait."""

@@ -1,8 +1,7 @@
 """HTTP/1.1 heads, as far as both ends of the WebSocket handshake need them; pure, no I/O.
 
-``HeadReader`` gathers one head out of whatever pieces the network makes of it: the start line, the header lines, the
-blank line. What it lets through is plain enough that no two parsers could read it differently (request smuggling
-lives on such differences), so h11, which gets it next, and any proxy before us see the same lines:
+What ``HeadReader`` lets through is plain enough that no two parsers could read it differently (request smuggling lives
+on such differences), so h11, which gets it next, and any proxy before us see the same lines:
 
 1. Every line ends with CR LF. A bare CR or LF, a NUL or any other control character but TAB is refused on arrival.
 2. A header line starts with its name and the colon follows at once: no folded lines, no space before the colon.
@@ -50,15 +49,12 @@ class BadHead(Exception):
 
 
 class HeadReader:
-    """Gather one head, in pieces of any size; ``start_line``: what the whole first line must match.
-
-    So many ``blank_lines`` before it are skipped (RFC 9112, section 2.2, asks servers for one).
-    """
+    """Gather one head, in pieces of any size; ``start_line``: what the whole first line must match."""
 
     def __init__(self, start_line: "re.Pattern[bytes]", blank_lines: int = 0) -> None:
         self.lines: list[bytes] = []  # without their CR LF; the blank line is not among them
         self._start_line = start_line
-        self._blank_lines = blank_lines
+        self._blank_lines = blank_lines  # so many are skipped first; RFC 9112, section 2.2, asks servers for one
         self._buffer = bytearray()
         self._line_starts = 0
         self._scanned = 0  # in the buffer: no control character between the line's start and here

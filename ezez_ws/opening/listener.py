@@ -1,8 +1,7 @@
 """Standalone mode: accepting connections, on websocket-server.
 
 Its ``WebsocketServer`` (a ``ThreadingMixIn`` TCP server) accepts and gives each connection its thread, through a
-handler class of ours; its own handshake and frames are not used. Importing it would install a handler on the user's
-root logger, so it is imported when first needed, and the root logger is put back.
+handler class of ours. Importing it installs a handler on the user's root logger: that is done late, and undone.
 """
 
 import contextlib
@@ -36,14 +35,12 @@ _import_lock = threading.Lock()
 class Listener:
     """A bound socket and the thread that accepts its connections; ``OSError``: it cannot be bound.
 
-    ``serve(socket, address)`` runs on a thread of its own for each connection and owns the socket. ``_lock`` guards
-    ``_threads``, ``_started``, ``_released`` and ``_wake``'s life. ``server`` is the underlying
-    ``websocket_server.WebsocketServer``.
+    ``serve(socket, address)`` runs on a thread of its own for each connection and owns the socket.
     """
 
     def __init__(self, host: str, port: int, reuse_port: bool, serve: Serve) -> None:
         self.serve = serve
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards _threads, _started, _released and _wake's life
         self._threads: list[threading.Thread] = []
         self._started = 0
         self._released = False

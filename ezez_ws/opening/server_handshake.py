@@ -80,10 +80,7 @@ class HandshakeRequest:
 
 
 class Refusal(Exception):
-    """The request is answered by plain HTTP, and the connection is closed after that.
-
-    ``text``, the body, says what was wrong and what would be right. The headers that 405 and 426 need are there anyway.
-    """
+    """A plain HTTP answer, then the end. ``text``, the body, says what is wrong; headers of 405 and 426 are added."""
 
     def __init__(self, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         if not 200 <= status <= 599:
@@ -96,7 +93,10 @@ class Refusal(Exception):
     @property
     def reason(self) -> str:
         """The phrase that goes with the status."""
-        return _reason(self.status)
+        try:
+            return HTTPStatus(self.status).phrase
+        except ValueError:
+            return "Refused"
 
     def headers_and_body(self) -> tuple[list[tuple[str, str]], bytes]:
         """Return what the answer has besides its status; whether the connection goes on is not said there."""
@@ -118,12 +118,9 @@ class Refusal(Exception):
 
 
 class ServerHandshake:
-    """One handshake: feed it what arrives, then send what ``accept`` returns, or the ``Refusal``'s response.
+    """One handshake: feed it what arrives, then send what ``accept`` returns, or the ``Refusal``'s response."""
 
-    The arguments are options of the server (``options.py``); an ``Origin`` is compared in any case. Once ``feed`` has
-    returned True, there are the attributes.
-    """
-
+    # there once ``feed`` has returned True
     request: HandshakeRequest
     subprotocol: str | None  # the one chosen
     extension_offers: list[str]  # the values of the ``Sec-WebSocket-Extensions`` headers, as they were sent
@@ -168,7 +165,8 @@ class ServerHandshake:
         if self.subprotocol is not None:
             headers.append(("Sec-WebSocket-Protocol", self.subprotocol))
         encoded = encode_headers([*headers, *extra_headers])
-        return self._http.send(h11.InformationalResponse(status_code=101, headers=encoded, reason=_reason(101))) or b""
+        reason = HTTPStatus.SWITCHING_PROTOCOLS.phrase
+        return self._http.send(h11.InformationalResponse(status_code=101, headers=encoded, reason=reason)) or b""
 
     def _parse(self) -> "h11.Request":
         """Let h11 read the head, and set ``request``."""
@@ -202,16 +200,12 @@ class ServerHandshake:
         offered = list_items(headers.get_all("Sec-WebSocket-Protocol"))
         if len(set(offered)) != len(offered) or not all(map(is_token, offered)):
             raise Refusal(400, "Sec-WebSocket-Protocol must be a list of different tokens.")
-        self._check_origin(headers.get_all("Origin"))
+        origins, allowed = headers.get_all("Origin"), self._allowed_origins
+        if allowed is not None and origins and (len(origins) > 1 or origins[0].lower() not in allowed):
+            raise Refusal(403, "Pages of this origin may not connect.")
         taken = offered if self._subprotocols is None else [name for name in offered if name in self._subprotocols]
         self.subprotocol = taken[0] if taken else None
         self.extension_offers = headers.get_all("Sec-WebSocket-Extensions")
-
-    def _check_origin(self, origins: list[str]) -> None:
-        if self._allowed_origins is None or not origins:
-            return
-        if len(origins) > 1 or origins[0].lower() not in self._allowed_origins:
-            raise Refusal(403, "Pages of this origin may not connect.")
 
 
 def _split_target(method: bytes, target: str) -> tuple[str, str]:
@@ -257,10 +251,3 @@ def _parse_cookies(values: Sequence[str]) -> dict[str, str]:
             quoted = len(value) > 1 and value[0] == value[-1] == '"'
             cookies.setdefault(name, value[1:-1] if quoted else value)
     return cookies
-
-
-def _reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Refused"

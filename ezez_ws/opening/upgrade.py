@@ -34,18 +34,14 @@ class Admission(NamedTuple):
 
 
 class Upgrade:
-    """Shakes hands with those who connect. Immutable; ``admit*`` runs on each connection's own thread.
-
-    ``claim_place`` takes one of the places that there are for connections, false where there is none; ``free_place``
-    gives it back.
-    """
+    """Shakes hands with those who connect. Immutable; ``admit*`` runs on each connection's own thread."""
 
     def __init__(
         self, options: "ServerOptions", claim_place: Callable[[], bool], free_place: Callable[[], None]
     ) -> None:
         self._begin = partial(ServerHandshake, options.path, options.subprotocols, options.allowed_origins)
         self._options = options
-        self._claim_place = claim_place
+        self._claim_place = claim_place  # takes a place for a connection; false where there is none
         self._free_place = free_place
 
     def admit(self, wire: Wire, address: Any, deadline: Deadline) -> Admission | None:
@@ -68,10 +64,9 @@ class Upgrade:
         return None
 
     def admit_parsed(self, head: bytes, address: Any, answer: Answer) -> tuple[Wire, Admission]:
-        """Judge a request that somebody else has read; with a place claimed.
+        """Judge a request that somebody else has read, who also answers a ``Refusal``; with a place claimed.
 
-        ``answer`` sends the 101, with the headers that it is given, and returns the wire; what it raises comes out. A
-        ``Refusal`` is for whoever has read the request to answer.
+        ``answer`` sends the 101, with the headers that it is given, and returns the wire; what it raises comes out.
         """
         handshake = self._begin(address)
         if not handshake.feed(head) or handshake.trailing:
@@ -89,29 +84,24 @@ class Upgrade:
             raise Refusal(503, "the server has no place for another connection")
         try:
             self._verify(handshake.request)
-            return self._choose_extensions(handshake)
+            if self._options.compression is None:
+                return [], None
+            from .extensions import choose_offer
+
+            chosen = choose_offer(handshake.extension_offers)
+            return ([], None) if chosen is None else ([("Sec-WebSocket-Extensions", chosen[0])], chosen[1])
         except BaseException:
             self._free_place()
             raise
-
-    def _choose_extensions(self, handshake: ServerHandshake) -> "tuple[ExtraHeaders, Deflate | None]":
-        if self._options.compression is None:
-            return [], None
-        from .extensions import choose_offer
-
-        chosen = choose_offer(handshake.extension_offers)
-        return ([], None) if chosen is None else ([("Sec-WebSocket-Extensions", chosen[0])], chosen[1])
 
     def _read_request(self, handshake: ServerHandshake, wire: Wire, deadline: Deadline) -> bool:
         while True:
             if not wire.poll(True, False, deadline.remaining())[0]:
                 return False  # too late: there is nobody to talk to
             data = wire.read_now(_READ)
-            if data == b"":
-                return False
-            if data is not None and handshake.feed(data):
+            if data and handshake.feed(data):
                 return True
-            if deadline.passed():
+            if data == b"" or deadline.passed():
                 return False
 
     def _verify(self, request: HandshakeRequest) -> None:

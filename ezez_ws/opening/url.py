@@ -84,7 +84,7 @@ def _parse_host(text: str) -> tuple[str, str, str]:
     try:
         name = text.lower() if text.isascii() else text.encode("idna").decode("ascii").lower()
     except UnicodeError:
-        raise ValueError(f"url has {text[:100]!r} for a host, which is no host name") from None
+        name = ""
     if len(name) > 254 or not _HOST_NAME.fullmatch(name):
         raise ValueError(f"url has {text[:100]!r} for a host, which is no host name")
     return name, name, name.rstrip(".")

@@ -1,9 +1,8 @@
 """Connections that arrive through a WSGI web server: simple-websocket shakes hands, ``Stream`` goes on.
 
 A request's way: ``head_of`` (back to an HTTP head, so that ``Upgrade`` judges it as in standalone mode) → ``upgrade``
-→ the connection, on the web server's thread → ``answer``. The web server insists on writing a response then; the
-socket has been shut down before, so the write fails with a ``BrokenPipeError``, which web servers take for a client
-that has gone.
+→ the connection, on the web server's thread → ``answer``. The web server then writes a response; the socket is shut
+down already, so that fails with a ``BrokenPipeError``, which web servers take for a client that has gone.
 """
 
 import logging
@@ -23,7 +22,6 @@ StartResponse = Callable[..., Any]
 
 _logger = logging.getLogger("ezez_ws.wsgi")
 
-_HOP_BY_HOP = ("Connection", "Upgrade")
 _THREADED = ("werkzeug.socket", "gunicorn.socket")
 
 
@@ -75,16 +73,14 @@ def answer(start_response: StartResponse, environ: Environ, refusal: Refusal | N
         return []
     headers, body = refusal.headers_and_body()
     if not _is_threaded(environ):  # PEP 3333 forbids these headers; these two pass them on, others insist
-        headers = [header for header in headers if header[0] not in _HOP_BY_HOP]
+        headers = [header for header in headers if header[0] not in ("Connection", "Upgrade")]
     start_response(f"{refusal.status} {refusal.reason}", headers)
     return [body]
 
 
 def is_stopping() -> bool:
-    """Tell whether this is a gunicorn worker that has been told to stop.
-
-    gunicorn does not tell the application; but the worker handles the signal by a method of its own.
-    """
+    """Tell whether this is a gunicorn worker that has been told to stop."""
+    # gunicorn does not tell the application; but the worker handles the signal by a method of its own
     worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return getattr(worker, "alive", True) is False
 

@@ -13,6 +13,7 @@ from wsproto.events import AcceptConnection, Event
 
 from ..wire.borrowed import BorrowedWire
 from ..wire.borrowing import borrow
+from .head import encode_headers
 from .upgrade import ExtraHeaders
 
 __all__ = ["Handshake"]
@@ -52,7 +53,7 @@ class _Connection(WSConnection):
 
     def __init__(self, extra_headers: ExtraHeaders) -> None:
         super().__init__(ConnectionType.SERVER)
-        self._extra_headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in extra_headers]
+        self._extra_headers = encode_headers(extra_headers)
 
     def send(self, event: Event) -> bytes:
         if isinstance(event, AcceptConnection):
