@@ -1,9 +1,7 @@
 """Message bytes to values.
 
-The JSON text is handed to the C scanner of ``json``, and then the tagged strings are replaced in place, with a list of
-containers still to do instead of recursion. Before the scanner sees a text it is weighed, in linear time and without
-recursion: it must nest no deeper than ``max_depth``, and its containers must not need more than 32 times the bytes of
-the message.
+A JSON text is weighed (see ``json_text.py``) and handed to the C scanner of ``json``; then the tagged strings are
+replaced in place, with a list of containers still to do instead of recursion.
 """
 
 from collections.abc import Callable, Mapping
@@ -91,11 +89,10 @@ class Decoder:
         if payload in _CONSTANTS:
             return _CONSTANTS[payload]
         weigh(payload, self._max_depth, meter)
-        value = NotImplemented
         if compiled is not None and meter is not None:  # else it has been tried
             value = compiled.scan_json(payload, self._max_depth)
-        if value is not NotImplemented:
-            return value
+            if value is not NotImplemented:
+                return value
         value = parse_json(payload)
         if type(value) is str:
             return self._untag(value)
@@ -135,10 +132,8 @@ class Decoder:
             return rest == "1"
         if tag == "i":
             return bigint(rest)
-        if not rest and tag == "l":
-            return None
-        if not rest and tag == "u":
-            return UNDEFINED
+        if text in _KNOWN:  # null and undefined
+            return _KNOWN[text]
         deserializer = self.deserializers.get(tag)
         if deserializer is None:
             raise Bad(f"an unknown tag: {shorten(text)}")

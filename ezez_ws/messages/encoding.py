@@ -73,7 +73,10 @@ class Encoder:
             payload = str.__str__(value).encode()
             return b"%df\0%b\0" % (len(payload), payload)
         if isinstance(value, (bytes, bytearray, memoryview)):
-            payload = _raw_bytes(value)
+            try:
+                payload = memoryview(value).tobytes()  # also where it is not contiguous or of larger items
+            except (ValueError, NotImplementedError) as error:
+                raise Unsendable(f"{type_name(value)} cannot be read: {describe(error)}", error) from error
             return b"%dt\0%b\0" % (len(payload), payload)
         if isinstance(value, dict) and self._sort_props:
             text = self._object(value, _sorted_items(value), self._max_depth)
@@ -227,10 +230,3 @@ def _sorted_items(value: dict[Any, Any]) -> list[tuple[str, Any]]:
     else:
         pairs.sort(key=lambda pair: pair[0].encode("utf-16-be", "surrogatepass"))
     return pairs
-
-
-def _raw_bytes(value: bytes | bytearray | memoryview) -> bytes:
-    try:
-        return memoryview(value).tobytes()  # also where it is not contiguous or of larger items
-    except (ValueError, NotImplementedError) as error:
-        raise Unsendable(f"{type_name(value)} cannot be read: {describe(error)}", error) from error

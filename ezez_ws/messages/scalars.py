@@ -1,8 +1,7 @@
 """The scalars of a ``j`` payload and their texts, by grammars of our own.
 
-What a peer sends is judged by these grammars before ``int()`` and ``float()`` see it, since those take ``1_000``,
-``+5``, blanks and other scripts' digits. Neither direction depends on ``sys.set_int_max_str_digits``, and none takes
-more than linear time.
+What a peer sends is judged by them before ``int()`` and ``float()`` see it, which take ``1_000``, ``+5``, blanks and
+other scripts' digits. Neither direction depends on ``sys.set_int_max_str_digits``; both take linear time at most.
 """
 
 import re
