@@ -1,8 +1,7 @@
 """The client: its options, and what happens to messages while there is no connection.
 
-``EZEZWebSocketClient`` is what users hold; each start makes a ``ClientRun``, whose thread connects, serves the
-connection and connects again. A message that is sent while there is no authenticated connection goes by
-``send_when_not_connected``.
+Each start makes a ``ClientRun``, whose thread connects, serves the connection and connects again. A message that is
+sent while there is no authenticated connection goes by ``send_when_not_connected``.
 """
 
 import itertools
@@ -48,13 +47,11 @@ _numbers_lock = threading.Lock()
 class EZEZWebSocketClient(Listening):
     """Connects to a server, stays connected, and exchanges named events with it.
 
-    Constructing checks the options and starts nothing. Options but ``url`` are keyword-only; durations are seconds,
-    sizes are bytes. Callbacks and listeners run one at a time, in the order of arrival, on the client's own thread.
-    Every method may be called from any thread, but ``connect`` and ``wait_closed``, which refuse the client's own.
-
-    ``_condition.lock`` guards ``_closed``, ``_started``, ``_client_runs``, the queue and what the runs say of
-    themselves. Under it nothing is locked and no user code runs. An option that is wrong is a ``TypeError`` or
-    ``ValueError``, whose text names it.
+    Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
+    Options but ``url`` are keyword-only; durations are seconds, sizes are bytes. Callbacks and listeners run one at a
+    time, in the order of arrival, on the client's own thread. Every method may be called from any thread, but
+    ``connect`` and ``wait_closed`` not on the client's own. ``_condition.lock`` guards ``_closed``, ``_started``,
+    ``_client_runs``, the queue and what the runs say of themselves; under it nothing is locked, no user code runs.
     """
 
     def __init__(
@@ -113,8 +110,6 @@ class EZEZWebSocketClient(Listening):
         self._started = False
         self._client_runs: list[ClientRun] = []  # the last one is in charge; those before it run their last callbacks
 
-    # -- connecting -------------------------------------------------------------------------------------------------
-
     def start(self) -> None:
         """Connect in the background, and stay connected; nothing where it is started, ``NotConnected`` where closed."""
         self._fork_guard.check()
@@ -157,12 +152,11 @@ class EZEZWebSocketClient(Listening):
         return run.outcome_for_connect(stale)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Close, for good: leave the connection, stop reconnecting, end the thread.
+        """Close, for good: leave the connection, stop reconnecting, end the thread. Idempotent.
 
         Messages that are queued, and threads that wait for a reply, get ``ConnectionClosed``. The server has
         ``close_timeout`` seconds to answer; then the connection is cut. Returns when the thread has ended, unless it is
-        called on it, or the thread is still inside user code: that is logged. Idempotent. The arguments are as in
-        ``EZEZServerClient.disconnect``.
+        called on it, or user code still runs there: that is logged. Arguments: as in ``EZEZServerClient.disconnect``.
         """
         self._fork_guard.check()
         check_close(code, reason)
@@ -171,8 +165,7 @@ class EZEZWebSocketClient(Listening):
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the client is closed, or has ended by itself: auth-rejected, or lost without ``auto_reconnect``.
 
-        Returns false where ``timeout`` seconds passed before (``None``: as long as it takes). On the client's own
-        thread, which would wait for itself, it raises ``RuntimeError``.
+        False where ``timeout`` seconds passed before (``None``: no limit). ``RuntimeError`` on the client's own thread.
         """
         return self._condition.wait_for(self._has_ended, self._check_blocking("wait_closed", timeout)) is not None
 
@@ -182,8 +175,6 @@ class EZEZWebSocketClient(Listening):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    # -- messages ---------------------------------------------------------------------------------------------------
 
     def send(self, event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
         """Send an event; see ``EZEZServerClient.send`` for what blocks, and for how long.
@@ -208,9 +199,7 @@ class EZEZWebSocketClient(Listening):
         with self._condition.lock:
             connection = self._client_runs[-1].ready if self._client_runs else None
         sent = None if connection is None else connection.send(event, args, None, on_reply)
-        if sent is None or sent.home is None:
-            return self._send_when_ready(event, args, on_reply)
-        return sent
+        return self._send_when_ready(event, args, on_reply) if sent is None or sent.home is None else sent
 
     def _send_when_ready(self, event: str, args: Any, on_reply: OnReply | None) -> SentMessage:
         """Send an event, or keep it, as there was no connection a moment ago."""
@@ -286,8 +275,6 @@ class EZEZWebSocketClient(Listening):
                 return self._queue.put(event, body, on_reply)
         return SentMessage(None, None, None, ending or Ending(CloseCode.ABNORMAL, ""))
 
-    # -- the runs ------------------------------------------------------------------------------------------------
-
     def _start(self) -> "tuple[ClientRun, bool, Exception | None]":
         """Make sure that somebody keeps us connected; say who, whether that is new, and its last failure so far."""
         self._notice_loss()
@@ -313,7 +300,7 @@ class EZEZWebSocketClient(Listening):
         return run, True, None
 
     def _close(self, ending: Ending, seconds: float, grace: float) -> None:
-        deadline = Deadline(_bounded(seconds))
+        deadline = Deadline(min(seconds, threading.TIMEOUT_MAX))
         with self._condition.lock:
             self._closed = True
             runs = [run for run in self._client_runs if not run.ended]
@@ -347,11 +334,10 @@ class EZEZWebSocketClient(Listening):
         """Check a call that blocks, and return until when it may."""
         self._fork_guard.check()
         with self._condition.lock:
-            own = self._is_own_thread()
-        if own:
-            raise RuntimeError(f"{name}() would block the client's own thread, and wait for itself")
+            if self._is_own_thread():
+                raise RuntimeError(f"{name}() would block the client's own thread, and wait for itself")
         check_seconds("timeout", timeout, optional=True, zero=True)
-        return Deadline(_bounded(timeout))
+        return Deadline(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
     def _connection(self) -> ClientConnection | None:
         """Requires holding the lock."""
@@ -372,8 +358,3 @@ class EZEZWebSocketClient(Listening):
     def _has_ended(self) -> bool | None:
         """Requires holding the lock."""
         return ((self._closed or self._started) and all(run.ended for run in self._client_runs)) or None
-
-
-def _bounded(seconds: float | None) -> float | None:
-    """Cut a duration to what the system can wait for: 292 years."""
-    return None if seconds is None else min(seconds, threading.TIMEOUT_MAX)

@@ -1,9 +1,8 @@
 """The server: its options, its life, who is connected, and broadcasts.
 
-``EZEZWebsocketServer`` is what users hold; each ``start`` makes a ``ServerRun``, which owns the listener and the
-connections until ``close``. A connection's way: ``Listener`` (accepts, starts its thread) → ``ServerRun.serve`` (on
-that thread) → ``Upgrade`` (handshake) → ``ServerConnection.run`` (until the connection ends). Others come on threads of
-their own, by ``wsgi_app`` or ``serve_connection``.
+Each ``start`` makes a ``ServerRun``, which owns the listener and the connections until ``close``. A connection's way:
+``Listener`` (accepts, starts its thread) → ``ServerRun.serve`` (on that thread) → ``Upgrade`` (handshake) →
+``ServerConnection.run`` (until it ends). Others come on threads of their own, by ``wsgi_app`` or ``serve_connection``.
 """
 
 import logging
@@ -16,7 +15,7 @@ from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners, Listening
 from .connection.outgoing import Broadcast
-from .connection.server_side import ServerConnectionOptions
+from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import Context
 from .messages.codec import Codec
 from .opening.server_handshake import HandshakeRequest, Refusal
@@ -39,12 +38,11 @@ logger = logging.getLogger("ezez_ws")
 class EZEZWebsocketServer(Listening):
     """Serves named events over WebSocket, a thread for each connection.
 
-    Constructing checks the options and starts nothing. All options are keyword-only; durations are seconds, sizes are
-    bytes. ``docs/configuration.md`` says what each means. A server belongs to the process that first starts it; in one
-    that is forked then, calls raise ``RuntimeError``. Every method may be called from any thread, but
-    ``serve_forever``, which refuses a connection's own thread. ``_lock`` guards ``_server_run`` and ``_closed``;
-    ``_starting`` is held while one starts, and may be held over it. An option that is wrong is a ``TypeError`` or
-    ``ValueError``, whose text names it.
+    Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
+    All options are keyword-only; durations are seconds, sizes are bytes; ``docs/configuration.md`` says what each
+    means. A server belongs to the process that first starts it; in one that is forked then, calls raise
+    ``RuntimeError``. Every method may be called from any thread, but ``serve_forever`` not on a connection's own.
+    ``_lock`` guards ``_server_run`` and ``_closed``; ``_starting`` is held while one starts, and may be held over it.
     """
 
     def __init__(
@@ -88,6 +86,10 @@ class EZEZWebsocketServer(Listening):
         check_server(given)
         self._listeners = Listeners()
         self._codec = given["codec"]
+        try:
+            context = Context(default_context)
+        except Exception as error:
+            raise TypeError(f"default_context cannot be copied: {error}") from error
         self._options = pick(
             ServerOptions,
             given,
@@ -99,7 +101,7 @@ class EZEZWebsocketServer(Listening):
             ),
             callbacks=pick(Callbacks, given),
             listeners=self._listeners,
-            default_context=_copy_context(default_context),
+            default_context=context,
             subprotocols=None if subprotocols is None else validate_subprotocols(subprotocols),
             allowed_origins=_check_origins(allowed_origins),
         )
@@ -108,8 +110,6 @@ class EZEZWebsocketServer(Listening):
         self._lock = threading.Lock()
         self._server_run: ServerRun | None = None
         self._closed = False  # and not started since
-
-    # -- life -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Bind and begin to accept; returns when connections are accepted. Does nothing where it is started.
@@ -145,8 +145,7 @@ class EZEZWebsocketServer(Listening):
     def serve_forever(self) -> None:
         """Start, if need be, and block until ``close()`` or Ctrl-C, which closes.
 
-        Called on the thread of one of this server's connections, which it would block for ever, it raises
-        ``RuntimeError``.
+        On the thread of one of this server's connections, which it would block for ever, it raises ``RuntimeError``.
         """
         self._fork_guard.check()
         run = self._current()
@@ -169,17 +168,19 @@ class EZEZWebsocketServer(Listening):
         those still inside user code, which are logged by name and end when that code returns. ``start()`` works again.
         """
         self._fork_guard.check()
-        run = self._end()
-        if run is not None:
-            run.close(self._options.connection.common.close_timeout)
-            self._forget(run)
+        self._close(self._options.connection.common.close_timeout)
 
     def close_within(self, seconds: float) -> None:
         """Close, within ``seconds`` all in all."""
-        # in a forked child the lock may be held by nobody for ever
-        run = None if self._fork_guard.foreign() else self._end()
+        if not self._fork_guard.foreign():  # in a forked child the lock may be held by nobody for ever
+            self._close(seconds * 0.75, seconds * 0.25)
+
+    def _close(self, *seconds: float) -> None:
+        with self._lock:
+            self._closed = True
+            run = self._server_run
         if run is not None:
-            run.close(seconds * 0.75, seconds * 0.25)
+            run.close(*seconds)
             self._forget(run)
 
     def say_goodbye(self) -> None:
@@ -194,8 +195,6 @@ class EZEZWebsocketServer(Listening):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    # -- connections that somebody else accepts ---------------------------------------------------------------------
 
     def wsgi_app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Upgrade a request of a WSGI web server, and serve the connection on the calling thread until it has ended.
@@ -237,8 +236,6 @@ class EZEZWebsocketServer(Listening):
             self._start(by_itself=True)
         return self._current()
 
-    # -- who is connected -------------------------------------------------------------------------------------------
-
     @property
     def port(self) -> int | None:
         """The port that is bound; while none is, the option."""
@@ -268,9 +265,7 @@ class EZEZWebsocketServer(Listening):
     @property
     def clients(self) -> list[EZEZServerClient]:
         """Who is connected, the unauthenticated included; a copy."""
-        run = self._current()
-        connections = [] if run is None else run.connections()
-        return [connection.client for connection in connections if connection.stream.ending is None]
+        return [connection.client for connection in self._connections() if connection.stream.ending is None]
 
     def broadcast(self, event: str, args: Any = (), where: Callable[[EZEZServerClient], Any] | None = None) -> int:
         """Send an event to every authenticated client, and return to how many. It never waits for a slow one.
@@ -284,9 +279,7 @@ class EZEZWebsocketServer(Listening):
         self._fork_guard.check()
         broadcast = Broadcast(self._codec, event, args)
         check_callback("where", where)
-        run = self._current()
-        connections = () if run is None else run.connections()
-        authenticated = (connection for connection in connections if connection.authenticated)
+        authenticated = (connection for connection in self._connections() if connection.authenticated)
         return sum(one.broadcast(broadcast) for one in authenticated if where is None or where(one.client))
 
     def __repr__(self) -> str:
@@ -296,24 +289,15 @@ class EZEZWebsocketServer(Listening):
         with self._lock:
             return self._server_run
 
-    def _end(self) -> ServerRun | None:
-        """Take no connection without being started anew; return the run to close."""
-        with self._lock:
-            self._closed = True
-            return self._server_run
+    def _connections(self) -> Sequence[ServerConnection]:
+        run = self._current()
+        return () if run is None else run.connections()
 
     def _forget(self, run: ServerRun) -> None:
         """Let ``start`` begin anew, when a run is closed."""
         with self._lock:
             if self._server_run is run and run.closed.is_set():
                 self._server_run = None
-
-
-def _copy_context(value: Mapping[str, Any] | None) -> Context:
-    try:
-        return Context(value)
-    except Exception as error:
-        raise TypeError(f"default_context cannot be copied: {error}") from error
 
 
 def _check_origins(origins: Any) -> frozenset[str] | None:

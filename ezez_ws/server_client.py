@@ -59,11 +59,10 @@ class EZEZServerClient(Listening):
         return self._connection.send(event, args, None, on_reply)
 
     def disconnect(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Begin to close the connection, and return at once.
+        """Begin to close the connection, and return at once; nothing happens where it is closing or gone.
 
-        Waiting threads get ``ConnectionClosed``; events that have arrived and are not handled yet are dropped. The
-        peer has ``close_timeout`` seconds to answer; then the connection is cut. ``on_disconnect`` follows. Nothing
-        happens where the connection is closing or gone.
+        Waiting threads get ``ConnectionClosed``; events that are not handled yet are dropped. The peer has
+        ``close_timeout`` seconds to answer; then the connection is cut. ``on_disconnect`` follows.
 
         Args:
             code: 1000-1003, 1007-1014 or 3000-4999 (RFC 6455, section 7.4), else ``ValueError``.
