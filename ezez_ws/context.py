@@ -1,8 +1,4 @@
-"""What a server remembers about one client: a mapping that several threads may use at once.
-
-The rule is that of ``with``: whoever wants several operations to be one, or changes a list or dict that lies *in* the
-context, does so inside ``with context:``. Single operations on the context itself need nothing.
-"""
+"""What a server remembers about one client: a mapping that several threads may use at once."""
 
 import copy
 import reprlib
@@ -18,24 +14,22 @@ _MISSING = object()
 class Context(MutableMapping[str, Any]):
     """A ``dict`` with a lock of its own.
 
-    - Any thread, at any time: every method; each is atomic, and waits while another thread is inside ``with context:``.
-    - Any thread, better inside ``with``: changing a value in place, as in ``context["rooms"].append("lobby")``.
+    Every method may be called from any thread; each is atomic, and waits while another thread is inside
+    ``with context:``. A value is better changed in place inside ``with``, as in ``context["rooms"].append("lobby")``.
 
-    One re-entrant lock guards the mapping. ``with context:`` holds it, so that other threads see all of the block's
-    changes or none; an exception inside the block undoes nothing. No operation holds the locks of two contexts,
-    except where a context lies inside another one.
+    ``with context:`` holds the lock, which is re-entrant: other threads see all of the block's changes or none; an
+    exception inside it undoes nothing. No operation holds the locks of two contexts, but where one lies in the other.
 
-    ``snapshot``, ``copy.deepcopy``, ``repr`` and ``==`` look into the values and so call the values' own methods
-    while they hold the lock: that is what keeps a list still that another thread changes inside ``with``. All other
-    operations run no code of yours under the lock, not even the destructor of a value that they replace.
+    ``snapshot``, ``copy.deepcopy``, ``repr`` and ``==`` call the values' own methods while they hold the lock, which
+    keeps a list still that another thread changes inside ``with``. Nothing else runs code of yours under the lock, not
+    even the destructor of a value that is replaced.
 
     ``keys()``, ``values()``, ``items()`` and iteration go over the state of one moment, and are not live views: they
     never raise because another thread changes the context. (``dict(context)`` and ``{**context}`` are Python's own
-    loops of single operations; ``snapshot()`` is the one that cannot come in between a change.)
+    loops of single operations; ``snapshot()`` is the one that no change can come into.)
 
-    Beware of ``wait_reply`` inside ``with context:``. The lock stays held for as long as the reply takes, and where the
-    answer needs a listener on another thread that uses this context, both wait for each other until the time-out. Take
-    what you need out of the context, leave the block, then wait.
+    Beware of ``wait_reply`` inside ``with context:``: where the answer needs a listener on another thread that uses the
+    context, both wait for each other until the time-out. Take what you need out, leave the block, then wait.
 
     Args:
         initial: what to start with; copied deeply, so that nothing is shared with it. ``TypeError``: it cannot be.
@@ -45,13 +39,8 @@ class Context(MutableMapping[str, Any]):
         if initial is not None and not isinstance(initial, Mapping):
             raise TypeError(f"initial must be a mapping such as a dict, not {type(initial).__name__}")
         self._lock = threading.RLock()  # guards _data, and by agreement what lies in it
-        self._data: dict[str, Any] = {}
-        if isinstance(initial, Context):
-            self._data = initial.snapshot()
-        elif initial is not None:
-            self._data = copy.deepcopy(dict(initial))
-
-    # Several operations as one
+        given = {} if initial is None else initial
+        self._data: dict[str, Any] = given.snapshot() if isinstance(given, Context) else copy.deepcopy(dict(given))
 
     def __enter__(self) -> "Context":
         self._lock.acquire()
@@ -63,8 +52,7 @@ class Context(MutableMapping[str, Any]):
     def snapshot(self) -> dict[str, Any]:
         """Return a deep copy as a plain dict, which shares nothing with the context.
 
-        A context that contains itself contains that dict there. A value that cannot be copied, such as a lock or a
-        socket, is a ``TypeError``.
+        A context inside itself is that dict there. A value that cannot be copied (a lock, a socket) is a ``TypeError``.
         """
         plain: dict[str, Any] = {}
         self._deepcopy_into(plain, {id(self): plain})
@@ -146,8 +134,6 @@ class Context(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         with self._lock:
             return repr(self._data)
-
-    # Copies: contexts again, each with a lock of its own
 
     def __copy__(self) -> "Context":
         duplicate = Context()

@@ -35,10 +35,7 @@ class EZEZError(Exception):
 
 
 class ConnectionClosed(EZEZError):
-    """The connection is gone, with the close code and reason that ``on_disconnect`` reports.
-
-    The code is that of RFC 6455, section 7.4; 1006 where the peer went without a close frame.
-    """
+    """The connection is gone; ``code`` (RFC 6455, section 7.4; 1006: no close frame came) and ``reason`` say why."""
 
     def __init__(self, code: int = 1006, reason: str = "") -> None:
         super().__init__(code, reason)

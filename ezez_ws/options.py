@@ -120,12 +120,6 @@ def _choice(choices: Sequence[str | None], name: str, value: Any, or_callable: b
         raise ValueError(f"{name} must be one of {wanted}, not {value!r}")
 
 
-def check_flag(name: str, value: Any) -> None:
-    """Check for a ``bool``."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
-
-
 def _instance(wanted: str, kind: type | str, name: str, value: Any, optional: bool = True) -> None:
     """Check for an instance of a class, which may be told by its full name, as not even ``ssl`` is imported here."""
     if value is None and optional:
@@ -168,6 +162,7 @@ def _auth(name: str, value: Any) -> None:
 
 # -- the options ------------------------------------------------------------------------------------------------------
 
+check_flag = partial(_instance, "True or False", bool, optional=False)
 _seconds_or_none = partial(check_seconds, optional=True)
 
 # fmt: off
@@ -181,8 +176,7 @@ _BOTH = (
     Option("send_timeout", 30.0, check_seconds,
            "seconds that `send` waits for room there; then the client is cut, and `send` raises `SendTimeout`"),
     Option("close_timeout", 5.0, check_seconds, "seconds for the peer to answer our close"),
-    Option("ping_interval", 20.0, _seconds_or_none,
-           "seconds of silence after which a ping is sent; `None`: no pings"),
+    Option("ping_interval", 20.0, _seconds_or_none, "seconds of silence after which a ping is sent; `None`: no pings"),
     Option("ping_timeout", 20.0, _seconds_or_none,
            "seconds for its answer; then the connection is closed with 1011. `None`: no limit"),
     Option("compression", None, partial(_choice, (None, "deflate")), '`"deflate"` negotiates permessage-deflate'),
@@ -265,8 +259,7 @@ CLIENT = {option.name: option for option in (
     Option("on_message", None, check_callback,
            "`(event, args, reply, ids)`: every event, before `on_reply` or listeners"),
     Option("on_disconnect", None, check_callback, "`(code, reason)`, for each connection that ends"),
-    Option("on_error", None, check_callback,
-           "`(error)`: what a callback raised, failed attempts, malformed messages"),
+    Option("on_error", None, check_callback, "`(error)`: what a callback raised, failed attempts, malformed messages"),
     Option("unknown_messages", "ignore", partial(_choice, ("ignore", "emit", "emit_try_json")),
            'a text message from the server: `"ignore"`, `"emit"` as the event `EVENT_UNKNOWN_MESSAGE` with the text,'
            ' `"emit_try_json"` with the parsed JSON where it parses'),
