@@ -131,8 +131,8 @@ def connected(
 ) -> Iterator[None]:
     """Connect for the time of a ``with``.
 
-    ``heard`` is asked when this fails: true where the callbacks have heard of a connection, which has ended before
-    ``connect`` returned. Then they have heard of its end, too, and may have events of it.
+    ``heard`` is asked when this fails: true where the callbacks have heard of a connection, and of its end, before
+    ``connect`` returned; they may have events of it.
     """
     with contextlib.closing(client):
         try:

@@ -44,11 +44,7 @@ def _lines(memory: Memory, colour: bool) -> Lines:
 
 
 class PipedLines:
-    """Reads standard input on a thread of its own, so that ``stop`` can end a wait for the next line.
-
-    That thread is a daemon with a file object of its own: where it still waits for a line when the interpreter ends, it
-    holds no lock of ``sys.stdin``, which the interpreter would then want.
-    """
+    """Reads standard input on a thread of its own, so that ``stop`` can end a wait for the next line."""
 
     strict = True  # a line that means nothing ends the session: nobody is there to type it again
 
@@ -83,6 +79,7 @@ class PipedLines:
 
     def _read(self) -> None:
         try:
+            # not sys.stdin: this may still wait when the interpreter ends, which would then want that one's lock
             with open(0, encoding="utf-8", errors="replace", closefd=False) as lines:
                 for line in lines:
                     self._lines.put(line)

@@ -1,7 +1,4 @@
-"""``ezez-ws listen``: print what arrives as JSON lines.
-
-The client's thread hands the events to the main thread, which Ctrl-C and a closed pipe interrupt, to be printed.
-"""
+"""``ezez-ws listen``: print what arrives as JSON lines, on the main thread, which Ctrl-C and closed pipes interrupt."""
 
 import argparse
 import queue

@@ -46,12 +46,11 @@ def run(options: argparse.Namespace) -> None:
 class Relay:
     """Answers its events with a reply: ``ok`` (``echo``: ``echo``), or ``error`` and what was wrong.
 
-    Prints who comes and goes, and what they send. ``_printing`` keeps the lines of several connections apart; the rooms
-    are in the clients' contexts, as lists that are replaced and never changed.
+    Prints who comes and goes, and what they send. A client's context has its rooms, a list that never changes itself.
     """
 
     def __init__(self, host: str, port: int, key: str | None) -> None:
-        self._printing = threading.Lock()
+        self._printing = threading.Lock()  # keeps the lines of several connections apart
         self.server = EZEZWebsocketServer(
             host=host,
             port=port,

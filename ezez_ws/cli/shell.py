@@ -3,8 +3,7 @@
 The main thread reads lines and sends; the client's thread shows what arrives. Whatever ends the session there (a lost
 connection, an output that nobody reads) is kept, stops the lines, and is raised on the main thread.
 
-Words are JSON where they are JSON, and texts else (see ``values.read_words``). An event whose name is no single word,
-or starts with a slash, is written as a JSON string.
+How words are read: ``values.read_words``. An event whose name is not one word, or starts with a slash, is in quotes.
 """
 
 import argparse
@@ -12,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from ..client import EZEZWebSocketClient
 from ..errors import AuthRejected, ConnectionClosed, EZEZError
 from ..messages.protocol import Ids, check_event_name
 from .arguments import connected, make_client, shown_url
@@ -42,8 +40,7 @@ _HELP = [
 class Lines(Protocol):
     """Where the lines come from; in ``with``, and ``stop`` ends the iteration from any thread."""
 
-    strict: bool
-    """Whether a line that is wrong ends the session."""
+    strict: bool  # whether a line that is wrong ends the session
 
     def __enter__(self) -> Any: ...
     def __exit__(self, *details: Any) -> Any: ...
@@ -63,11 +60,8 @@ class Shell:
         self._ending: Exception | None = None
         self._over = threading.Event()
         self._was_connected = threading.Event()
-        self._client = self._make_client()
-
-    def _make_client(self) -> EZEZWebSocketClient:
-        return make_client(
-            self._options,
+        self._client = make_client(
+            options,
             unknown_messages="emit",
             unknown_data="emit",
             on_auth_ok=self._connected,

@@ -51,10 +51,8 @@ class TerminalLines:
                 yield self._session.prompt(pre_run=self._end_if_stopped)
 
     def stop(self) -> None:
-        """End the iteration, from any thread.
-
-        A prompt that starts at this moment sees ``_stopped`` when it runs; one that runs has a loop to be called on.
-        """
+        """End the iteration, from any thread."""
+        # a prompt that starts at this moment sees _stopped when it runs; one that runs has a loop to be called on
         self._stopped.set()
         loop = self._session.app.loop
         if loop is not None:
