@@ -331,7 +331,7 @@ class QueueTest(DialingTestCase):
     def test_nothing_overtakes_the_queue(self) -> None:
         for _ in range(5):
             server = self.listen()
-            client = self.make(server.url)
+            client = self.make(server.url, queue_limit_bytes=1 << 30)  # a busy machine connects late
             for number in range(300):
                 client.send("x", [number])
             client.start()
