@@ -4,7 +4,6 @@ Its ``WebsocketServer`` (a ``ThreadingMixIn`` TCP server) accepts and gives each
 handler class of ours. Importing it installs a handler on the user's root logger: that is done late, and undone.
 """
 
-import contextlib
 import errno
 import functools
 import logging
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..threads.starting import start_thread
+from ..wire.poller import Poller
 
 if TYPE_CHECKING:
     from websocket_server import WebsocketServer
@@ -40,18 +40,18 @@ class Listener:
 
     def __init__(self, host: str, port: int, reuse_port: bool, serve: Serve) -> None:
         self.serve = serve
-        self._lock = threading.Lock()  # guards _threads, _started, _released and _wake's life
+        self._lock = threading.Lock()  # guards _threads, _started, _released and the poller's life
         self._threads: list[threading.Thread] = []
         self._started = 0
         self._released = False
-        with contextlib.ExitStack() as opened:
-            self._wake, self._wake_reader = map(opened.enter_context, socket.socketpair())
-            self._wake.setblocking(False)
-            self._selector = opened.enter_context(selectors.DefaultSelector())
+        self._poller = Poller(selectors.DefaultSelector, selectors.EVENT_READ)
+        try:
             with _import_lock:
                 server_class = _make_server_class()
             self.server = server_class(host, port, reuse_port, self)
-            opened.pop_all()
+        except BaseException:
+            self._poller.close()
+            raise
         self._accepting = threading.Thread(target=self._accept, name=f"ezez-accept-{self.server.port}", daemon=True)
 
     def start(self) -> None:
@@ -66,7 +66,7 @@ class Listener:
         """Stop accepting and give the port back; connections go on. Idempotent."""
         with self._lock:
             if not self._released:
-                self._wake.send(b"\0")
+                self._poller.wake()
         if self._accepting.ident is None:  # start() has not come so far
             self._release()
         else:
@@ -75,37 +75,44 @@ class Listener:
     def threads(self) -> list[threading.Thread]:
         """Return the threads of the connections that have not ended."""
         with self._lock:
-            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            self._forget_ended()
             return list(self._threads)
+
+    def _forget_ended(self) -> None:
+        """Requires holding the lock. One that has no identifier is about to start."""
+        self._threads = [thread for thread in self._threads if thread.is_alive() or thread.ident is None]
 
     def give_thread(self, sock: socket.socket, address: Any) -> None:
         """Give a connection its thread. The accept loop's."""
         with self._lock:
             self._started += 1
             if self._started % 256 == 0:
-                self._threads = [thread for thread in self._threads if thread.is_alive()]
+                self._forget_ended()
         target, name = self.server.process_request_thread, f"ezez-conn-{self._started}"
         thread = threading.Thread(target=target, args=(sock, address), name=name, daemon=True)
-        thread.start()
         with self._lock:
-            self._threads.append(thread)
+            self._threads.append(thread)  # before it runs: it may ask whether it is ours
+        try:
+            thread.start()
+        except BaseException:
+            with self._lock:
+                self._threads.remove(thread)
+            raise
 
     def _accept(self) -> None:
         try:
-            self._selector.register(self.server.socket, selectors.EVENT_READ)
-            self._selector.register(self._wake_reader, selectors.EVENT_READ)
-            while not any(key.fileobj is self._wake_reader for key, _ in self._selector.select()):
+            selector = self._poller.selector
+            selector.register(self.server.socket, selectors.EVENT_READ, self)
+            while all(key.data is self for key, _ in selector.select()):
                 self.server._handle_request_noblock()
         finally:
             self._release()
 
     def _release(self) -> None:
-        self._selector.close()
         self.server.server_close()
         with self._lock:
             self._released = True
-            self._wake.close()
-        self._wake_reader.close()
+            self._poller.close()
 
 
 @functools.cache
