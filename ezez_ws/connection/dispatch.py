@@ -108,8 +108,8 @@ class Dispatcher:
 
     def _handle_reply(self, routed: RoutedReply) -> None:
         """Run the callbacks of a reply that its waiter has got; where there are none it is not decoded again."""
-        called = routed.on_reply or self._on_message or self.listeners or self._shared_listeners
-        if called or not self.takes_events:
+        called = routed.on_reply is not None or self._on_message is not None
+        if called or self.listeners or self._shared_listeners or not self.takes_events:
             self.handle(routed.payload, routed)
 
     def deliver(self, event: Event, payload: bytes, routed: RoutedReply | None) -> None:

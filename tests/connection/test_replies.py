@@ -70,6 +70,19 @@ class WhoGetsAReplyTest(ServingTestCase):
         self.assertEqual([1], sent.wait_reply(10).args)
         self.assertEqual([("on_reply", [1])], calls.wait())
 
+    def test_a_callback_that_counts_as_false_is_called_all_the_same(self) -> None:
+        class Recorder(list[Any]):
+            def __call__(self, *args: Any) -> None:
+                self.append(args[2])
+                called.set()
+
+        called, on_reply = threading.Event(), Recorder()
+        side, peer = self.pair(self.serve())
+        side.send("question", on_reply=on_reply)
+        peer.send_event("answer", [1], reply_to=1)
+        self.assertTrue(called.wait(10))
+        self.assertEqual([[1]], on_reply)
+
     def test_a_reply_to_a_message_that_was_never_sent_goes_to_the_listeners(self) -> None:
         calls = Calls()
         server = self.serve()
