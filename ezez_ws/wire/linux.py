@@ -154,21 +154,20 @@ class BatchScheduling:
         if not batch:
             restore_scheduling()
         elif HAS_BATCH and _change_policy(os.SCHED_OTHER, os.SCHED_BATCH):
-            _changed[threading.get_ident()] = self
+            _of_thread.scheduling = self
         self.chosen = batch
 
 
-_changed: dict[int, BatchScheduling] = {}
-"""The threads whose policy is changed, by identifier. Each adds and removes itself, and nobody else."""
+_of_thread = threading.local()  # scheduling: what has changed the thread's policy. An identifier may be used again
 
 
 def restore_scheduling() -> None:
     """Give the calling thread its usual policy back, if it was changed here, until it next reads."""
-    scheduling = _changed.get(threading.get_ident())
+    scheduling: BatchScheduling | None = getattr(_of_thread, "scheduling", None)
     if scheduling is not None:
         _change_policy(os.SCHED_BATCH, os.SCHED_OTHER)
         scheduling.chosen = False
-        _changed.pop(threading.get_ident(), None)  # last: over an exception this is to be called again
+        _of_thread.scheduling = None  # last: over an exception this is to be called again
 
 
 def _change_policy(before: int, after: int) -> bool:
@@ -180,9 +179,4 @@ def _change_policy(before: int, after: int) -> bool:
     return False
 
 
-def _restore_in_child() -> None:
-    restore_scheduling()
-    _changed.clear()  # the others' threads are not here
-
-
-after_fork_in_child(_restore_in_child)
+after_fork_in_child(restore_scheduling)

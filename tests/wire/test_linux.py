@@ -19,7 +19,7 @@ import trustme
 
 from ezez_ws import EZEZWebSocketClient, tuning
 from ezez_ws.wire import linux
-from ezez_ws.wire.linux import HAS_BATCH, SLOTS, BatchScheduling, spread_sleepers, switch
+from ezez_ws.wire.linux import HAS_BATCH, SLOTS, BatchScheduling, restore_scheduling, spread_sleepers, switch
 from tests.rawpeer import RawPeer, RawServer
 from tests.scripts import run_script
 from tests.serving import Calls, ServingTestCase
@@ -261,6 +261,21 @@ class BatchSchedulingTest(ServingTestCase):
         self.assertEqual(os.SCHED_OTHER, serving.get())
         other_peer.close()
         other.get()
+
+    def test_a_thread_is_not_taken_for_one_that_has_ended_and_had_its_identifier(self) -> None:
+        policies: list[int] = []
+
+        def come_after() -> None:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            restore_scheduling()
+            policies.append(os.sched_getscheduler(0))
+
+        for target in (lambda: BatchScheduling().choose(True), come_after):
+            for _ in range(5):
+                thread = threading.Thread(target=target)
+                thread.start()
+                thread.join()  # from then on its identifier is the next one's
+        self.assertEqual([os.SCHED_BATCH] * 5, policies)
 
     def test_a_borrowed_thread_of_that_policy_comes_back_so(self) -> None:
         server = self.make(port=None)
