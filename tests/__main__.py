@@ -1,6 +1,6 @@
 """The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--turns] [--only MARK] [--without MARK] [NAME ...]``.
 
-A name is a module, a class or a method (``test_context``, ``tests.test_context.ContextTest.test_pop``) or a file
+A name is a folder, a module, a class or a method (``messages``, ``tests.test_context.ContextTest.test_pop``) or a file
 (``tests/test_context.py``); without one everything under ``tests/`` runs. Against ``python -m unittest`` this adds:
 warnings are errors; each test has a time limit (:mod:`tests.watchdog`), after which all threads' stacks are printed and
 the process ends; what is left behind by all tests together fails the run; and the last line is always a plain
@@ -236,11 +236,19 @@ def _load(names: list[str], patterns: list[str] | None) -> unittest.TestSuite:
     if patterns:
         loader.testNamePatterns = [pattern if "*" in pattern else f"*{pattern}*" for pattern in patterns]
     if names:
-        return loader.loadTestsFromNames([_dotted(name) for name in names])
+        return unittest.TestSuite(_load_name(loader, _dotted(name)) for name in names)
     for path in TESTS.rglob("test_*.py"):
         if not (path.parent / "__init__.py").is_file():
             raise LookupError(f"{path.parent} needs an __init__.py, else its tests are not found")
     return loader.discover(str(TESTS), "test_*.py", str(support.REPO))
+
+
+def _load_name(loader: unittest.TestLoader, name: str) -> unittest.TestSuite:
+    """What a name stands for: a folder for all that is in it, which unittest would take for an empty module."""
+    folder = support.REPO.joinpath(*name.split("."))
+    if folder.is_dir():
+        return loader.discover(str(folder), "test_*.py", str(support.REPO))
+    return loader.loadTestsFromName(name)
 
 
 def _flat(tests: unittest.TestSuite) -> Iterator[unittest.TestCase]:
