@@ -1,5 +1,6 @@
 """The runner and the leak checks: what has to fail does, and says why."""
 
+import importlib
 import os
 import sys
 import tempfile
@@ -87,6 +88,15 @@ class RunnerTest(RunnerTestCase):
         self.assertIn("\nskipped: 2 tests of sample_tests.Other: closed\n", done.stdout)
         self.assertIn("\n3 skipped\n", done.stdout)
         self.assertNotIn("not run", done.stdout)
+
+    def test_the_name_of_a_folder_stands_for_all_that_is_in_it(self) -> None:
+        runner = importlib.import_module("tests.__main__")
+        folder, module = (
+            runner._load_name(unittest.TestLoader(), name).countTestCases()
+            for name in ("tests.threads", "tests.threads.test_timers")
+        )
+        self.assertGreater(folder, module)
+        self.assertGreater(module, 10)
 
     def test_a_part_that_is_skipped_does_not_hide_the_test(self) -> None:
         done = self.run_tests("""
