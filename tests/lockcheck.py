@@ -60,8 +60,8 @@ class Checker:
 
     def __init__(self) -> None:
         self.violations: deque[str] = deque()
-        self.seen: deque[tuple[str, str]] = deque(maxlen=10_000)
-        self.taken: deque[str] = deque(maxlen=100_000)
+        self.seen: set[tuple[str, str]] = set()
+        self.taken: set[str] = set()
         self._local = threading.local()
 
     def held(self) -> list["CheckedLock"]:
@@ -99,7 +99,7 @@ class Checker:
                 self.note(f"{lock.role} taken twice")
             elif other is not lock and other.role not in OUTERMOST:
                 if pair in ALLOWED:
-                    self.seen.append(pair)
+                    self.seen.add(pair)
                 else:
                     self.note(f"{lock.role} taken while {other.role} held")
 
@@ -119,7 +119,7 @@ class CheckedLock:
         taken = self._lock.acquire(blocking, timeout)
         if taken:
             self._checker.held().append(self)
-            self._checker.taken.append(self.role)
+            self._checker.taken.add(self.role)
         return taken
 
     def release(self) -> None:
