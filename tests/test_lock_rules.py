@@ -163,6 +163,7 @@ class Load:
                         side.send("big", big)
 
             sending = [Result(send), Result(send)]
+            eventually(lambda: side._connection.stream._outbox.waiting_bytes > 0, what="something waits")
             for _ in range(60):
                 peer.read_message()
             peer.close()
