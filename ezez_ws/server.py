@@ -26,6 +26,7 @@ from .server_client import EZEZServerClient
 from .server_run import ServerOptions, ServerRun
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
+from .threads.interrupted import calls_user_code
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -267,6 +268,7 @@ class EZEZWebsocketServer(Listening):
         """Who is connected, the unauthenticated included; a copy."""
         return [connection.client for connection in self._connections() if connection.stream.ending is None]
 
+    @calls_user_code
     def broadcast(self, event: str, args: Any = (), where: Callable[[EZEZServerClient], Any] | None = None) -> int:
         """Send an event to every authenticated client, and return to how many. It never waits for a slow one.
 
@@ -279,8 +281,11 @@ class EZEZWebsocketServer(Listening):
         self._fork_guard.check()
         broadcast = Broadcast(self._codec, event, args)
         check_callback("where", where)
-        authenticated = (connection for connection in self._connections() if connection.authenticated)
-        return sum(one.broadcast(broadcast) for one in authenticated if where is None or where(one.client))
+        sent = 0
+        for one in self._connections():
+            if one.authenticated and (where is None or where(one.client)):
+                sent += one.broadcast(broadcast)
+        return sent
 
     def __repr__(self) -> str:
         return f"<EZEZWebsocketServer {self.url if self._current() is not None else 'not started'}>"

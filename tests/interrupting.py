@@ -1,4 +1,4 @@
-"""Interrupting a thread at one step after the other, as the handler of Ctrl-C may."""
+"""Interrupting a thread at one step after the other, as the handlers of signals may."""
 
 import dis
 import sys
@@ -12,8 +12,14 @@ __all__ = ["SEVERAL", "interrupt"]
 SEVERAL = 10  # places
 
 
-def interrupt(act: Callable[[], Any], number: int, module: ModuleType) -> bool:
-    """Call ``act``, and raise at the ``number``-th place in ``module`` that it comes to; tell whether there was one.
+def _raise() -> None:
+    raise KeyboardInterrupt
+
+
+def interrupt(act: Callable[[], Any], number: int, module: ModuleType, handler: Callable[[], Any] = _raise) -> bool:
+    """Call ``act``, and ``handler`` at the ``number``-th place in ``module`` that it comes to; false: there are fewer.
+
+    The handler raises, as Ctrl-C's does, if none is given.
 
     The places are those where the interpreter lets a signal's handler run: where a function begins, behind each call,
     behind a jump back, and where a lock is waited for.
@@ -36,7 +42,7 @@ def interrupt(act: Callable[[], Any], number: int, module: ModuleType) -> bool:
                 if _is_place(before, name):
                     left -= 1
                     if left == 0:
-                        raise KeyboardInterrupt
+                        handler()
                 before = name
             return local
 

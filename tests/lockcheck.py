@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from ezez_ws.threads.interrupted import interrupts_library, make_lock
 from ezez_ws.threads.service import Service
 from ezez_ws.threads.starting import start_thread
 from ezez_ws.threads.timers import janitor
@@ -37,13 +38,16 @@ __all__ = ["CheckedLock", "Checker", "checking"]
 
 ALLOWED = {
     ("Outbox.lock", "Inbox.lock"),
-    ("Outbox.lock", "TLSWire._lock"),
-    ("Outbox.lock", "TLSSocketWire._lock"),
+    ("TLSWire.lock", "Inbox.lock"),
+    ("TLSSocketWire.lock", "Inbox.lock"),
 }
 """The first is held while the second is taken."""
 
 OUTERMOST = {"EZEZWebsocketServer._starting"}
 """Held while a server starts, over all that this takes, and over waiting for the end of its last run."""
+
+REENTERED = {"Context._lock", "TLSWire.lock", "TLSSocketWire.lock"}
+"""Taken by a thread that holds it; all others are re-entrant for signal handlers only."""
 
 NO_MUTEX = {"Event._lock"}
 
@@ -79,6 +83,8 @@ class Checker:
             self.forbid("user code runs")
             if threading.current_thread().name in [service.name for service in SERVICES]:
                 self.note(f"user code runs on the thread {threading.current_thread().name}")
+            elif interrupts_library():
+                self.note("user code is taken for a signal handler: mark its caller with @calls_user_code")
             return function(*args, **options)
 
         return run
@@ -95,7 +101,7 @@ class Checker:
     def before_taking(self, lock: "CheckedLock") -> None:
         for other in self.held():
             pair = (other.role, lock.role)
-            if other is lock and not lock.reentrant:
+            if other is lock and lock.role not in REENTERED:
                 self.note(f"{lock.role} taken twice")
             elif other is not lock and other.role not in OUTERMOST:
                 if pair in ALLOWED:
@@ -110,7 +116,6 @@ class CheckedLock:
     def __init__(self, checker: Checker, role: str, reentrant: bool = False) -> None:
         self._checker = checker
         self.role = role
-        self.reentrant = reentrant
         self._lock = _real_rlock() if reentrant else _real_lock()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -134,6 +139,9 @@ class CheckedLock:
 
     def locked(self) -> bool:
         return self._lock.locked()  # type: ignore[union-attr]
+
+    def _is_owned(self) -> bool:
+        return self in self._checker.held()
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -175,10 +183,13 @@ def _check_new_locks(checker: Checker, undo: contextlib.ExitStack) -> None:
 
 def _role(frame: FrameType) -> str | None:
     """Name the attribute that the library's code is about to set; ``None`` for other code."""
+    if frame.f_code is make_lock.__code__:
+        assert frame.f_back is not None
+        frame = frame.f_back
     if not frame.f_globals.get("__name__", "").startswith("ezez_ws"):
         return None
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-    match = re.search(r"self\.(\w+) = threading\.R?Lock\(\)", line)
+    match = re.search(r"self\.(\w+)(?:: \w+)? = (?:threading\.R?Lock|make_lock)\(\)", line)
     if match is None:
         raise AssertionError(f"which lock is this? {line.strip()!r}")
     kinds = type(frame.f_locals["self"]).__mro__

@@ -80,8 +80,10 @@ def find_locks() -> Iterator[str]:
 
 def made_locks(statements: list[ast.stmt]) -> Iterator[str]:
     for statement in statements:
-        if isinstance(statement, ast.Assign) and re.fullmatch(r"threading\.R?Lock\(\)", ast.unparse(statement.value)):
-            yield ast.unparse(statement.targets[0])
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+            if re.match(r"(threading\.R?Lock|make_lock)\(\)", ast.unparse(statement.value)):
+                yield ast.unparse(target)
 
 
 def find_members() -> dict[str, set[str]]:
@@ -93,7 +95,7 @@ def find_members() -> dict[str, set[str]]:
             if isinstance(node, ast.ClassDef):
                 bases[node.name] = [ast.unparse(base).partition("[")[0] for base in node.bases]
                 members[node.name] = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
-                members[node.name] |= set(re.findall(r"\bself\.(\w+) = ", ast.unparse(node)))
+                members[node.name] |= set(re.findall(r"\bself\.(\w+)(?:: \w+)? = ", ast.unparse(node)))
     for name, above in bases.items():
         for base in above:
             members[name] |= members.get(base, set())

@@ -207,7 +207,7 @@ class LockRulesTest(EZEZTestCase):
 
     def test_a_load_over_tls_keeps_them(self) -> None:
         checker = self.run_load(tls=True, compression=None)
-        self.assertIn(("Outbox.lock", "TLSWire._lock"), checker.seen)
+        self.assertIn(("TLSWire.lock", "Inbox.lock"), checker.seen)
 
     def test_a_connection_that_others_have_accepted_and_wrapped_keeps_them(self) -> None:
         theirs, ours = contexts()
@@ -220,7 +220,7 @@ class LockRulesTest(EZEZTestCase):
                     self.assertEqual(["x" * 500_000], client.send("echo", ["x" * 500_000]).wait_reply(10).args)
                     server.close()
             serving.get()
-        self.assertIn(("Outbox.lock", "TLSSocketWire._lock"), checker.seen)
+        self.assertIn(("TLSSocketWire.lock", "Inbox.lock"), checker.seen)
         self.assertIn("ServerRun._lock", checker.taken)
 
     def test_a_compressed_load_keeps_them(self) -> None:

@@ -23,11 +23,13 @@ from ..messages.protocol import CloseCode, Event, check_event_name, parse_event
 from ..options import check_args, check_callback
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import ForkGuard
+from ..threads.interrupted import interrupts_library, refuse_to_wait
 from ..threads.timers import Timer, janitor
 from ..websocket.frames import TEXT
-from ..websocket.outbox import FULL, REFUSED, WAITING
+from ..websocket.outbox import FULL, REFUSED, WAITING, Put
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
+from .deferred import Deferring
 from .dispatch import Callbacks, Dispatcher
 from .inbox import Arrived, Inbox
 from .keepalive import Keepalive
@@ -60,7 +62,7 @@ class ConnectionOptions(NamedTuple):
     ping_timeout: float | None
 
 
-class Connection(Dispatcher):
+class Connection(Dispatcher, Deferring):
     """One connection: sends, waits, dispatches, ends. A subclass says who may send events, and when.
 
     ``run``, and what ``Dispatcher`` has, belong to the connection's thread; every other method may be called from any
@@ -105,13 +107,19 @@ class Connection(Dispatcher):
         """Check and encode an event, and send it; see ``EZEZServerClient.send``."""
         if on_reply is not None:
             check_callback("on_reply", on_reply)
+        if self.deferred or self.stream.sending._is_owned() or self.inbox.lock._is_owned():
+            if self.is_interrupted():
+                return self._send_later(check_event_name(event), self._encode(args), on_reply, reply_to)
+            self.do_deferred()
         if self._encode_at_once is not None:
             sent = self._put_event(None, self._encode_at_once, event, args, on_reply, reply_to)
             if type(sent) is SentMessage:
                 return sent
-        event = check_event_name(event)
-        body = self._codec.encode(check_args(args))
+        event, body = check_event_name(event), self._encode(args)
         return self.send_encoded(None, event, body, on_reply, reply_to) or self.unsent(reply_to)
+
+    def _encode(self, args: Any) -> bytes:
+        return self._codec.encode(check_args(args))
 
     def send_encoded(
         self, sent: SentMessage | None, event: str, body: bytes, on_reply: OnReply | None, reply_to: int | None = None
@@ -130,7 +138,31 @@ class Connection(Dispatcher):
                 return outcome
             if outcome is REFUSED:
                 return None
+            if deadline is None and interrupts_library():
+                return self._send_later(event, body, on_reply, reply_to)
             deadline = self._wait_for_room(outcome, deadline)
+
+    def _send_later(self, event: str, body: bytes, on_reply: OnReply | None, reply_to: int | None) -> SentMessage:
+        """Send an event as soon as what was interrupted is done, and there is room."""
+        if not self.alive:
+            return self.unsent(reply_to)
+        sent = SentMessage(self, None, reply_to)
+        deadline = Deadline(self.options.send_timeout)
+
+        def act() -> bool:
+            outcome = self._put_event(sent, self._codec.encode_event, event, body, on_reply, reply_to)
+            if outcome is not sent and outcome is not REFUSED:
+                if not deadline.passed():
+                    return False
+                self._give_up_sending()
+            if outcome is not sent:
+                with self.inbox.lock:
+                    sent.settle(self.stream.ending or Ending(CloseCode.ABNORMAL, ""))
+                    sent.went_out(None, None)
+            return True
+
+        self.defer(act)
+        return sent
 
     def _put_event(
         self,
@@ -176,6 +208,8 @@ class Connection(Dispatcher):
             self.call_later(self.options.clear_awaiting_replies_after, self._expire_replies)
         if outcome is WAITING:
             stream.flush_later()
+        if self.deferred:
+            self.do_deferred()
         return len(message) if outcome is FULL else outcome if outcome is REFUSED else sent
 
     def send_text(self, text: str) -> bool:
@@ -183,17 +217,31 @@ class Connection(Dispatcher):
         payload = text.encode()
         deadline: Deadline | None = None
         while True:
-            with self.stream.sending:
-                outcome = self.stream.put(payload, TEXT)
-            if outcome is WAITING:
-                self.stream.flush_later()
+            if self.is_interrupted():
+                self.defer(lambda: self._put_text(payload) is not FULL)
+                return self.alive
+            self.do_deferred()
+            outcome = self._put_text(payload)
             if outcome is not FULL:
                 return outcome is not REFUSED
             deadline = self._wait_for_room(len(payload), deadline)
 
-    def broadcast(self, broadcast: Broadcast) -> bool:
+    def _put_text(self, payload: bytes) -> Put:
+        with self.stream.sending:
+            outcome = self.stream.put(payload, TEXT)
+        if outcome is WAITING:
+            self.stream.flush_later()
+        return outcome
+
+    def broadcast(self, broadcast: Broadcast, is_deferred: bool = False) -> bool:
         """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
         stream = self.stream
+        if (self.deferred or stream.sending._is_owned() or self.inbox.lock._is_owned()) and not is_deferred:
+            if self.is_interrupted():
+                own = broadcast.copy()
+                self.defer(lambda: self.broadcast(own, True) or True)
+                return self.alive
+            self.do_deferred()
         with stream.sending:
             event_id = self._last_id + 1
             message = broadcast.message(event_id)
@@ -205,6 +253,8 @@ class Connection(Dispatcher):
             self.cut(CloseCode.POLICY_VIOLATION, "too slow")
         elif outcome is WAITING:
             stream.flush_later()
+        if self.deferred:
+            self.do_deferred()
         return outcome is not FULL and outcome is not REFUSED
 
     def unsent(self, reply_to: int | None) -> SentMessage:
@@ -219,11 +269,15 @@ class Connection(Dispatcher):
             deadline = Deadline(self.options.send_timeout)
         if self.inbox.wait_for_room(size, deadline):
             return deadline
+        raise self._give_up_sending()
+
+    def _give_up_sending(self) -> SendTimeout:
+        """Cut a peer that takes nothing; return the error, which goes to ``on_error``, too."""
         error = SendTimeout(f"the peer took nothing for {self.options.send_timeout} seconds, and was cut")
         with self.inbox.lock:
             self.inbox.put(error)
         self.cut(CloseCode.ABNORMAL, "send timeout")
-        raise error
+        return error
 
     # -- waiting for replies ----------------------------------------------------------------------------------------
 
@@ -248,6 +302,8 @@ class Connection(Dispatcher):
         with self.inbox.lock:
             if sent.outcome is not None:
                 return sent.outcome
+        refuse_to_wait("wait_reply()")
+        with self.inbox.lock:
             sent.waiting += 1
             self.inbox.table.tidy()  # so that who reads the reply has less to do
         try:
@@ -360,8 +416,13 @@ class Connection(Dispatcher):
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
-    def disconnect(self, code: int, reason: str) -> bool:
+    def disconnect(self, code: int, reason: str, is_deferred: bool = False) -> bool:
         """Begin the close handshake and drop what has arrived; false where the connection is ending already."""
+        if self.is_interrupted() and not is_deferred:
+            self.defer(lambda: self.disconnect(code, reason, True) or True)
+            return True
+        if self.deferred and not is_deferred:
+            self.do_deferred()
         if not self.stream.close(code, reason):
             return False
         self.inbox.drop(Ending(code, reason))
@@ -403,3 +464,5 @@ class Connection(Dispatcher):
                     self.stream.finish(patience)
             finally:  # over Ctrl-C too: nobody else can give it back any more
                 self.stream.dispose()
+                if self.deferred:
+                    self.do_deferred()  # which says that it cannot be done

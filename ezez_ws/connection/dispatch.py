@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ..messages.codec import Codec
 from ..messages.protocol import Event
+from ..threads.interrupted import calls_user_code
 from ..websocket.stream import Ending
 from .inbox import Arrived, Inbox, Mark
 from .listeners import Listeners
@@ -33,6 +34,7 @@ class Callbacks(NamedTuple):
     on_error: Callable[..., Any] | None = None
 
 
+@calls_user_code
 def report_error(on_error: Callable[..., Any] | None, subject: tuple[Any, ...], error: BaseException) -> None:
     """Give an error to ``on_error(*subject, error)``, and where there is none to the log."""
     if on_error is None:
@@ -112,6 +114,7 @@ class Dispatcher:
         if called or self.listeners or self._shared_listeners or not self.takes_events:
             self.handle(routed.payload, routed)
 
+    @calls_user_code
     def deliver(self, event: Event, payload: bytes, routed: RoutedReply | None) -> None:
         """Run the callbacks of an event; ``routed``: its message, where its waiter got that when it was read."""
         name, ids, args = event
@@ -149,6 +152,7 @@ class Dispatcher:
         if self.inbox.wants_look_ins:
             self.begin_look_ins()
 
+    @calls_user_code
     def call(self, callback: Callable[..., Any] | None, *args: Any) -> None:
         """Run a callback; what it raises ends neither the connection nor the thread."""
         if callback is None:

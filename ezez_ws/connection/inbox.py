@@ -26,6 +26,7 @@ from typing import TypeVar
 from ..errors import MalformedMessage
 from ..messages.codec import peek_reply_to
 from ..threads.deadline import NEVER, Deadline
+from ..threads.interrupted import make_lock
 from ..threads.waiting import Event
 from ..websocket.frames import BINARY, Message
 from ..websocket.stream import Ending, Stream
@@ -73,7 +74,7 @@ class Inbox:
     def __init__(
         self, stream: Stream, limit: int, keep_text: bool, parse_reply: Callable[[bytes], Reply], parses_plainly: bool
     ) -> None:
-        self.lock = threading.Lock()
+        self.lock = make_lock()
         self._stream = stream
         self._limit = limit
         self._keep_text = keep_text

@@ -32,6 +32,13 @@ class Broadcast:
         self._id = 0
         self._message: Prepared | None = None
 
+    def copy(self) -> "Broadcast":
+        """Make one for another thread."""
+        other = Broadcast.__new__(Broadcast)
+        other._codec, other._event, other._body = self._codec, self._event, self._body
+        other._id, other._message = 0, None
+        return other
+
     def message(self, event_id: int) -> Prepared:
         """Return the message with this id. The broadcasting thread's."""
         if self._message is None or event_id != self._id:

@@ -19,6 +19,7 @@ from ..messages.protocol import (
     parse_from_client,
 )
 from ..threads.deadline import NEVER, Deadline
+from ..threads.interrupted import calls_user_code
 from ..websocket.outbox import WAITING
 from ..websocket.stream import Ending, Stream
 from .connection import Connection, ConnectionOptions
@@ -182,6 +183,7 @@ class ServerConnection(Connection):
         else:
             self._accept()
 
+    @calls_user_code
     def _ask(self, key: str) -> str | None:
         """Ask the user; return why the client is refused, or ``None``."""
         on_auth_request = self._callbacks.on_auth_request

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import MalformedMessage
+from ..threads.interrupted import calls_user_code
 from .fields import HEADS, NO_HEAD, cut
 from .json_text import UNMETERED, Meter, parse_json, weigh
 from .refusals import Bad, describe, shorten
@@ -120,6 +121,7 @@ class Decoder:
                 elif item and (kind is dict or kind is list):
                     todo.append(item)
 
+    @calls_user_code
     def _untag(self, text: str) -> Any:
         tag, colon, rest = text.partition(":")
         if not colon:

@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from ..errors import SerializationError
+from ..threads.interrupted import calls_user_code
 from .json_text import has_surrogate, place_of_surrogate
 from .refusals import Unsendable, describe, type_name
 from .scalars import MAX_SAFE, MIN_SAFE, UNDEFINED, BigInt, digits_of, format_number
@@ -116,6 +117,7 @@ class Encoder:
             raise Unsendable(f"{type_name(value)} cannot be nested; bytes travel only as whole arguments")
         return self._json_custom(value)
 
+    @calls_user_code
     def _json_custom(self, value: Any) -> str:
         for tag, serializer in self._serializers:
             try:

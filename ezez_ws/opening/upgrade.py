@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..threads.deadline import Deadline
+from ..threads.interrupted import calls_user_code
 from ..wire.sockets import Wire, WireError
 from .server_handshake import HandshakeRequest, Refusal, ServerHandshake
 
@@ -104,6 +105,7 @@ class Upgrade:
             if data == b"" or deadline.passed():
                 return False
 
+    @calls_user_code
     def _verify(self, request: HandshakeRequest) -> None:
         if self._options.verify_request is None:
             return

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from .interrupted import make_lock
 from .starting import start_thread
 
 __all__ = ["Service", "Sleep"]
@@ -46,7 +47,7 @@ class Service(Generic[S]):
     logger: ClassVar[logging.Logger]
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._thread: _Thread[S] | None = None
 
     def _make_sleep(self) -> S:

@@ -2,10 +2,11 @@
 
 import _thread
 import threading
+from collections.abc import Callable
 
 from .waiting import Event
 
-__all__ = ["Loan", "start_thread"]
+__all__ = ["Loan", "begin_thread", "start_thread"]
 
 
 def start_thread(thread: threading.Thread) -> None:
@@ -38,6 +39,12 @@ def start_thread(thread: threading.Thread) -> None:
         raise
     if outcome[0] is not None:
         raise outcome[0]
+
+
+def begin_thread(target: Callable[[], object], name: str) -> None:
+    """Have a daemon thread run ``target``, and wait for nothing: a signal handler may call this at any moment."""
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    _thread.start_new_thread(thread.start, ())
 
 
 class Loan:

@@ -13,6 +13,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from .fork import after_fork_in_child
@@ -73,11 +74,13 @@ class Janitor(Service[_Alarm]):
         self._due: list[Timer] = []  # those whose time has come, the last first
         self._count = 0  # of timers in ``_timers``
         self._cancelled = 0  # about so many of them are cancelled
+        self._new: deque[tuple[float, Timer]] = deque()  # timers that are not in it yet; appended to without the lock
 
     def enter(self, user: object) -> None:
         """Have timers until ``leave(user)``. Idempotent; starts nothing."""
         with self._lock:
             self._users.add(user)
+        self._take_in()
 
     def leave(self, user: object) -> None:
         """Need no timers any more; it is for the user to have cancelled its own. Idempotent.
@@ -93,6 +96,7 @@ class Janitor(Service[_Alarm]):
                 self._count = self._cancelled = 0
                 thread = self._dismiss()
         del dropped  # what the actions refer to is freed without the lock
+        self._take_in()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
@@ -102,36 +106,51 @@ class Janitor(Service[_Alarm]):
         at = time.monotonic() + delay
         if delay >= _SOON:
             at = math.ceil(at / SLACK) * SLACK
-        failure = None
-        with self._lock:
-            if not self._users:
-                timer.action = None
-                return timer
-            others = self._timers.get(at)
-            if others is not None:
-                others.append(timer)
-            else:
-                heapq.heappush(self._times, at)  # first: a time without timers does no harm, if an exception comes now
-                self._timers[at] = [timer]
-            self._count += 1
-            try:
-                alarm = self._need_thread()
-                if self._times[0] == at:
-                    alarm.wake()
-            except RuntimeError as error:  # no thread can be had, as at the interpreter's exit: the next timer tries
-                failure = error
-        if failure is not None:
-            _logger.warning("no timers: %s", failure)
+        self._new.append((at, timer))
+        if not self._lock._is_owned():  # else whoever was interrupted goes on with it
+            self._take_in()
         return timer
 
+    def _take_in(self) -> None:
+        """Set the new timers."""
+        failure = None
+        while self._new:
+            with self._lock:
+                while self._new:
+                    try:
+                        self._set(*self._new.popleft())
+                    except RuntimeError as error:  # no thread can be had, as at the interpreter's exit: the next tries
+                        failure = error
+        if failure is not None:
+            _logger.warning("no timers: %s", failure)
+
+    def _set(self, at: float, timer: Timer) -> None:
+        """Requires holding the lock."""
+        if not self._users:
+            timer.action = None
+            return
+        others = self._timers.get(at)
+        if others is not None:
+            others.append(timer)
+        else:
+            heapq.heappush(self._times, at)  # first: a time without timers does no harm, if an exception comes now
+            self._timers[at] = [timer]
+        self._count += 1
+        alarm = self._need_thread()
+        if self._times[0] == at:
+            alarm.wake()
+
     def _cancel(self, timer: Timer) -> None:
+        nested = self._lock._is_owned()  # the interrupted thread may be in the middle of the table
         with self._lock:
             action, timer.action = timer.action, None
             if action is not None:
                 self._cancelled += 1
-                if self._cancelled > 64 and self._cancelled * 2 > self._count:
+                if self._cancelled > 64 and self._cancelled * 2 > self._count and not nested:
                     self._forget_cancelled()
         del action  # without the lock, as above
+        if self._new and not nested:
+            self._take_in()
 
     def _forget_cancelled(self) -> None:
         """Requires holding the lock."""

@@ -1,14 +1,19 @@
 """How threads wait for each other, in ways that a signal handler's exception cannot spoil."""
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from .deadline import NEVER, Deadline
+from .interrupted import make_lock
 
 __all__ = ["Condition", "Event"]
 
 T = TypeVar("T")
+
+_LONGEST = 0.2 if sys.platform == "win32" and sys.version_info < (3, 14) else threading.TIMEOUT_MAX
+"""Seconds for which a thread may sleep at a time: there, Ctrl-C wakes no thread that waits for a lock."""
 
 
 class Event(threading.Event):
@@ -62,8 +67,7 @@ class Event(threading.Event):
         """Sleep until it is set, at most ``timeout`` seconds (``None``: no limit); false where the time passed."""
         deadline = NEVER if timeout is None else Deadline(timeout)
         while not self._flag:
-            remaining = deadline.remaining()
-            seconds = -1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)
+            seconds = deadline.remaining_of(_LONGEST)
             taken = woken = False
             try:
                 taken = self._lock.acquire(timeout=seconds)
@@ -74,7 +78,7 @@ class Event(threading.Event):
                         self._lock.release()
                     except RuntimeError:
                         pass
-            if woken or not taken:
+            if woken or (not taken and deadline.passed()):
                 return woken
         return True
 
@@ -87,7 +91,7 @@ class Condition:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = make_lock()
         self._events: list[Event] = []
 
     def changed(self) -> None:
@@ -101,13 +105,13 @@ class Condition:
         event = Event()
         while True:
             with self.lock:
+                if event not in self._events:
+                    self._events.append(event)  # before the look: a signal handler may change something behind it
                 late = deadline.passed()
                 result = check()
                 if result is not None or late:
                     if event in self._events:
                         self._events.remove(event)
                     return result
-                if event not in self._events:
-                    self._events.append(event)
             event.wait(deadline.remaining())
             event.clear()

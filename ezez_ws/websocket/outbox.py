@@ -5,9 +5,9 @@ first, each between two frames. Nothing here blocks; who waits for room, and who
 """
 
 import enum
-import threading
 from typing import TYPE_CHECKING
 
+from ..threads.interrupted import make_lock
 from ..threads.waiting import Event
 from ..wire.flusher import flusher
 from ..wire.sockets import Wire, WireError
@@ -41,13 +41,13 @@ class Outbox:
     """What leaves one connection. Any thread may call.
 
     ``lock`` guards every field but ``retired``, and is held by callers over ``put``, so that ids rise in the order of
-    sending. Under it only the inbox's lock and, inside TLS, the wire's own may be taken. It guards the life of the
-    wire's descriptor, too: it is cut and closed under it. ``masked`` is true on a client (RFC 6455, section 5.1);
-    ``limit`` are the bytes that may wait.
+    sending; in TLS it is the wire's. Under it only the inbox's lock may be taken, and while that is done which a signal
+    handler has left, those of the flusher and the janitor. It guards the life of the wire's descriptor, too: it is cut
+    and closed under it. ``masked`` is true on a client (RFC 6455, section 5.1); ``limit`` are the bytes that may wait.
     """
 
     def __init__(self, wire: Wire, masked: bool, limit: int, deflater: "Deflater | None" = None) -> None:
-        self.lock = threading.Lock()
+        self.lock = make_lock() if wire.lock is None else wire.lock
         self._wire = wire
         self._masks = Masks() if masked else None
         self._limit = limit

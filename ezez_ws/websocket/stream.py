@@ -85,21 +85,18 @@ class Stream:
 
     @property
     def ending(self) -> Ending | None:
-        """How the connection ended, ``None`` while it has not."""
-        with self.sending:
-            return self._ending
+        """How the connection ended, ``None`` while it has not; as ``failure`` and ``open`` read without the lock."""
+        return self._ending
 
     @property
     def failure(self) -> Violation | None:
         """What rule of RFC 6455 the peer broke."""
-        with self.sending:
-            return self._failure
+        return self._failure
 
     @property
     def open(self) -> bool:
         """Whether messages can be sent."""
-        with self.sending:
-            return self._ending is None and self._outbox.open
+        return self._ending is None and self._outbox.open
 
     def limit_payload(self, max_payload: int) -> None:
         """Change the bytes that an incoming message may have, from the next frame on. Requires the reading role."""

@@ -90,15 +90,15 @@ class Flusher(Service[Poller]):
         """Let in who joins and out who leaves; false, and no thread any more, where nobody is left."""
         with self._lock:
             watched = selector.get_map()
-            for outbox, gone in self._leaving.items():
+            while self._leaving:  # no loop over it: a destructor may run at any place, and send
+                outbox, gone = self._leaving.popitem()
                 if outbox.fileno() in watched:
                     selector.unregister(outbox.fileno())
                 gone.set()
-            self._leaving.clear()
-            for outbox in self._joining:
+            while self._joining:
+                outbox = self._joining.pop()
                 if outbox.fileno() not in watched:
                     selector.register(outbox.fileno(), selectors.EVENT_WRITE, outbox)
-            self._joining.clear()
             if not self._users:
                 self._thread = None
             return bool(self._users)

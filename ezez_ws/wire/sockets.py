@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from ..messages.speedups import compiled
+from ..threads.interrupted import Lock
 from .linux import BatchScheduling, find_function, has_cores, switch
 from .read_gate import PATIENCE, GatedReader, read_gate
 
@@ -55,6 +56,10 @@ class Wire:
     ``read*`` and ``poll`` may run beside ``write_now``; two readers or two writers may not (the reading role and
     the outbox's lock see to that). ``cut`` may be called from any thread and wakes whoever is blocked.
     """
+
+    lock: Lock | None = None
+    """The lock over its state, where it has one: it is the lock over sending, too, as one apart from that might be held
+    by the reader whom a signal handler has interrupted, and be wanted by a sender whom the handler waits for."""
 
     failure: Exception | None = None
     """Why there will be no bytes any more, where it is not that the peer has ended or the connection was cut."""

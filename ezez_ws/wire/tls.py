@@ -7,10 +7,10 @@ outside of it: the reader blocks in ``recv`` without the lock and feeds what cam
 
 import contextlib
 import ssl
-import threading
 from collections.abc import Callable
 
 from ..threads.deadline import Deadline
+from ..threads.interrupted import Lock, make_lock
 from .sockets import Wire, WireError
 
 __all__ = ["TLSWire"]
@@ -22,16 +22,16 @@ _READ = 65536
 class TLSWire(Wire):
     """A wire inside TLS.
 
-    ``_lock`` guards everything but ``_wire``; it may be taken inside the outbox's lock, and under it the raw socket
-    is written without blocking, so that records leave in the order in which they were made. The raw wire is this one's
-    own from now on. ``server_name`` is, on a client, the name that the certificate must have.
+    ``lock`` guards everything but ``_wire``; it is the outbox's lock, too, and under it the raw socket is written
+    without blocking, so that records leave in the order in which they were made. The raw wire is this one's own from
+    now on. ``server_name`` is, on a client, the name that the certificate must have.
     """
 
     buffered = True
 
     def __init__(self, wire: Wire, context: ssl.SSLContext, server_side: bool, server_name: str | None) -> None:
         self._wire = wire
-        self._lock = threading.Lock()
+        self.lock: Lock = make_lock()
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
@@ -66,7 +66,7 @@ class TLSWire(Wire):
                 self._feed(data)
 
     def _handshake_step(self) -> bool:
-        with self._lock:
+        with self.lock:
             try:
                 self._tls.do_handshake()
                 done = True
@@ -103,7 +103,7 @@ class TLSWire(Wire):
 
     def write_now(self, data: "bytes | bytearray | memoryview") -> int:
         rest = memoryview(data)
-        with self._lock:
+        with self.lock:
             while rest and self._flush():
                 try:
                     rest = rest[self._tls.write(rest[:_RECORDS]) :]
@@ -116,11 +116,11 @@ class TLSWire(Wire):
 
     @property
     def unflushed(self) -> bool:  # type: ignore[override]
-        with self._lock:
+        with self.lock:
             return bool(self._unsent)
 
     def poll(self, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool]:
-        with self._lock:
+        with self.lock:
             decrypted = self._may_have_more
         if read and decrypted:
             timeout = 0
@@ -134,7 +134,7 @@ class TLSWire(Wire):
         return self._wire.fileno()
 
     def end_writing(self) -> None:
-        with self._lock:
+        with self.lock:
             if not self._ended:
                 self._ended = True
                 self._may_have_more = False  # nothing is decrypted any more: only the socket can be readable
@@ -153,12 +153,12 @@ class TLSWire(Wire):
         self._wire.close()
 
     def _has_ended(self) -> bool:
-        with self._lock:
+        with self.lock:
             return self._ended
 
     def _decrypt(self, size: int) -> bytes | None:
         """Return what there is; ``b""`` at the end, ``None`` where more must be received."""
-        with self._lock:
+        with self.lock:
             try:
                 data = self._tls.read(size)
                 self._may_have_more = bool(data)
@@ -174,7 +174,7 @@ class TLSWire(Wire):
             return data
 
     def _feed(self, received: bytes | None) -> None:
-        with self._lock:
+        with self.lock:
             if received == b"":
                 self._incoming.write_eof()
             elif received is not None:

@@ -7,8 +7,8 @@ lock is held over each of its calls, and waiting is polling the descriptor, with
 import contextlib
 import socket
 import ssl
-import threading
 
+from ..threads.interrupted import Lock, make_lock
 from .borrowed import PolledWire
 from .sockets import WireError
 
@@ -20,8 +20,7 @@ _RECORD = 16384
 class TLSSocketWire(PolledWire):
     """A wire over an ``SSLSocket`` after its handshake.
 
-    ``_lock`` guards everything but the descriptor, which ``poll`` and ``cut`` use. It is a leaf, and may be taken
-    inside the outbox's.
+    ``lock`` guards everything but the descriptor, which ``poll`` and ``cut`` use. It is the outbox's, too.
     """
 
     buffered = True
@@ -29,12 +28,12 @@ class TLSSocketWire(PolledWire):
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
         self._tls = sock
-        self._lock = threading.Lock()
+        self.lock: Lock = make_lock()
         self._unsent = b""  # accepted from our caller; a write that TLS has begun must be repeated with the same bytes
         self._ended = False  # we have said goodbye: what still comes is read away as it is
 
     def read_now(self, size: int) -> bytes | None:
-        with self._lock:
+        with self.lock:
             try:
                 if self._ended:
                     return socket.socket.recv(self._tls, size)
@@ -49,24 +48,24 @@ class TLSSocketWire(PolledWire):
 
     def write_now(self, data: "bytes | bytearray | memoryview") -> int:
         rest = memoryview(data)
-        with self._lock:
+        with self.lock:
             while self._write_unsent() and rest:
                 self._unsent, rest = bytes(rest[:_RECORD]), rest[_RECORD:]
         return len(data) - len(rest)
 
     @property
     def unflushed(self) -> bool:  # type: ignore[override]
-        with self._lock:
+        with self.lock:
             return bool(self._unsent)
 
     def poll(self, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool]:
-        with self._lock:
+        with self.lock:
             decrypted = read and not self._ended and self._tls.pending() > 0
         readable, writable = super().poll(read, write, 0 if decrypted else timeout)
         return readable or decrypted, writable
 
     def end_writing(self) -> None:
-        with self._lock:
+        with self.lock:
             if not self._ended:
                 self._ended = True
                 with contextlib.suppress(OSError, ValueError):  # it waits for the peer's goodbye; ours is out
@@ -75,7 +74,7 @@ class TLSSocketWire(PolledWire):
 
     def close(self) -> None:
         super().close()
-        with self._lock, contextlib.suppress(OSError):
+        with self.lock, contextlib.suppress(OSError):
             self._tls.shutdown(socket.SHUT_RDWR)  # forgets TLS: what its owner writes fails as in a plain socket
 
     def _write_unsent(self) -> bool:

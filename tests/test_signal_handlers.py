@@ -1,0 +1,230 @@
+"""Signal handlers that call the library while the main thread is inside it: no deadlock, no torn frame, no loss."""
+
+import itertools
+import ssl
+import unittest
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import trustme
+
+import ezez_ws.connection.connection
+import ezez_ws.connection.inbox
+import ezez_ws.threads.timers
+import ezez_ws.websocket.outbox
+import ezez_ws.websocket.stream
+import ezez_ws.wire.flusher
+import ezez_ws.wire.sockets
+import ezez_ws.wire.tls
+from ezez_ws.threads.interrupted import calls_user_code, interrupts_library
+from tests.interrupting import interrupt
+from tests.serving import ServingTestCase
+from tests.support import EZEZTestCase, eventually
+
+MODULES = (
+    ezez_ws.connection.connection,
+    ezez_ws.connection.inbox,
+    ezez_ws.websocket.outbox,
+    ezez_ws.websocket.stream,
+    ezez_ws.wire.sockets,
+    ezez_ws.wire.tls,
+)
+
+
+class EveryPlaceTest(ServingTestCase):
+    """A handler at each place of a call, one after the other."""
+
+    def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        authority = trustme.CA()
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(server)
+        client = ssl.create_default_context()
+        authority.configure_trust(client)
+        return server, client
+
+    def open(self, tls: bool) -> None:
+        theirs, ours = self.contexts() if tls else (None, None)
+        self.came: list[Any] = []
+        self.server = self.serve(ssl=theirs, ping_interval=None)
+        self.server.on("at server", lambda client, args, reply, ids: self.came.append(args[0]))
+        self.server.on("echo", lambda client, args, reply, ids: reply("echoed", args))
+        self.one = self.client(self.server, ssl=ours, ping_interval=None)
+        self.one.on("at client", lambda args, reply, ids: self.came.append(args[0]))
+        (self.side,) = self.server.clients
+
+    def places(self, modules: tuple[ModuleType, ...]) -> Iterator[tuple[ModuleType, int]]:
+        for module in modules:
+            for number in itertools.count(1):
+                self.found = False
+                yield module, number
+                if not self.found:
+                    break
+
+    def check(
+        self, first: Callable[[str], Any], second: Callable[[str], Any], modules: tuple[ModuleType, ...] = MODULES
+    ) -> int:
+        """Run the second in the middle of the first, which come as ``first`` and ``second``; return how often."""
+        count = 0
+        for module, number in self.places(modules):
+            with self.subTest(module=module.__name__, place=number):
+                self.came.clear()
+                self.found = interrupt(lambda: first("first"), number, module, lambda: second("second"))
+                wanted = {"first", "second"} if self.found else {"first"}
+                eventually(lambda wanted=wanted: set(self.came) == wanted, what=f"{wanted}")  # type: ignore[misc]
+                self.assertEqual(len(wanted), len(self.came))
+                self.assertTrue(self.one.alive)
+                count += self.found
+        return count
+
+    def test_two_sends_on_one_connection(self) -> None:
+        self.open(tls=False)
+        self.assertGreater(self.check(self.send, self.send), 20)
+
+    def test_two_sends_in_tls(self) -> None:
+        self.open(tls=True)
+        self.assertGreater(self.check(self.send, self.send), 20)
+
+    def test_a_send_and_a_broadcast(self) -> None:
+        self.open(tls=False)
+        self.assertGreater(self.check(self.send_back, self.broadcast), 20)
+        self.assertGreater(self.check(self.broadcast, self.send_back), 10)
+
+    def test_a_send_while_a_reply_is_waited_for(self) -> None:
+        for tls in (False, True):
+            with self.subTest(tls=tls):
+                self.open(tls)
+                self.assertGreater(self.check(self.ask, self.send), 20)
+
+    def test_a_deferred_message_is_sent_right_behind_the_interrupted_one(self) -> None:
+        self.open(tls=False)
+        for module, number in self.places((ezez_ws.websocket.outbox,)):
+            self.came.clear()
+            sent: list[Any] = []
+            self.found = interrupt(
+                lambda: self.send("first"),
+                number,
+                module,
+                lambda: sent.append(self.one.send("at server", ["second"])),  # noqa: B023
+            )
+            self.send("third")
+            eventually(lambda: "third" in self.came)
+            if self.found:
+                self.assertEqual(["first", "second", "third"], self.came)
+                self.assertTrue(sent[0])
+                self.assertIsNotNone(sent[0].event_id)
+
+    def test_waiting_is_refused(self) -> None:
+        self.open(tls=False)
+        gate = self.gate()
+        self.server.on("slow", gate)
+        for module, number in self.places((ezez_ws.connection.connection, ezez_ws.connection.inbox)):
+            refused: list[str] = []
+
+            def wait() -> None:
+                for act in (self.one.send("slow").wait_reply,):
+                    try:
+                        act(0.001)
+                    except RuntimeError as error:
+                        refused.append(str(error))  # noqa: B023
+
+            self.found = interrupt(lambda: self.send("first"), number, module, wait)
+            if self.found:
+                self.assertEqual(["wait_reply()"], [text.split()[0] for text in refused])
+
+    def test_a_disconnect_ends_the_connection_behind_the_interrupted_message(self) -> None:
+        for number in itertools.count(1):
+            self.open(tls=False)
+            found = interrupt(
+                lambda: self.send_back("first"), number, ezez_ws.websocket.outbox, lambda: self.side.disconnect(4000)
+            )
+            if not found:
+                break
+            eventually(lambda: not self.side.alive)
+            eventually(lambda: self.came == ["first"], what="the message that was interrupted")
+            self.one.close()
+            self.server.close()
+
+    def send(self, what: str) -> None:
+        self.one.send("at server", [what])
+
+    def send_back(self, what: str) -> None:
+        self.side.send("at client", [what])
+
+    def broadcast(self, what: str) -> None:
+        self.assertEqual(1, self.server.broadcast("at client", [what]))
+
+    def ask(self, what: str) -> None:
+        self.assertEqual([what], self.one.send("echo", [what]).wait_reply(20).args)
+        self.came.append(what)
+
+
+class DeferredTest(ServingTestCase):
+    """What a handler wants of a connection whose lock it has interrupted."""
+
+    def open(self, **options: Any) -> None:
+        self.server = self.serve(ping_interval=None, **options)
+        self.side, self.raw = self.pair(self.server, receive_buffer=4096)
+        self.connection = self.side._connection
+
+    def test_a_message_without_an_interrupted_sender_goes_out_soon(self) -> None:
+        self.open()
+        with self.connection.inbox.lock:
+            sent = self.side.send("deferred", [1])
+            self.assertTrue(sent)
+            self.assertIsNone(sent.event_id)
+        self.assertEqual(("deferred", [1]), self.raw.read_event()[::2])
+        eventually(lambda: sent.event_id == 1)
+
+    def test_a_reply_to_it_can_be_waited_for(self) -> None:
+        self.open()
+        with self.connection.stream.sending:
+            sent = self.side.send("question")
+        self.raw.read_event()
+        self.raw.send_event("answer", reply_to=1)
+        self.assertEqual("answer", sent.wait_reply(10).event)
+
+    def test_where_the_connection_ends_it_was_not_sent(self) -> None:
+        self.open()
+        with self.connection.stream.sending:
+            sent = self.side.send("question")
+            self.connection.stream._outbox._abandon()
+        eventually(lambda: not sent)
+        with self.assertRaises(ezez_ws.ConnectionClosed):
+            sent.wait_reply(10)
+
+    def test_too_many_are_refused(self) -> None:
+        self.open()
+        with self.connection.stream.sending:
+            for number in range(1000):
+                self.side.send("deferred", [number])
+            with self.assertRaisesRegex(RuntimeError, "1000 messages of signal handlers"):
+                self.side.send("deferred", [1000])
+        self.assertEqual(list(range(1000)), [self.raw.read_event().args[0] for _ in range(1000)])
+
+    def test_without_room_it_waits_for_room(self) -> None:
+        self.open(send_buffer_limit=100_000)
+        big = ["x" * 8_000_000]  # more than the kernel takes
+        self.side.send("big", big)
+        eventually(lambda: self.connection.stream._outbox.waiting_bytes > 100_000, what="a full buffer")
+        with self.connection.stream.sending:
+            sent = self.side.send("deferred", big)
+        self.assertTrue(sent)
+        self.assertEqual(["big", "deferred"], [self.raw.read_event().name for _ in range(2)])
+
+
+class DetectionTest(EZEZTestCase):
+    def test_a_call_is_no_interruption(self) -> None:
+        self.assertFalse(interrupts_library())
+
+    def test_what_a_marked_function_calls_is_none(self) -> None:
+        seen: list[bool] = []
+        namespace: dict[str, Any] = {"__name__": "ezez_ws.something", "call": lambda: seen.append(interrupts_library())}
+        exec("def marked(): call()\ndef not_marked(): call()", namespace)
+        calls_user_code(namespace["marked"])()
+        namespace["not_marked"]()
+        self.assertEqual([False, True], seen)
+
+
+if __name__ == "__main__":
+    unittest.main()
