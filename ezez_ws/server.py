@@ -7,7 +7,6 @@ Each ``start`` makes a ``ServerRun``, which owns the listener and the connection
 
 import logging
 import socket
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,9 @@ from .server_client import EZEZServerClient
 from .server_run import ServerOptions, ServerRun
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
-from .threads.interrupted import calls_user_code
+from .threads.handling import handling
+from .threads.interrupted import calls_user_code, interrupts_library, make_lock, refuse_to_wait
+from .threads.starting import begin_thread
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["EZEZWebsocketServer"]
 
 logger = logging.getLogger("ezez_ws")
+
+_CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 
 
 class EZEZWebsocketServer(Listening):
@@ -107,8 +110,8 @@ class EZEZWebsocketServer(Listening):
             allowed_origins=_check_origins(allowed_origins),
         )
         self._fork_guard = ForkGuard("server", bound=False)
-        self._starting = threading.Lock()
-        self._lock = threading.Lock()
+        self._starting = make_lock()
+        self._lock = make_lock()
         self._server_run: ServerRun | None = None
         self._closed = False  # and not started since
 
@@ -122,6 +125,7 @@ class EZEZWebsocketServer(Listening):
     def _start(self, by_itself: bool) -> None:
         """Start; where nobody has asked for it, not after ``close``."""
         self._fork_guard.check()
+        refuse_to_wait("start()")
         with self._starting:  # two that start at once must not both bind
             run = self._current()
             if run is not None:
@@ -143,33 +147,65 @@ class EZEZWebsocketServer(Listening):
                 raise
         close_at_exit(self)
 
-    def serve_forever(self) -> None:
-        """Start, if need be, and block until ``close()`` or Ctrl-C, which closes.
+    @calls_user_code
+    def serve_forever(self, *, signals: Iterable[int] = ()) -> int | None:
+        """Start, if need be, and block until ``close()``, Ctrl-C, or one of ``signals``; then the server is closed.
 
         On the thread of one of this server's connections, which it would block for ever, it raises ``RuntimeError``.
+
+        Args:
+            signals: such as ``(signal.SIGINT, signal.SIGTERM)``: handled until it returns, by ``request_close()``; what
+                handled them before does so again afterwards. On another thread than the main one: ``ValueError``.
+
+        Returns:
+            The signal that has ended it, or ``None``.
         """
         self._fork_guard.check()
         run = self._current()
         if run is not None and run.is_own_thread():
             raise RuntimeError("serve_forever() would block the connection's thread that it was called on")
-        try:
-            self.start()
-            run = self._current()
-            if run is not None:
-                run.wait_closed()
-        except KeyboardInterrupt:
-            logger.info("interrupted, closing")
-        finally:
-            self.close()
+        with handling(signals, self.request_close) as came:
+            try:
+                self.start()
+                run = self._current()
+                if run is not None and not came:
+                    run.wait_closed()
+            except KeyboardInterrupt:
+                logger.info("interrupted, closing")
+            finally:
+                self.close()
+        return came[0] if came else None
+
+    def request_close(self) -> None:
+        """Have the server closed, by another thread, and return at once. For signal handlers, and from anywhere.
+
+        ``serve_forever`` returns then. Where the server is closed, or was never started, nothing happens.
+        """
+        self._fork_guard.check()
+        run = self._current()
+        if run is not None and not run.closing:
+            begin_thread(self._close_by_thread, _CLOSER)
 
     def close(self) -> None:
         """Close: no new connections, 1001 to every client, at most ``close_timeout`` seconds for them to go, then cut.
 
         Idempotent and callable from any thread, a listener included. Afterwards no socket is left, and no thread but
         those still inside user code, which are logged by name and end when that code returns. ``start()`` works again.
+        In a signal handler that has interrupted the library it only begins to close, and returns.
         """
         self._fork_guard.check()
+        if interrupts_library():
+            begin_thread(self._close_by_thread, _CLOSER)
+        else:
+            self._close_as_usual()
+
+    def _close_as_usual(self) -> None:
         self._close(self._options.connection.common.close_timeout)
+
+    def _close_by_thread(self) -> None:
+        with self._starting:
+            pass  # whoever was interrupted may be about to start
+        self._close_as_usual()
 
     def close_within(self, seconds: float) -> None:
         """Close, within ``seconds`` all in all."""
@@ -190,10 +226,12 @@ class EZEZWebsocketServer(Listening):
         if run is not None:
             run.say_goodbye()
 
+    @calls_user_code
     def __enter__(self) -> "EZEZWebsocketServer":
         self.start()
         return self
 
+    @calls_user_code
     def __exit__(self, *_: object) -> None:
         self.close()
 

@@ -17,6 +17,7 @@ from .opening.upgrade import Admission, Upgrade, VerifyRequest
 from .opening.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 from .server_client import EZEZServerClient
 from .threads.deadline import Deadline
+from .threads.interrupted import make_lock
 from .threads.starting import Loan
 from .threads.timers import janitor
 from .threads.waiting import Event
@@ -68,7 +69,7 @@ class ServerRun:
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self.closing = False
         self._cutting = False  # closing waits for nobody any more
         self.closed = Event()

@@ -108,6 +108,41 @@ class ProcessTest(EZEZTestCase):
             peer.close()
             self.assertEqual((0, "disconnect 1001\nreturned None 1"), self.finish(process))
 
+    def test_serve_forever_ends_at_each_of_its_signals_and_gives_them_back(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            process = self.start(
+                """
+                import signal
+                server = make()
+                before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+                server.start()
+                print(server.url, flush=True)
+                ended_by = server.serve_forever(signals=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+                after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+                print("returned", ended_by, before == after, server.listener, threading.active_count(), flush=True)
+                """
+            )
+            with self.subTest(number), RawPeer.connect(self.line(process), "") as peer:
+                process.send_signal(number)
+                self.assertEqual(1001, peer.read_end().code)
+                peer.send_close(1001)
+                peer.close()
+                self.assertEqual((0, f"returned {int(number)} True None 1"), self.finish(process))
+
+    def test_a_signal_before_serve_forever_has_started_ends_it_too(self) -> None:
+        process = self.start(
+            """
+            import os, signal
+            class Early(EZEZWebsocketServer):
+                def start(self):
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    super().start()
+            server = Early(port=0, on_auth_request=lambda client, key: True)
+            print("returned", server.serve_forever(signals=[signal.SIGTERM]), server.listener, flush=True)
+            """
+        )
+        self.assertEqual((0, f"returned {int(signal.SIGTERM)} None"), self.finish(process))
+
     def test_ctrl_c_while_it_waits_for_a_reply_leaves_the_connection_usable(self) -> None:
         process = self.start(
             """

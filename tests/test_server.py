@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import logging
+import signal
 import socket
 import ssl
 import sys
@@ -278,6 +279,31 @@ class LifeTest(ServingTestCase):
         self.assertEqual(port, server.port)
         server.close()
         serving.get()
+
+    def test_serve_forever_handles_signals_on_the_main_thread_only(self) -> None:
+        server = self.make()
+        serving = self.in_thread(lambda: server.serve_forever(signals=[signal.SIGTERM]))
+        with self.assertRaisesRegex(ValueError, "^signals: only the main thread"):
+            serving.get()
+        for wrong, error in (([999], ValueError), (["SIGTERM"], TypeError)):
+            with self.subTest(wrong), self.assertRaises(error):
+                server.serve_forever(signals=wrong)  # type: ignore[arg-type]
+        self.assertIsNone(server.listener)
+
+    def test_request_close_returns_at_once_and_closes(self) -> None:
+        gate = self.gate()
+        server = self.serve()
+        server.on("slow", gate)
+        self.peer(server).send_event("slow")
+        gate.wait_entered()
+        serving = self.in_thread(server.serve_forever)
+        server.request_close()
+        server.request_close()
+        gate.open()
+        self.assertIsNone(serving.get())
+        self.assertIsNone(server.listener)
+        server.request_close()
+        server.start()
 
     def test_serve_forever_refuses_a_connection_s_own_thread(self) -> None:
         calls = Calls()

@@ -46,7 +46,8 @@ def make_lock() -> Lock:
 def calls_user_code(function: F) -> F:
     """Mark a function that runs the user's code, and holds no lock then: that has been called, and interrupts nothing.
 
-    ``tests/lockcheck.py`` finds those that are not marked.
+    A public method that calls another one is such a function, too, as a subclass may override that. Of those that run
+    callbacks ``tests/lockcheck.py`` finds who is not marked.
     """
     _callers.add(cast(Any, function).__code__)
     return function
