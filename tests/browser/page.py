@@ -8,9 +8,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tests.dialing import DialingTestCase
 from tests.neutral import build
+from tests.rawpeer import RawPeer, RawServer
+from tests.support import needs_node
 
-__all__ = ["JavaScriptError", "Page", "Running"]
+__all__ = ["BrowserTestCase", "JavaScriptError", "Page", "Running"]
 
 _SCRIPT = Path(__file__).with_name("page.mjs")
 
@@ -100,3 +103,61 @@ class Page:
                 with self._lock:
                     running = self._started[said["id"]]
                 running.outcome.put(said)
+
+
+@needs_node
+class BrowserTestCase(DialingTestCase):
+    """A page whose global ``client`` is connected to a server; what its callbacks are called with is told."""
+
+    page: Page
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.page = Page()
+        cls.addClassCleanup(cls.page.close)
+
+    def connect(self, url: Any, options: str = "{}", callbacks: str = "{}") -> None:
+        """Make a client, which connects in the background."""
+        self.addCleanup(self.forget)
+        self.page.run(f"connect({json.dumps(url)}, {options}, {callbacks})")
+
+    def forget(self) -> None:
+        """Close the client, and read what it has told: the next test must not see that."""
+        self.page.run("forget(); tell('end')")
+        while self.page.told() != [["end"]]:
+            pass
+
+    def expect(self, *told: list[Any]) -> None:
+        """Wait for what the callbacks tell."""
+        self.assertEqual(self.page.told(len(told)), list(told))
+
+    def ready(self, url: Any, options: str = "{}", callbacks: str = "{}") -> None:
+        """Make a client and wait until it is authenticated."""
+        self.connect(url, options, callbacks)
+        self.expect(["onConnect"], ["onAuthOk"])
+
+    def host(self, options: str = "{}", callbacks: str = "{}") -> Any:
+        """Connect the page to a server that the test plays; return its side and the server."""
+        server = self.listen()
+        self.connect(server.url, options, callbacks)
+        peer = self.accept(server)
+        self.expect(["onConnect"], ["onAuthOk"])
+        return peer, server
+
+    def come_back(self, server: RawServer) -> RawPeer:
+        """Accept the page's next connection."""
+        peer = self.accept(server)
+        self.expect(["onConnect"], ["onAuthOk"])
+        return peer
+
+    def answer_close(self, peer: RawPeer, code: int, reason: str) -> None:
+        """Expect the page's close frame, and answer it."""
+        end = peer.read_end()
+        self.assertEqual((end.code, end.reason), (code, reason))
+        peer.send_close(code, reason)
+        peer.close()
+
+    def fails(self, code: str) -> JavaScriptError:
+        with self.assertRaises(JavaScriptError) as caught:
+            self.page.run(code)
+        return caught.exception

@@ -6,11 +6,9 @@ from typing import Any
 
 from ezez_ws import UNDEFINED, BigInt, EZEZWebsocketServer
 from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
-from tests.browser.page import JavaScriptError, Page
-from tests.dialing import DialingTestCase
+from tests.browser.page import BrowserTestCase, JavaScriptError
 from tests.neutral import same
-from tests.rawpeer import RawPeer, RawServer
-from tests.support import eventually, free_port, needs_node
+from tests.support import eventually, free_port
 
 SAME_ON_EVERY_PYTHON = True
 
@@ -18,64 +16,6 @@ VALUES: list[Any] = [
     *("text", "zażółć \U0001f600", "", 0, -1.5, 2**53 - 1, 1e21, float("nan"), BigInt(5), BigInt(-(2**70)), True, None),
     *(UNDEFINED, b"\0\x01\xff", b"", [], {}, [UNDEFINED, None, BigInt(5), "s:x", [[{}]]], {"a": {"c": BigInt(1)}}),
 ]
-
-
-@needs_node
-class BrowserTestCase(DialingTestCase):
-    """A page whose global ``client`` is connected to a server; what its callbacks are called with is told."""
-
-    page: Page
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.page = Page()
-        cls.addClassCleanup(cls.page.close)
-
-    def connect(self, url: Any, options: str = "{}", callbacks: str = "{}") -> None:
-        """Make a client, which connects in the background."""
-        self.addCleanup(self.forget)
-        self.page.run(f"connect({json.dumps(url)}, {options}, {callbacks})")
-
-    def forget(self) -> None:
-        """Close the client, and read what it has told: the next test must not see that."""
-        self.page.run("forget(); tell('end')")
-        while self.page.told() != [["end"]]:
-            pass
-
-    def expect(self, *told: list[Any]) -> None:
-        """Wait for what the callbacks tell."""
-        self.assertEqual(self.page.told(len(told)), list(told))
-
-    def ready(self, url: Any, options: str = "{}", callbacks: str = "{}") -> None:
-        """Make a client and wait until it is authenticated."""
-        self.connect(url, options, callbacks)
-        self.expect(["onConnect"], ["onAuthOk"])
-
-    def host(self, options: str = "{}", callbacks: str = "{}") -> Any:
-        """Connect the page to a server that the test plays; return its side and the server."""
-        server = self.listen()
-        self.connect(server.url, options, callbacks)
-        peer = self.accept(server)
-        self.expect(["onConnect"], ["onAuthOk"])
-        return peer, server
-
-    def come_back(self, server: RawServer) -> RawPeer:
-        """Accept the page's next connection."""
-        peer = self.accept(server)
-        self.expect(["onConnect"], ["onAuthOk"])
-        return peer
-
-    def answer_close(self, peer: RawPeer, code: int, reason: str) -> None:
-        """Expect the page's close frame, and answer it."""
-        end = peer.read_end()
-        self.assertEqual((end.code, end.reason), (code, reason))
-        peer.send_close(code, reason)
-        peer.close()
-
-    def fails(self, code: str) -> JavaScriptError:
-        with self.assertRaises(JavaScriptError) as caught:
-            self.page.run(code)
-        return caught.exception
 
 
 class RoundTripTest(BrowserTestCase):
