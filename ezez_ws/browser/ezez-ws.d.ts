@@ -80,6 +80,8 @@ export interface CodecOptions {
     sortProps?: boolean | undefined;
     /** How many arrays and objects may be nested in one argument, 1 to 200, either way. Default: `64`. */
     maxDepth?: number | undefined;
+    /** How many digits a bigint may have, either way. Default: `10000`. */
+    maxBigIntDigits?: number | undefined;
 }
 
 /** Options of a client. */
@@ -245,6 +247,7 @@ export class EZEZError extends Error {}
 export class ConnectionClosed extends EZEZError {
     constructor(code?: number, reason?: string);
     readonly code: number;
+    /** As the server wrote it; in `message` it is escaped and cut. */
     readonly reason: string;
 }
 

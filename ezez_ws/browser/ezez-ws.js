@@ -4,8 +4,8 @@
  * One ES module without dependencies. Names and meanings are those of the Python client in JavaScript's spelling;
  * what each option and method promises stands in `ezez-ws.d.ts`. Durations are milliseconds, sizes are bytes.
  *
- * From top to bottom: errors, the codec (values to message bytes and back), the kinds of message, the options, one
- * connection, and the client, which has one connection after the other.
+ * From top to bottom: errors, texts, the codec (values to message bytes and back), the kinds of message, the options,
+ * one connection, and the client, which has one connection after the other.
  */
 
 const VERSION = 1;
@@ -26,15 +26,15 @@ const MALFORMED = 4002; // protocol.md says 1002, which a browser does not let a
 // -- errors -------------------------------------------------------------------------------------------------------
 
 export class EZEZError extends Error {
-    constructor(message, options) {
-        super(message, options);
+    constructor(message, { cause } = {}) {
+        super(message, cause && { cause });
         this.name = this.constructor.name;
     }
 }
 
 export class ConnectionClosed extends EZEZError {
     constructor(code = ABNORMAL, reason = "") {
-        super(`connection closed (${code}${reason && `, ${reason}`})`);
+        super(`connection closed (${codeAnd(code, reason)})`);
         this.code = code;
         this.reason = reason;
     }
@@ -47,6 +47,36 @@ export class ReplyTimeout extends EZEZError {}
 export class SerializationError extends EZEZError {}
 export class MalformedMessage extends EZEZError {}
 
+// -- texts --------------------------------------------------------------------------------------------------------
+
+const UNPRINTABLE = /(?! )[\p{C}\p{Z}]/gu;
+
+const cut = (text, limit) => text.length <= limit ? text : `${text.slice(0, limit - 1)}…`;
+
+const escaped = (text) => text.replace(UNPRINTABLE, (letter) => `\\u{${letter.codePointAt(0).toString(16)}}`);
+
+/** Text of the server's, to print: no control characters, and not too long. */
+const shown = (text) => escaped(cut(text, 200));
+
+const quote = (text) => escaped(JSON.stringify(cut(text, 40)));
+
+const codeAnd = (code, reason) => reason ? `${code}, ${shown(reason)}` : `${code}`;
+
+function typeName(value) {
+    if (value === null) {
+        return "null";
+    }
+    return typeof value === "object" ? value.constructor?.name ?? "object" : typeof value;
+}
+
+function described(value) {
+    switch (typeof value) {
+        case "string": return quote(value);
+        case "number": case "boolean": return String(value);
+        default: return typeName(value);
+    }
+}
+
 // -- the codec ----------------------------------------------------------------------------------------------------
 
 const UTF8 = new TextEncoder();
@@ -54,8 +84,7 @@ const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const HEAD = /^([0-9]{1,10})([ftj])$/;
 const LONGEST_HEAD = 11;
 const NUMBER = /^-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?$/;
-const INTEGER = /^-?[0-9]{1,4300}$/;
-const BIGINT_BOUND = 10n ** 4300n;
+const INTEGER = /^-?[0-9]+$/;
 const WORDS = new Set(["NaN", "Infinity", "-Infinity"]);
 const LONE_SURROGATE = /\p{Surrogate}/u; // which a pair is not
 const LONE_SURROGATES = /\p{Surrogate}/gu;
@@ -74,15 +103,20 @@ export class Codec {
     #deserializers;
     #sortProps;
     #maxDepth;
+    #maxBigIntDigits;
 
-    constructor({ serializers = {}, deserializers = {}, sortProps = true, maxDepth = 64 } = {}) {
+    constructor({
+        serializers = {}, deserializers = {}, sortProps = true, maxDepth = 64, maxBigIntDigits = 10_000,
+    } = {}) {
         this.#serializers = checkTags("serializers", serializers);
         this.#deserializers = new Map(checkTags("deserializers", deserializers));
         check("sortProps", sortProps, typeof sortProps === "boolean", "true or false");
         const fits = Number.isInteger(maxDepth) && maxDepth >= 1 && maxDepth <= LARGEST_MAX_DEPTH;
         check("maxDepth", maxDepth, fits, `an integer from 1 to ${LARGEST_MAX_DEPTH}`);
+        checkCount("maxBigIntDigits", maxBigIntDigits);
         this.#sortProps = sortProps;
         this.#maxDepth = maxDepth;
+        this.#maxBigIntDigits = maxBigIntDigits;
     }
 
     encode(values) {
@@ -107,7 +141,7 @@ export class Codec {
             case "number": return `"n:${value}"`;
             case "boolean": return value ? "\"b:1\"" : "\"b:\"";
             case "undefined": return "\"u:\"";
-            case "bigint": return `"i:${digitsOf(value, trail)}"`;
+            case "bigint": return `"i:${this.#digits(value, trail)}"`;
         }
         if (value === null) {
             return "\"l:\"";
@@ -119,6 +153,16 @@ export class Codec {
             throw unsendable(trail, `${typeName(value)} cannot be nested; bytes travel only as whole arguments`);
         }
         return this.#custom(value, trail);
+    }
+
+    #digits(value, trail) {
+        const max = this.#maxBigIntDigits;
+        const atLeast = (value.toString(16).length - 2) * Math.log10(16); // hexadecimal takes linear time, decimal more
+        const text = atLeast > max ? null : `${value}`;
+        if (text === null || digitsIn(text) > max) {
+            throw unsendable(trail, `a bigint of more than maxBigIntDigits=${max} digits cannot be sent`);
+        }
+        return text;
     }
 
     #container(value, trail) {
@@ -208,7 +252,7 @@ export class Codec {
             return text;
         }
         checkDepth(payload, this.#maxDepth);
-        const value = attempt(() => JSON.parse(text), (error) => new Bad(`invalid JSON: ${error.message}`));
+        const value = attempt(() => JSON.parse(text), (error) => new Bad(`invalid JSON: ${shown(error.message)}`));
         return this.#untag(SURROGATE_ESCAPE.test(text) ? replaceLoneSurrogates(value) : value);
     }
 
@@ -240,20 +284,20 @@ export class Codec {
             case "b": return rest === "1";
             case "n":
                 if (WORDS.has(rest) || NUMBER.test(rest)) return Number(rest);
-                throw new Bad(`no number: ${shorten(text)}`);
+                throw new Bad(`no number: ${quote(text)}`);
             case "i":
-                if (INTEGER.test(rest)) return rest[0] === "-" ? -BigInt(rest.slice(1)) : BigInt(rest);
-                throw new Bad(`no bigint of at most 4300 digits: ${shorten(text)}`);
+                if (INTEGER.test(rest) && digitsIn(rest) <= this.#maxBigIntDigits) return BigInt(rest);
+                throw new Bad(`no bigint of at most maxBigIntDigits=${this.#maxBigIntDigits} digits: ${quote(text)}`);
         }
         if (text === "l:" || text === "u:") {
             return text === "l:" ? null : undefined;
         }
         const deserializer = this.#deserializers.get(tag);
         if (!deserializer) {
-            throw new Bad(`${colon < 0 ? "a string without a tag" : "an unknown tag"}: ${shorten(text)}`);
+            throw new Bad(`${colon < 0 ? "a string without a tag" : "an unknown tag"}: ${quote(text)}`);
         }
         return attempt(() => deserializer(rest), (error) => (
-            new Bad(`the deserializer ${shorten(tag)} failed: ${error}`, { cause: error })
+            new Bad(`the deserializer ${quote(tag)} failed: ${shown(String(error))}`, { cause: error })
         ));
     }
 }
@@ -325,12 +369,7 @@ function wellFormed(text, trail, what) {
     return text;
 }
 
-function digitsOf(value, trail) {
-    if (value >= BIGINT_BOUND || value <= -BIGINT_BOUND) { // before it is printed, which takes more than linear time
-        throw unsendable(trail, "a bigint of more than 4300 digits cannot be sent");
-    }
-    return value;
-}
+const digitsIn = (text) => text.length - (text[0] === "-" ? 1 : 0);
 
 /** Return a value of JSON with U+FFFD for each lone surrogate, in keys too. The depth is checked already. */
 function replaceLoneSurrogates(value) {
@@ -345,10 +384,6 @@ function replaceLoneSurrogates(value) {
         ? value.map(replaceLoneSurrogates)
         : Object.fromEntries(Object.entries(value).map(([key, item]) => [repair(key), replaceLoneSurrogates(item)]));
 }
-
-const typeName = (value) => typeof value === "object" ? value?.constructor?.name ?? "object" : typeof value;
-
-const shorten = (text) => JSON.stringify(text.length <= 40 ? text : `${text.slice(0, 40)}...`);
 
 /** Read the head of the field at `position`: its mark, and where its payload starts and ends. */
 function readHead(bytes, position) {
@@ -407,7 +442,7 @@ function parseFromServer([name, ...rest]) {
     const [eventId, replyTo, ...args] = rest;
     demand(rest.length >= 2, "an event has a name, an id and a reply-to");
     demand(typeof name === "string", "the name of an event must be a string");
-    demand(!name.startsWith(RESERVED), `the message ${shorten(name)} is not expected here`);
+    demand(!name.startsWith(RESERVED), `the message ${quote(name)} is not expected here`);
     demand(Number.isSafeInteger(eventId) && eventId >= 1, "the id of an event must be an integer >= 1");
     const isReplyTo = replyTo === null || (Number.isSafeInteger(replyTo) && replyTo >= 0);
     demand(isReplyTo, "the reply-to of an event must be null or an integer >= 0");
@@ -456,6 +491,7 @@ const DEFAULTS = {
     deserializers: {},
     sortProps: true,
     maxDepth: 64,
+    maxBigIntDigits: 10_000,
     WSConstructor: undefined,
 };
 const MILLISECONDS = [
@@ -471,8 +507,7 @@ const CALLBACKS = ["onConnect", "onAuthOk", "onAuthRejected", "onMessage", "onDi
 /** Throw a TypeError that names the option or argument, unless it is what is wanted. */
 function check(name, value, holds, wanted) {
     if (!holds) {
-        const given = ["string", "number", "boolean"].includes(typeof value) ? JSON.stringify(value) : typeName(value);
-        throw new TypeError(`${name} must be ${wanted}, not ${given}`);
+        throw new TypeError(`${name} must be ${wanted}, not ${described(value)}`);
     }
 }
 
@@ -483,18 +518,19 @@ function checkNames(what, given, known) {
     }
 }
 
+const checkCount = (name, value) => check(name, value, Number.isInteger(value) && value >= 1, "an integer >= 1");
+
 const isDuration = (value) => typeof value === "number" && value > 0 && value < Infinity;
 
 function checkOptions(given) {
     checkNames("options", given, Object.keys(DEFAULTS));
     const present = Object.entries(given).filter(([, value]) => value !== undefined);
     const options = { ...DEFAULTS, ...Object.fromEntries(present) };
-    const { auth, autoReconnect, queueLimitBytes, WSConstructor = globalThis.WebSocket } = options;
+    const { auth, autoReconnect, WSConstructor = globalThis.WebSocket } = options;
     const isKey = auth === null || (typeof auth === "string" && !LONE_SURROGATE.test(auth));
     check("auth", auth, isKey, "a well-formed string, or null where the server knows no authentication");
     check("autoReconnect", autoReconnect, typeof autoReconnect === "boolean", "true or false");
-    const isSize = Number.isInteger(queueLimitBytes) && queueLimitBytes > 0;
-    check("queueLimitBytes", queueLimitBytes, isSize, "an integer >= 1");
+    checkCount("queueLimitBytes", options.queueLimitBytes);
     check("WSConstructor", WSConstructor, typeof WSConstructor === "function", "a WebSocket class; none is built in");
     for (const name of MILLISECONDS) {
         check(name, options[name], isDuration(options[name]), "a number of milliseconds > 0");
@@ -516,7 +552,7 @@ function checkCallbacks(callbacks) {
 /** Make the address of a WebSocket of a URL that may be HTTP's, or relative to the page. */
 function addressOf(url) {
     const address = attempt(() => new URL(url, globalThis.location?.href), (error) => (
-        new TypeError(`url must be a URL, not ${shorten(String(url))}`, { cause: error })
+        new TypeError(`url must be a URL, not ${quote(String(url))}`, { cause: error })
     ));
     address.protocol = { "http:": "ws:", "https:": "wss:" }[address.protocol] ?? address.protocol;
     check("url", String(url), ["ws:", "wss:"].includes(address.protocol), "a ws:, wss:, http: or https: URL");
@@ -671,8 +707,8 @@ export class EZEZWebSocketClient {
         this.#address = addressOf(url);
         this.#options = checkOptions(options);
         this.#callbacks = checkCallbacks(callbacks);
-        const { serializers, deserializers, sortProps, maxDepth } = this.#options;
-        this.#codec = new Codec({ serializers, deserializers, sortProps, maxDepth });
+        const { serializers, deserializers, sortProps, maxDepth, maxBigIntDigits } = this.#options;
+        this.#codec = new Codec({ serializers, deserializers, sortProps, maxDepth, maxBigIntDigits });
         this.#delay = this.#options.reconnectDelay;
         this.start();
     }

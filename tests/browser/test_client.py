@@ -478,6 +478,7 @@ class OptionsTest(BrowserTestCase):
             ("url, { unknownData: 'throw' }", "unknownData must be one of ignore, emit, close"),
             ("url, { clearAwaitingRepliesAfterMs: 5 }", "a name must be one of auth, "),
             ("url, { WSConstructor: 5 }", "WSConstructor must be a WebSocket class"),
+            ("url, { maxBigIntDigits: Infinity }", "maxBigIntDigits must be an integer >= 1, not Infinity"),
             ("url, { maxDepth: 0 }", "maxDepth must be an integer from 1 to 200, not 0"),
             ("url, undefined, { onAuthOk: 5 }", "onAuthOk must be a function, not 5"),
             ("url, undefined, { onOpen() {} }", "callbacks: a name must be one of onConnect"),
