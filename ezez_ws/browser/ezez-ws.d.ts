@@ -84,10 +84,17 @@ export interface CodecOptions {
     maxBigIntDigits?: number | undefined;
 }
 
+/** A value, or a function that says what it is now. */
+type OrAsked<T> = T | (() => T | PromiseLike<T>);
+
 /** Options of a client. */
 export interface Options extends CodecOptions {
-    /** The key; `null` where the server does not speak this protocol's authentication. Default: `""`. */
-    auth?: string | null | undefined;
+    /**
+     * The key; `null` where the server does not speak this protocol's authentication. Or a function, asked before each
+     * attempt to connect, for a token that is renewed: a key that the server rejects is followed by a fresh one then,
+     * once. One that throws, or takes longer than `connectTimeout`, is a failed attempt. Default: `""`.
+     */
+    auth?: OrAsked<string> | null | undefined;
     /** WebSocket subprotocols to offer. Default: `[]`. */
     subprotocols?: string | string[] | undefined;
     /** Whether to connect again after a lost connection. Never after `close()` or auth-rejected. Default: `true`. */
@@ -96,7 +103,12 @@ export interface Options extends CodecOptions {
     reconnectDelay?: number | undefined;
     /** The longest such pause. Default: `30000`. */
     reconnectDelayMax?: number | undefined;
-    /** How long one attempt to connect may take. Default: `10000`. */
+    /**
+     * How many attempts in a row may fail, the first included, before the client gives up; `null` is no limit. It is
+     * counted anew after each authentication. Default: `null`.
+     */
+    reconnectAttempts?: number | null | undefined;
+    /** How long one attempt to connect may take, with what `url` and `auth` take as functions. Default: `10000`. */
     connectTimeout?: number | undefined;
     /** How long the server may take to answer a close. Default: `5000`. */
     closeTimeout?: number | undefined;
@@ -112,6 +124,8 @@ export interface Options extends CodecOptions {
      * reply that comes later goes to the listeners. Default: `300000`.
      */
     clearAwaitingRepliesAfter?: number | undefined;
+    /** How many messages may wait for a reply; past it `send`, `request` and `reply` refuse. Default: `10000`. */
+    maxAwaitingReplies?: number | undefined;
     /**
      * What becomes of a text message, which this protocol does not have: it is ignored; or it is the event
      * `EVENT_UNKNOWN_MESSAGE` with the text as argument; or with the text as JSON, where it is. Default: `"ignore"`.
@@ -126,13 +140,27 @@ export interface Options extends CodecOptions {
     WSConstructor?: (new (url: string, protocols?: any) => any) | undefined;
 }
 
-/** What a client tells. An exception in a callback or listener, or of an async one, is told to `onError`. */
+/**
+ * What a client tells. An exception in a callback or listener, or of an async one, is told to `onError`, or where there
+ * is none to `console.error`, and ends nothing.
+ */
 export interface Callbacks<Incoming = Events, Outgoing = Events> {
-    /** There is a connection, and our key is on its way. */
+    /**
+     * There is a connection, and our key is on its way. With `auth: null` the client is ready: what is sent in here
+     * goes out before what is queued.
+     */
     onConnect?: (() => unknown) | undefined;
-    /** The server has accepted us, for the first time or after a reconnect; what was queued has gone out. */
+    /**
+     * The server has accepted us, for the first time or after a reconnect. What is sent in here, before any `await`,
+     * goes out before what is queued: the place to enter rooms again.
+     */
     onAuthOk?: (() => unknown) | undefined;
-    /** The server refuses us. The client does not connect again until `start()` is called. */
+    /**
+     * The server refuses us, a fresh key too where `auth` is a function. The client does not connect again until
+     * `reconnect()` is called. Without this callback `console.warn` tells.
+     *
+     * @param reason As the server wrote it: a text to show, not HTML.
+     */
     onAuthRejected?: ((reason: string) => unknown) | undefined;
     /** Every event, replies too, before `onReply` or listeners see it. */
     onMessage?: OnAnyEvent<Incoming, Outgoing> | undefined;
@@ -140,9 +168,15 @@ export interface Callbacks<Incoming = Events, Outgoing = Events> {
     onDisconnect?: ((code: number, reason: string) => unknown) | undefined;
     /**
      * What went wrong: `ConnectionFailed` for each attempt, `MalformedMessage`, and what callbacks and listeners throw.
-     * Without it all but the first goes to the console.
+     * Without it the console has that; of the attempts only the first, the 10th, the 100th and so on.
      */
     onError?: ((error: any) => unknown) | undefined;
+    /**
+     * The client has given up, after `reconnectAttempts`, or without `autoReconnect` after the first attempt that
+     * failed; this is the error of the last one. It does not connect again until `reconnect()` is called. Without this
+     * callback `console.warn` tells.
+     */
+    onGaveUp?: ((error: ConnectionFailed) => unknown) | undefined;
 }
 
 /**
@@ -156,9 +190,10 @@ export class EZEZWebSocketClient<
 > {
     /**
      * @param url `ws:`, `wss:`, or `http:` and `https:`, which are taken as those; relative to the page where it is.
+     *     Or a function, asked before each attempt to connect.
      * @throws TypeError An option is unknown or wrong; the text names it.
      */
-    constructor(url: string | URL, options?: Options, callbacks?: Callbacks<Incoming, Outgoing>);
+    constructor(url: OrAsked<string | URL>, options?: Options, callbacks?: Callbacks<Incoming, Outgoing>);
 
     /** Whether there is a connection, authenticated, that is not closing. */
     readonly alive: boolean;
@@ -169,12 +204,18 @@ export class EZEZWebSocketClient<
     /** The underlying WebSocket, or `null`; after a reconnect another one. To send through it bypasses the protocol. */
     readonly client: WebSocket | null;
 
+    /** The subprotocol that the server has chosen, `null` without one and without a connection. */
+    readonly subprotocol: string | null;
+
     /**
-     * Connect now, in place of after a pause; or again, after auth-rejected or without `autoReconnect`. Does nothing
-     * where there is a connection or an attempt at one.
+     * Try at once: in place of after a pause, or again, where the client has given up, was rejected, or has lost its
+     * connection without `autoReconnect`. Does nothing where there is a connection or an attempt at one.
      *
      * @throws NotConnected The client was closed, which is final.
      */
+    reconnect(): void;
+
+    /** The same. */
     start(): void;
 
     /**
@@ -192,6 +233,7 @@ export class EZEZWebSocketClient<
      * @returns `undefined` where the message was dropped: `"ignore"`, or the client has ended by itself.
      * @throws SerializationError A value cannot be sent; the text names its place, as in `args[1]["when"][0]`.
      * @throws QueueFull The queue has no room for it.
+     * @throws TooManyReplies With an `onReply`, where `maxAwaitingReplies` are awaited.
      * @throws NotConnected With `"throw"`; and with `"queue"` after `close()`.
      */
     send<Event extends keyof Outgoing & string>(
@@ -212,10 +254,14 @@ export class EZEZWebSocketClient<
      * Send plain JSON as a text message, to a server that does not speak this protocol. It is never queued.
      *
      * @returns Whether it was sent.
+     * @throws TypeError There is a second argument, as the npm client's `sendJson(event, value)` has it.
      */
     sendJson(value: unknown): boolean;
 
-    /** Listen to an event. Listeners outlive a reconnect; one that is registered twice is called twice. */
+    /**
+     * Listen to an event of the server's. Listeners outlive a reconnect; one that is registered twice is called twice.
+     * For `connect`, `disconnect`, `error` and `*`, where most likely a callback is meant, `console.warn` says so.
+     */
     on<Event extends keyof Incoming & string>(event: Event, listener: Listener<Incoming, Outgoing, Event>): this;
 
     /** Listen to the next event of that name only. */
@@ -245,13 +291,16 @@ export class EZEZError extends Error {}
 
 /** The connection is gone: nothing was sent, or nobody will answer any more. */
 export class ConnectionClosed extends EZEZError {
-    constructor(code?: number, reason?: string);
+    constructor(code?: number, reason?: string, options?: { cause?: unknown });
     readonly code: number;
     /** As the server wrote it; in `message` it is escaped and cut. */
     readonly reason: string;
 }
 
-/** One attempt to connect has failed; a browser does not say why. */
+/**
+ * One attempt to connect has failed. A browser tells a page neither why nor the HTTP status. Where `url` or `auth` is a
+ * function and has thrown, `cause` is what.
+ */
 export class ConnectionFailed extends EZEZError {}
 
 /** The client is not connected and was told not to queue, or is closed. */
@@ -260,8 +309,11 @@ export class NotConnected extends EZEZError {}
 /** The queue has no room for the message, which was not queued. */
 export class QueueFull extends EZEZError {}
 
-/** No reply in time. */
+/** No reply in time; the text names the event, and says where it was still queued, and why. */
 export class ReplyTimeout extends EZEZError {}
+
+/** `maxAwaitingReplies` replies are awaited already. Nothing was sent. */
+export class TooManyReplies extends EZEZError {}
 
 /** A value cannot be sent. Nothing was sent. */
 export class SerializationError extends EZEZError {}

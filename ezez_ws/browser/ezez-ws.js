@@ -33,8 +33,8 @@ export class EZEZError extends Error {
 }
 
 export class ConnectionClosed extends EZEZError {
-    constructor(code = ABNORMAL, reason = "") {
-        super(`connection closed (${codeAnd(code, reason)})`);
+    constructor(code = ABNORMAL, reason = "", options = undefined) {
+        super(`connection closed (${codeAnd(code, reason)})`, options);
         this.code = code;
         this.reason = reason;
     }
@@ -44,6 +44,7 @@ export class ConnectionFailed extends EZEZError {}
 export class NotConnected extends EZEZError {}
 export class QueueFull extends EZEZError {}
 export class ReplyTimeout extends EZEZError {}
+export class TooManyReplies extends EZEZError {}
 export class SerializationError extends EZEZError {}
 export class MalformedMessage extends EZEZError {}
 
@@ -76,6 +77,8 @@ function described(value) {
         default: return typeName(value);
     }
 }
+
+const warn = (text) => console.warn(`ezez-ws: ${text}`);
 
 // -- the codec ----------------------------------------------------------------------------------------------------
 
@@ -462,6 +465,17 @@ function checkListenedName(event) {
     }
 }
 
+const MEANT = new Map([
+    ["connect", "onConnect or onAuthOk"], ["disconnect", "onDisconnect"], ["error", "onError"], ["*", "onMessage"],
+]);
+
+/** What to tell somebody who listens to what most likely is a callback. */
+function adviceOn(event) {
+    const meant = MEANT.get(event);
+    return meant && `on("${event}") listens to events of that name from the server, where most likely none has it; `
+        + `what you mean is the callback ${meant}`;
+}
+
 function checkEventName(event) {
     checkListenedName(event);
     if (event.startsWith(LOCAL)) {
@@ -480,11 +494,13 @@ const DEFAULTS = {
     autoReconnect: true,
     reconnectDelay: 1000,
     reconnectDelayMax: 30_000,
+    reconnectAttempts: null,
     connectTimeout: 10_000,
     closeTimeout: 5000,
     sendWhenNotConnected: "queue",
     queueLimitBytes: 1 << 20,
     clearAwaitingRepliesAfter: 300_000,
+    maxAwaitingReplies: 10_000,
     unknownMessages: "ignore",
     unknownData: "ignore",
     serializers: {},
@@ -502,7 +518,7 @@ const CHOICES = {
     unknownMessages: ["ignore", "emit", "emitTryJson"],
     unknownData: ["ignore", "emit", "close"],
 };
-const CALLBACKS = ["onConnect", "onAuthOk", "onAuthRejected", "onMessage", "onDisconnect", "onError"];
+const CALLBACKS = ["onConnect", "onAuthOk", "onAuthRejected", "onMessage", "onDisconnect", "onError", "onGaveUp"];
 
 /** Throw a TypeError that names the option or argument, unless it is what is wanted. */
 function check(name, value, holds, wanted) {
@@ -522,16 +538,28 @@ const checkCount = (name, value) => check(name, value, Number.isInteger(value) &
 
 const isDuration = (value) => typeof value === "number" && value > 0 && value < Infinity;
 
+function checkCallable(name, value) {
+    check(name, value, typeof value === "function", "a function");
+    if (/Generator/.test(Object.prototype.toString.call(value))) {
+        throw new TypeError(`${name} must not be a generator function, whose body a call does not run`);
+    }
+}
+
 function checkOptions(given) {
     checkNames("options", given, Object.keys(DEFAULTS));
     const present = Object.entries(given).filter(([, value]) => value !== undefined);
     const options = { ...DEFAULTS, ...Object.fromEntries(present) };
-    const { auth, autoReconnect, WSConstructor = globalThis.WebSocket } = options;
-    const isKey = auth === null || (typeof auth === "string" && !LONE_SURROGATE.test(auth));
-    check("auth", auth, isKey, "a well-formed string, or null where the server knows no authentication");
+    const { auth, autoReconnect, reconnectAttempts, WSConstructor = globalThis.WebSocket } = options;
+    if (auth !== null && typeof auth !== "function") {
+        checkKey(auth, "a function, or null where the server knows no authentication");
+    }
     check("autoReconnect", autoReconnect, typeof autoReconnect === "boolean", "true or false");
-    checkCount("queueLimitBytes", options.queueLimitBytes);
     check("WSConstructor", WSConstructor, typeof WSConstructor === "function", "a WebSocket class; none is built in");
+    checkCount("queueLimitBytes", options.queueLimitBytes);
+    checkCount("maxAwaitingReplies", options.maxAwaitingReplies);
+    if (reconnectAttempts !== null) {
+        checkCount("reconnectAttempts", reconnectAttempts);
+    }
     for (const name of MILLISECONDS) {
         check(name, options[name], isDuration(options[name]), "a number of milliseconds > 0");
     }
@@ -543,21 +571,45 @@ function checkOptions(given) {
 
 function checkCallbacks(callbacks) {
     checkNames("callbacks", callbacks, CALLBACKS);
-    for (const [name, callback] of Object.entries(callbacks)) {
-        check(name, callback, callback === undefined || typeof callback === "function", "a function");
+    const present = Object.entries(callbacks).filter(([, callback]) => callback !== undefined);
+    present.forEach(([name, callback]) => checkCallable(name, callback));
+    return Object.fromEntries(present);
+}
+
+/** Return a key, or throw an error, in which it does not stand. */
+function checkKey(key, or = "") {
+    if (typeof key !== "string" || LONE_SURROGATE.test(key)) {
+        const given = typeof key === "string" ? "one with a lone surrogate" : typeName(key);
+        throw new TypeError(`auth must be a well-formed string${or && `, ${or}`}, not ${given}`);
     }
-    return { ...callbacks };
+    return key;
 }
 
 /** Make the address of a WebSocket of a URL that may be HTTP's, or relative to the page. */
 function addressOf(url) {
     const address = attempt(() => new URL(url, globalThis.location?.href), (error) => (
-        new TypeError(`url must be a URL, not ${quote(String(url))}`, { cause: error })
+        new TypeError(`url must be a URL, not ${quote(withoutQuery(url))}`, { cause: error })
     ));
     address.protocol = { "http:": "ws:", "https:": "wss:" }[address.protocol] ?? address.protocol;
-    check("url", String(url), ["ws:", "wss:"].includes(address.protocol), "a ws:, wss:, http: or https: URL");
+    check("url", withoutQuery(url), ["ws:", "wss:"].includes(address.protocol), "a ws:, wss:, http: or https: URL");
     address.hash = "";
-    return address.href;
+    return address;
+}
+
+const withoutQuery = (url) => String(url).split("?", 1)[0];
+
+/** An address for texts, without what may be secret in it. */
+const withoutSecrets = ({ protocol, host, pathname }) => `${protocol}//${host}${pathname}`;
+
+/** Ask for what an option is now, where it is a function. Such a function may use the client, which is made first. */
+async function askFor(name, option, made) {
+    await null;
+    try {
+        return made(typeof option === "function" ? await option() : option);
+    }
+    catch (error) {
+        throw new ConnectionFailed(`${name}() failed: ${shown(String(error))}`, { cause: error });
+    }
 }
 
 function checkClose(code, reason) {
@@ -574,32 +626,46 @@ const later = (milliseconds, action) => setTimeout(action, Math.min(milliseconds
 
 const OPEN = 1; // WebSocket.OPEN
 
-/** One WebSocket from the attempt to its end, with its ids and the replies that it awaits. */
+/**
+ * One WebSocket from the attempt to its end, with its ids and the replies that it awaits.
+ *
+ * `handlers` has `open`, `message`, `slow` (no answer to the authentication within `connectTimeout`) and `end`, each
+ * called with the connection first. `end` is called once, and gets `{ code, reason, cause }`.
+ */
 class Connection {
+    socket = null; // until address and key are known
+    key; // null where the server knows no authentication
+    where; // its address, for texts, as far as it is known
     opened = false;
-    answered = false; // the authentication is, or there is none
-    closing = false; // by us: what still arrives is dropped
+    answered = false; // the authentication is
+    ready = false; // it takes what is sent
+    rejected = false;
     awaiting = new Map(); // event id to message, in the order of their deadlines
+    #closing = false; // by us, or we are rejected: what still arrives is dropped
     #over = false;
     #lastId = 0;
-    #timer; // of the attempt, then of the close handshake
+    #timer; // of the attempt, then of the authentication, then of the close handshake
     #expiry = null;
+    #trouble = {}; // the error event of the socket, with which a browser says nothing, and others why
 
-    constructor(address, options, codec, handlers) {
+    constructor(url, options, codec, handlers) {
         this.options = options;
         this.codec = codec;
         this.handlers = handlers;
-        const socket = this.socket = new options.WSConstructor(address, options.subprotocols);
-        socket.binaryType = "arraybuffer";
-        socket.addEventListener("open", () => this.#open());
-        socket.addEventListener("message", ({ data }) => this.closing || this.#over || handlers.message(this, data));
-        socket.addEventListener("error", () => {}); // a close follows, and says all that a page may know
-        socket.addEventListener("close", ({ code, reason }) => this.#end(code, reason));
-        this.#timer = later(options.connectTimeout, () => this.#cut("no connection in time"));
+        this.where = typeof url === "function" ? "" : withoutSecrets(url);
+        if (typeof url === "function" || typeof options.auth === "function") {
+            this.#prepare(url, options.auth);
+        }
+        else {
+            this.#dial(url, options.auth);
+        }
+        this.#within(options.connectTimeout, () => this.#cut(this.socket
+            ? "no connection in time"
+            : "neither url() nor auth() may take longer than connectTimeout"));
     }
 
     get open() {
-        return !this.closing && !this.#over && this.socket.readyState === OPEN;
+        return !this.#closing && !this.#over && this.socket?.readyState === OPEN;
     }
 
     /** Send an event; its id is the next one. */
@@ -620,40 +686,95 @@ class Connection {
         return message;
     }
 
+    /** The server has answered the authentication. */
+    settle() {
+        this.answered = true;
+        clearTimeout(this.#timer);
+    }
+
+    /** Give up what waits, and leave it to the server to close, which has rejected us. */
+    reject(reason) {
+        this.rejected = this.#closing = true;
+        this.#forgetAwaiting(new ConnectionClosed(POLICY_VIOLATION, reason));
+        this.#awaitClose();
+    }
+
     close(code, reason) {
-        if (!this.closing && !this.#over) {
-            this.closing = true;
-            this.#forgetAwaiting(new ConnectionClosed(code, reason));
-            this.closeWithin(this.options.closeTimeout);
+        if (this.#over || (this.#closing && !this.rejected)) {
+            return;
+        }
+        this.#closing = true;
+        this.#forgetAwaiting(new ConnectionClosed(code, reason));
+        if (this.socket) {
+            this.#awaitClose();
             this.socket.close(code, reason);
+        }
+        else {
+            this.#end(code, reason);
         }
     }
 
-    /** Give the other end so long to close. */
-    closeWithin(milliseconds) {
-        clearTimeout(this.#timer);
-        this.#timer = later(milliseconds, () => this.#cut("the peer does not close"));
+    async #prepare(url, auth) {
+        try {
+            const [address, key] = await Promise.all([
+                askFor("url", url, addressOf),
+                auth === null ? null : askFor("auth", auth, checkKey),
+            ]);
+            if (!this.#over) {
+                this.#dial(address, key);
+            }
+        }
+        catch (error) {
+            this.#end(ABNORMAL, error.message, error.cause ?? error);
+        }
+    }
+
+    #dial(address, key) {
+        this.where = withoutSecrets(address);
+        this.key = key;
+        const socket = this.socket = new this.options.WSConstructor(address.href, this.options.subprotocols);
+        socket.binaryType = "arraybuffer";
+        socket.addEventListener("open", () => this.#open());
+        socket.addEventListener("message", ({ data }) => {
+            if (!this.#closing && !this.#over) {
+                this.handlers.message(this, data);
+            }
+        });
+        socket.addEventListener("error", (trouble) => { this.#trouble = trouble; }); // a close follows
+        socket.addEventListener("close", ({ code, reason }) => {
+            const { message = "", error } = this.opened ? {} : this.#trouble;
+            this.#end(code, reason || String(message), error);
+        });
     }
 
     #open() {
-        if (!this.closing && !this.#over) {
-            clearTimeout(this.#timer);
+        if (!this.#closing && !this.#over) {
+            this.#within(this.options.connectTimeout, () => this.handlers.slow(this));
             this.opened = true;
             this.handlers.open(this);
         }
     }
 
+    #within(milliseconds, otherwise) {
+        clearTimeout(this.#timer);
+        this.#timer = later(milliseconds, otherwise);
+    }
+
+    #awaitClose() {
+        this.#within(this.options.closeTimeout, () => this.#cut("the peer does not close"));
+    }
+
     #cut(reason) {
-        this.socket.close();
+        this.socket?.close();
         this.#end(ABNORMAL, reason);
     }
 
-    #end(code, reason) {
+    #end(code, reason, cause = undefined) {
         if (!this.#over) {
             this.#over = true;
             clearTimeout(this.#timer);
             this.#forgetAwaiting(new ConnectionClosed(code, reason));
-            this.handlers.end(this, code, reason);
+            this.handlers.end(this, { code, reason, cause });
         }
     }
 
@@ -672,7 +793,7 @@ class Connection {
                 return;
             }
             this.awaiting.delete(eventId);
-            message.fail?.(new ReplyTimeout(`no reply to ${message.event} in time`));
+            message.fail?.(tooLate(message, this.options.clearAwaitingRepliesAfter));
         }
     }
 
@@ -684,68 +805,84 @@ class Connection {
     }
 }
 
+const tooLate = ({ event }, milliseconds, why = "") => (
+    new ReplyTimeout(`no reply to ${quote(event)} within ${milliseconds} ms${why}`)
+);
+
 // -- the client ---------------------------------------------------------------------------------------------------
 
 const QUEUED_HEAD = 24; // bytes that an event's fields take beside its name and arguments, at least
+const A_POWER_OF_TEN = /^10*$/;
 
 export class EZEZWebSocketClient {
-    #address;
+    #url; // an address, or a function
     #options;
     #callbacks;
     #codec;
     #listeners = new Map(); // event to entries; an array there is replaced, never changed
-    #connection = null;
-    #ready = false; // authenticated, and the queue has gone out
+    #connection = null; // or an attempt at one
     #queue = new Set(); // of messages, in order
     #queuedBytes = 0;
+    #queuedReplies = 0; // that are awaited of what is queued
     #pause = null; // the timer of the next attempt
-    #delay;
+    #delay; // before the next attempt
+    #failures; // in a row
+    #freshKey; // whether a rejected key has been followed by another
+    #trouble; // why there is no connection
     #ending = null; // how it has ended by itself
     #closed = false;
+    #warned = new Set(); // of what
 
-    constructor(url, options = {}, callbacks = {}) {
-        this.#address = addressOf(url);
+    constructor(url, options = {}, callbacks = {}, ...others) {
+        if (others.length) {
+            throw new TypeError("write new EZEZWebSocketClient(url, options, callbacks); subprotocols is an option");
+        }
+        this.#url = typeof url === "function" ? url : addressOf(url);
         this.#options = checkOptions(options);
         this.#callbacks = checkCallbacks(callbacks);
         const { serializers, deserializers, sortProps, maxDepth, maxBigIntDigits } = this.#options;
         this.#codec = new Codec({ serializers, deserializers, sortProps, maxDepth, maxBigIntDigits });
-        this.#delay = this.#options.reconnectDelay;
-        this.start();
+        this.#beginAnew();
+        this.#connect();
     }
 
     get alive() {
-        return this.#ready && this.#connection.open;
+        return Boolean(this.#connection?.ready && this.#connection.open);
     }
 
     get awaitingRepliesCount() {
-        const queued = [...this.#queue].filter((message) => message.onReply).length;
-        return queued + (this.#connection?.awaiting.size ?? 0);
+        return this.#queuedReplies + (this.#connection?.awaiting.size ?? 0);
     }
 
     get client() {
         return this.#connection?.socket ?? null;
     }
 
+    get subprotocol() {
+        return this.#connection?.socket?.protocol || null;
+    }
+
     start() {
         if (this.#closed) {
             throw new NotConnected("the client was closed, which is final; make a new one");
         }
-        if (!this.#connection || this.#ending) {
-            clearTimeout(this.#pause);
+        if (this.#ending) {
             this.#ending = null;
-            this.#ready = false;
-            this.#connection = new Connection(this.#address, this.#options, this.#codec, {
-                open: (connection) => this.#opened(connection),
-                message: (connection, data) => this.#receive(connection, data),
-                end: (connection, code, reason) => this.#ended(connection, code, reason),
-            });
+            this.#beginAnew();
         }
+        else if (this.#connection) {
+            return;
+        }
+        this.#connect();
+    }
+
+    reconnect() {
+        this.start();
     }
 
     close(code = NORMAL, reason = "") {
         checkClose(code, reason);
         this.#closed = true;
-        this.#ready = false;
         clearTimeout(this.#pause);
         this.#giveUpQueue({ code, reason });
         this.#connection?.close(code, reason);
@@ -759,7 +896,10 @@ export class EZEZWebSocketClient {
         return this.#ask(event, args, options, null, (message) => this.#submit(message));
     }
 
-    sendJson(value) {
+    sendJson(value, ...others) {
+        if (others.length) {
+            throw new TypeError("write sendJson(value); of sendJson(event, value) the npm client sends only the value");
+        }
         const text = attempt(() => JSON.stringify(value), (error) => (
             new SerializationError(`the value is no JSON: ${error.message}`, { cause: error })
         ));
@@ -796,8 +936,18 @@ export class EZEZWebSocketClient {
     #message(event, args, onReply, replyTo = null) {
         checkEventName(event);
         check("args", args, Array.isArray(args), "an array");
-        check("onReply", onReply, onReply === undefined || typeof onReply === "function", "a function");
+        if (onReply !== undefined) {
+            check("onReply", onReply, typeof onReply === "function", "a function");
+            this.#checkRoomForReply(event);
+        }
         return { event, body: this.#codec.encode(args), onReply, sent: { eventId: null, replyTo }, fail: null };
+    }
+
+    #checkRoomForReply(event) {
+        const limit = this.#options.maxAwaitingReplies;
+        if (this.awaitingRepliesCount >= limit) {
+            throw new TooManyReplies(`event "${event}": maxAwaitingReplies=${limit} replies are still to come`);
+        }
     }
 
     #submit(message) {
@@ -830,12 +980,17 @@ export class EZEZWebSocketClient {
         }
         this.#queue.add(message);
         this.#queuedBytes += message.size;
+        this.#queuedReplies += message.onReply ? 1 : 0;
     }
 
+    /** Take a message out of the queue; whether it was there. */
     #dequeue(message) {
-        if (this.#queue.delete(message)) {
+        const was = this.#queue.delete(message);
+        if (was) {
             this.#queuedBytes -= message.size;
+            this.#queuedReplies -= message.onReply ? 1 : 0;
         }
+        return was;
     }
 
     #giveUpQueue(ending) {
@@ -861,18 +1016,26 @@ export class EZEZWebSocketClient {
             const message = this.#message(event, args, onReply, replyTo);
             message.fail = settled(reject);
             if (submit(message) && timeout !== undefined) {
-                timer = later(timeout, () => this.#abandon(message));
+                timer = later(timeout, () => this.#abandon(message, timeout));
             }
         });
     }
 
     /** A request whose time has passed: what has not gone out yet stays here. */
-    #abandon(message) {
-        this.#dequeue(message);
+    #abandon(message, timeout) {
+        const wasQueued = this.#dequeue(message);
         if (this.#connection?.awaiting.get(message.sent.eventId) === message) {
             this.#connection.take(message.sent.eventId);
         }
-        message.fail(new ReplyTimeout(`no reply to ${message.event} in time`));
+        const why = wasQueued ? `: the message was still queued, ${this.#whyQueued()}` : "";
+        message.fail(tooLate(message, timeout, why));
+    }
+
+    #whyQueued() {
+        if (this.#connection?.open) {
+            return "as the server has not answered the authentication yet";
+        }
+        return this.#trouble ? `as there is no connection: ${this.#trouble}` : "and the client is still connecting";
     }
 
     /** Make the `reply` of an incoming event, which is not sent where its connection is gone. */
@@ -889,28 +1052,142 @@ export class EZEZWebSocketClient {
         return reply;
     }
 
-    // -- what a connection tells
+    // -- connecting, and again
 
-    #opened(connection) {
-        if (this.#options.auth === null) {
-            connection.answered = true;
-            this.#becomeReady(connection);
-        }
-        else {
-            connection.socket.send(this.#codec.encode([AUTH, this.#options.auth, VERSION]));
-        }
-        this.#call(this.#callbacks.onConnect);
+    #beginAnew() {
+        this.#delay = this.#options.reconnectDelay;
+        this.#failures = 0;
+        this.#freshKey = false;
+        this.#trouble = "";
     }
 
-    /** Send what is queued, so that nothing overtakes it. */
-    #becomeReady(connection) {
-        this.#delay = this.#options.reconnectDelay;
+    #connect() {
+        clearTimeout(this.#pause);
+        this.#connection = new Connection(this.#url, this.#options, this.#codec, {
+            open: (connection) => this.#opened(connection),
+            message: (connection, data) => this.#receive(connection, data),
+            slow: ({ where }) => this.#warnOnce("slow", `${where} has not answered the authentication yet; a server `
+                + "that does not speak this protocol never does, and auth: null is for such a one"),
+            end: (connection, ending) => this.#ended(connection, ending),
+        });
+    }
+
+    #opened(connection) {
+        if (connection.key === null) {
+            this.#becomeReady(connection, "onConnect");
+        }
+        else {
+            connection.socket.send(this.#codec.encode([AUTH, connection.key, VERSION]));
+            this.#call("onConnect");
+        }
+    }
+
+    /** Send what is queued, so that nothing overtakes it but what the callback sends: to enter rooms again, say. */
+    #becomeReady(connection, callback) {
+        connection.settle();
+        connection.ready = true;
+        this.#beginAnew();
+        this.#call(callback);
         for (const message of connection.open ? this.#queue : []) {
             this.#dequeue(message);
             connection.send(message);
         }
-        this.#ready = true;
     }
+
+    #receiveAnswer(connection, { accepted, reason }) {
+        if (connection.answered && (accepted || connection.key !== null)) {
+            return;
+        }
+        if (accepted) {
+            this.#becomeReady(connection, "onAuthOk");
+            return;
+        }
+        connection.reject(reason);
+        this.#trouble = `the server rejects the key (${shown(reason)})`;
+        if (typeof this.#options.auth === "function" && !this.#freshKey) {
+            this.#freshKey = true; // is tried as soon as this connection has ended
+            return;
+        }
+        this.#endByItself({ code: POLICY_VIOLATION, reason });
+        if (connection.key === null) {
+            warn(`${connection.where} wants a key, and auth is null (${shown(reason)}); the client stops`);
+        }
+        else if (!this.#callbacks.onAuthRejected) {
+            warn(`${connection.where} rejects the key (${shown(reason)}); the client stops`);
+        }
+        this.#call("onAuthRejected", reason);
+    }
+
+    #ended(connection, ending) {
+        const isCurrent = this.#connection === connection;
+        if (isCurrent) {
+            this.#connection = null;
+        }
+        const failed = isCurrent && !this.#closed && !this.#ending ? this.#goOn(connection, ending) : null;
+        if (connection.opened) {
+            this.#call("onDisconnect", ending.code, ending.reason);
+        }
+        if (failed) {
+            this.#tellFailure(failed);
+        }
+    }
+
+    /** Connect again after the end of a connection, or end; return what to tell where it has never been ready. */
+    #goOn(connection, { code, reason, cause }) {
+        if (connection.rejected) {
+            this.#connect();
+            return null;
+        }
+        const failure = connection.ready ? null : failureOf(connection, code, reason, cause);
+        this.#failures += failure ? 1 : 0;
+        this.#trouble = failure?.message ?? `the connection was lost (${codeAnd(code, reason)})`;
+        const isLast = failure && this.#failures === this.#options.reconnectAttempts;
+        if (this.#options.autoReconnect && !isLast) {
+            this.#connectLater();
+        }
+        else {
+            this.#endByItself(failure ? { code: ABNORMAL, reason: failure.message, cause: failure } : { code, reason });
+        }
+        return failure && { failure, count: this.#failures, gaveUp: this.#ending !== null };
+    }
+
+    /** Try again after a pause: exponential, with jitter so that clients do not come all at once. */
+    #connectLater() {
+        const delay = Math.min(this.#delay, this.#options.reconnectDelayMax);
+        this.#delay = delay * 2;
+        this.#pause = later(delay * (0.5 + Math.random() / 2), () => this.#connect());
+    }
+
+    #endByItself(ending) {
+        this.#ending = ending;
+        this.#giveUpQueue(ending);
+    }
+
+    /** Tell of an attempt that has failed: the callbacks, or the console, where each is one line at most. */
+    #tellFailure({ failure, count, gaveUp }) {
+        const after = count === 1 ? "1 failed attempt" : `${count} failed attempts`;
+        if (this.#callbacks.onError) {
+            this.#report("", failure);
+        }
+        if (gaveUp && this.#callbacks.onGaveUp) {
+            this.#call("onGaveUp", failure);
+        }
+        else if (gaveUp) {
+            warn(`${failure.message}; the client gives up after ${after}`);
+        }
+        else if (!this.#callbacks.onError && A_POWER_OF_TEN.test(count)) {
+            warn(`${failure.message}; the client goes on after ${after}`);
+        }
+    }
+
+    #warnOnce(what, text) {
+        if (!this.#warned.has(what)) {
+            this.#warned.add(what);
+            warn(text);
+        }
+    }
+
+    // -- what comes in
 
     #receive(connection, data) {
         if (typeof data === "string") {
@@ -925,24 +1202,12 @@ export class EZEZWebSocketClient {
             this.#receiveMalformed(connection, data, error);
             return;
         }
-        if (message.event !== undefined) {
-            this.#deliver(connection, message);
-        }
-        else if (!connection.answered) {
-            connection.answered = true;
+        if (message.event === undefined) {
             this.#receiveAnswer(connection, message);
         }
-    }
-
-    #receiveAnswer(connection, { accepted, reason }) {
-        if (accepted) {
-            this.#becomeReady(connection);
-            this.#call(this.#callbacks.onAuthOk);
-            return;
+        else {
+            this.#deliver(connection, message);
         }
-        this.#endByItself({ code: POLICY_VIOLATION, reason });
-        connection.closeWithin(this.#options.closeTimeout);
-        this.#call(this.#callbacks.onAuthRejected, reason);
     }
 
     #receiveText(connection, text) {
@@ -961,48 +1226,37 @@ export class EZEZWebSocketClient {
         if (policy === "close") {
             connection.close(MALFORMED, "Malformed message");
         }
-        this.#report(error);
+        this.#report("a message from the server is malformed", error);
     }
 
-    #ended(connection, code, reason) {
-        const wanted = this.#connection === connection && !this.#closed && !this.#ending;
-        if (this.#connection === connection) {
-            this.#connection = null;
-            this.#ready = false;
+    #deliver(connection, { event, ids, args }, reply = this.#makeReply(connection, ids.eventId)) {
+        const question = connection.take(ids.replyTo);
+        const listeners = question ? [] : this.#takeListeners(event);
+        const { onMessage } = this.#callbacks;
+        if (onMessage) {
+            this.#run("onMessage", event, onMessage, event, args, reply, ids);
         }
-        if (wanted && this.#options.autoReconnect) {
-            this.#connectLater();
+        if (question?.onReply) {
+            this.#run("onReply", event, question.onReply, event, args, reply, ids);
         }
-        else if (wanted) {
-            this.#endByItself({ code, reason });
-        }
-        if (connection.opened) {
-            this.#call(this.#callbacks.onDisconnect, code, reason);
-        }
-        else if (wanted && this.#callbacks.onError) { // else the browser's own line in the console is enough
-            const [where] = this.#address.split("?"); // whose query may hold a secret
-            this.#report(new ConnectionFailed(`cannot connect to ${where}${reason && `: ${reason}`}`));
-        }
+        listeners.forEach((listener) => this.#run("a listener", event, listener, args, reply, ids));
     }
 
-    /** Try again after a pause: exponential, with jitter so that clients do not come all at once. */
-    #connectLater() {
-        const delay = Math.min(this.#delay, this.#options.reconnectDelayMax);
-        this.#delay = delay * 2;
-        this.#pause = later(delay * (0.5 + Math.random() / 2), () => this.start());
+    /** Run the callbacks of an event that we make ourselves. */
+    #emit(connection, event, value) {
+        const nobody = Object.assign(() => undefined, { request: () => Promise.reject(new ConnectionClosed()) });
+        this.#deliver(connection, { event, ids: { eventId: -1, replyTo: null }, args: [value] }, nobody);
     }
 
-    #endByItself(ending) {
-        this.#ending = ending;
-        this.#ready = false;
-        this.#giveUpQueue(ending);
-    }
-
-    // -- listeners
+    // -- listeners and callbacks
 
     #listen(event, listener, once) {
         checkListenedName(event);
-        check("listener", listener, typeof listener === "function", "a function");
+        checkCallable("listener", listener);
+        const advice = adviceOn(event);
+        if (advice) {
+            this.#warnOnce(event, advice);
+        }
         this.#setListeners(event, [...this.#listeners.get(event) ?? [], { listener, once }]);
         return this;
     }
@@ -1025,46 +1279,58 @@ export class EZEZWebSocketClient {
         return entries.map((entry) => entry.listener);
     }
 
-    #deliver(connection, { event, ids, args }, reply = this.#makeReply(connection, ids.eventId)) {
-        const question = connection.take(ids.replyTo);
-        const listeners = question ? [] : this.#takeListeners(event);
-        this.#call(this.#callbacks.onMessage, event, args, reply, ids);
-        this.#call(question?.onReply, event, args, reply, ids);
-        listeners.forEach((listener) => this.#call(listener, args, reply, ids));
+    /** Run one of the client's callbacks, if there is one of that name. */
+    #call(name, ...args) {
+        if (this.#callbacks[name]) {
+            this.#run(name, null, this.#callbacks[name], ...args);
+        }
     }
 
-    /** Run the callbacks of an event that we make ourselves. */
-    #emit(connection, event, value) {
-        const nobody = Object.assign(() => undefined, { request: () => Promise.reject(new ConnectionClosed()) });
-        this.#deliver(connection, { event, ids: { eventId: -1, replyTo: null }, args: [value] }, nobody);
-    }
-
-    /** Run a callback; what it throws, or an async one rejects with, is reported and ends nothing. */
-    #call(callback, ...args) {
+    /** Run user code; what it throws, or an async one rejects with, is reported and ends nothing. */
+    #run(what, event, callback, ...args) {
+        const failed = (error) => (
+            this.#report(`${what}${event === null ? "" : ` of ${quote(event)}`} has failed`, error)
+        );
         try {
-            const result = callback?.(...args);
-            if (result instanceof Promise) {
-                result.catch((error) => this.#report(error));
+            const result = callback(...args);
+            if (typeof result?.then === "function") {
+                result.then(undefined, failed);
             }
         }
         catch (error) {
-            this.#report(error);
+            failed(error);
         }
     }
 
-    #report(error) {
+    #report(what, error) {
+        const { onError } = this.#callbacks;
+        if (!onError) {
+            console.error(`ezez-ws: ${what}:`, error);
+            return;
+        }
+        const failed = (another) => console.error("ezez-ws: onError has failed:", another, "It was told:", error);
         try {
-            (this.#callbacks.onError ?? console.error)(error);
+            const result = onError(error);
+            if (typeof result?.then === "function") {
+                result.then(undefined, failed);
+            }
         }
         catch (another) {
-            console.error(another);
+            failed(another);
         }
     }
 }
 
+/** The error of an attempt that has ended before the client was ready. */
+function failureOf({ where, opened }, code, reason, cause) {
+    const why = opened ? `it closed before it answered the authentication (${codeAnd(code, reason)})` : shown(reason);
+    return new ConnectionFailed(`cannot connect${where && ` to ${where}`}${why && `: ${why}`}`, { cause });
+}
+
 /** Give up a message: nothing is sent, and whoever waits for its reply is told. */
 function drop(message, ending) {
-    message.fail?.(new ConnectionClosed(ending?.code, ending?.reason));
+    const { code, reason, cause } = ending ?? {};
+    message.fail?.(new ConnectionClosed(code, reason, { cause }));
     return undefined;
 }
 

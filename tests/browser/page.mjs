@@ -29,8 +29,14 @@ const connect = (url, options = {}, callbacks = {}) => {
 const forget = () => {
     globalThis.client?.close();
     globalThis.client = null;
+    globalThis.printed = undefined;
     connected++;
 };
+
+// What goes to the console is for `printed(level, ...values)`, where a test has set that, and is silent else.
+for (const level of ["error", "warn"]) {
+    console[level] = (...values) => globalThis.printed?.(level, ...values);
+}
 
 // Whatever is thrown before the code can catch it would be lost to the test.
 process.on("unhandledRejection", (error) => tell("unhandled", String(error)));

@@ -161,3 +161,7 @@ class BrowserTestCase(DialingTestCase):
         with self.assertRaises(JavaScriptError) as caught:
             self.page.run(code)
         return caught.exception
+
+    def print(self) -> None:
+        """From now on tell what the client prints, until ``forget``: the level, and the values as texts."""
+        self.page.run("globalThis.printed = (level, ...values) => tell(level, ...values.map(String))")

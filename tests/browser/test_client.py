@@ -179,17 +179,47 @@ class AuthenticationTest(BrowserTestCase):
     def test_subprotocols_are_offered(self) -> None:
         server = self.serve(subprotocols=["chat"])
         self.ready(server.url, '{ subprotocols: ["other", "chat"] }')
-        self.assertEqual(self.page.evaluate("client.client.protocol"), "chat")
+        self.assertEqual(self.page.evaluate("client.subprotocol"), "chat")
+        self.page.run("client.close()")
+        self.expect(["onDisconnect", 1000, ""])
+        self.assertIsNone(self.page.evaluate("client.subprotocol"))
 
 
 class NotConnectedTest(BrowserTestCase):
-    def test_what_is_sent_before_the_connection_goes_out_in_order_before_all_else(self) -> None:
+    def test_what_is_queued_goes_out_in_order_after_what_on_auth_ok_sends_and_before_all_else(self) -> None:
         server = self.listen()
-        self.connect(server.url, "{}", "{ onAuthOk: () => client.send('last', []) }")
+        self.connect(
+            server.url, "{}", "{ onAuthOk: async () => { client.send('join'); await null; client.send('last'); } }"
+        )
         self.page.run("client.send('first', [1]); client.send('second', [new Uint8Array(2)])")
+        for _ in range(2):
+            peer = self.accept(server)
+            events = [peer.read_event() for _ in range(4)]
+            self.assertEqual([event.ids for event in events], [(number, None) for number in range(1, 5)])
+            self.assertEqual([event.name for event in events], ["join", "first", "second", "last"])
+            self.assertEqual([event.args for event in events], [[], [1], [b"\0\0"], []])
+            self.expect(["onConnect"])
+            peer.close()
+            self.expect(["onDisconnect", 1006, ""])
+            self.page.run("client.send('first', [1]); client.send('second', [new Uint8Array(2)])")
+
+    def test_without_authentication_what_on_connect_sends_goes_out_before_the_queue(self) -> None:
+        server = self.listen()
+        self.connect(server.url, "{ auth: null }", "{ onConnect: () => client.send('join') }")
+        self.page.run("client.send('queued')")
+        peer = self.accept(server, auth=False)
+        self.assertEqual([peer.read_event().name for _ in range(2)], ["join", "queued"])
+
+    def test_closing_inside_on_auth_ok_leaves_the_queue_unsent(self) -> None:
+        server = self.listen()
+        self.connect(server.url, "{}", "{ onAuthOk: () => { client.send('sent'); client.close(); } }")
+        queued = self.page.start("await client.request('queued')")
         peer = self.accept(server)
-        names = [peer.read_event() for _ in range(3)]
-        self.assertEqual(names, [("first", (1, None), [1]), ("second", (2, None), [b"\0\0"]), ("last", (3, None), [])])
+        self.assertEqual(peer.read_event().name, "sent")
+        self.assertEqual(peer.read_end().messages, [])
+        with self.assertRaises(JavaScriptError) as caught:
+            queued.result()
+        self.assertEqual(caught.exception.name, "ConnectionClosed")
 
     def test_a_queued_message_has_its_id_when_it_goes_out_and_its_reply_arrives(self) -> None:
         port = free_port()
@@ -260,6 +290,8 @@ class NotConnectedTest(BrowserTestCase):
             ("await client.request('x', [], 5)", "TypeError: options must be an object"),
             ("client.on('ezez-ws::auth', () => {})", "RangeError: event"),
             ("client.on('x', 5)", "TypeError: listener must be a function, not 5"),
+            ("client.once('x', function* () {})", "TypeError: listener must not be a generator function"),
+            ("client.sendJson('x', { a: 1 })", "TypeError: write sendJson(value); of sendJson(event, value)"),
             ("client.sendJson(1n)", "SerializationError: the value is no JSON"),
             ("client.sendJson(undefined)", "SerializationError: the value is no JSON"),
             ("client.close(1002)", "TypeError: code must be 1000, or 3000 to 4999"),
@@ -276,7 +308,7 @@ class RepliesTest(BrowserTestCase):
         peer, _ = self.host()
         self.page.run("client.on('late', (args, reply, ids) => tell('late', ids.replyTo))")
         error = self.fails("await client.request('question', [], { timeout: 30 })")
-        self.assertEqual(str(error), "ReplyTimeout: no reply to question in time")
+        self.assertEqual(str(error), 'ReplyTimeout: no reply to "question" within 30 ms')
         self.assertEqual(self.page.evaluate("client.awaitingRepliesCount"), 0)
         peer.send_event("late", reply_to=peer.read_event().ids.event_id)
         self.expect(["late", 1])
@@ -324,6 +356,27 @@ class RepliesTest(BrowserTestCase):
         self.assertEqual(str(caught.exception), "ConnectionClosed: connection closed (4002, bye)")
         self.expect(["onDisconnect", 4002, "bye"])
 
+    def test_past_the_limit_a_message_with_a_reply_is_refused_until_one_has_come(self) -> None:
+        server = self.listen()
+        self.connect(server.url, "{ maxAwaitingReplies: 2 }")
+        self.page.run("client.send('queued', [], () => tell('replied')); client.request('question').catch(() => {})")
+        text = 'TooManyReplies: event "x": maxAwaitingReplies=2 replies are still to come'
+        self.assertEqual(str(self.fails("client.send('x', [], () => {})")), text)
+        peer = self.accept(server)
+        self.expect(["onConnect"], ["onAuthOk"])
+        self.page.run("client.on('y', (args, reply) => { globalThis.reply = reply; tell('y'); })")
+        peer.send_event("y")
+        self.expect(["y"])
+        for code in ("client.send('x', [], () => {})", "await client.request('x')", "reply('x', [], () => {})"):
+            self.assertEqual(str(self.fails(code)), text)
+        self.page.run("client.send('nothing'); reply('nothing')")
+        for event_id in range(1, 5):
+            self.assertEqual(peer.read_event().ids.event_id, event_id)
+        peer.send_event("answer", reply_to=1)
+        self.expect(["replied"])
+        self.assertEqual(self.page.evaluate("client.send('x', [], () => {}).eventId"), 5)
+        self.assertEqual(self.page.evaluate("client.awaitingRepliesCount"), 2)
+
     def test_a_reply_to_a_connection_that_is_gone_is_not_sent(self) -> None:
         peer, server = self.host()
         self.page.run("client.on('x', (args, reply) => { globalThis.reply = reply; tell('x'); })")
@@ -360,7 +413,11 @@ class ReconnectTest(BrowserTestCase):
             f"ws://127.0.0.1:{port}/chat?token=secret", "{ reconnectDelay: 40, reconnectDelayMax: 160 }", onerror
         )
         failed = ["ConnectionFailed", f"cannot connect to ws://127.0.0.1:{port}/chat"]
-        self.expect(*[failed] * 5)
+        for _ in range(5):
+            name, message = self.page.told()[0]
+            self.assertEqual([name, message[: len(failed[1])]], failed)
+            self.assertIn("ECONNREFUSED", message)  # which ws says; a browser does not
+            self.assertNotIn("secret", message)
         pauses = self.page.evaluate("times.slice(1).map((time, index) => time - times[index])")
         for pause, least in zip(pauses, (20, 40, 80, 80), strict=False):
             self.assertGreaterEqual(pause, least - 2)  # timers may be early by a millisecond
@@ -478,10 +535,15 @@ class OptionsTest(BrowserTestCase):
             ("url, { unknownData: 'throw' }", "unknownData must be one of ignore, emit, close"),
             ("url, { clearAwaitingRepliesAfterMs: 5 }", "a name must be one of auth, "),
             ("url, { WSConstructor: 5 }", "WSConstructor must be a WebSocket class"),
+            ("url, { auth: null, reconnectAttempts: 0 }", "reconnectAttempts must be an integer >= 1, not 0"),
+            ("url, { maxAwaitingReplies: null }", "maxAwaitingReplies must be an integer >= 1, not null"),
             ("url, { maxBigIntDigits: Infinity }", "maxBigIntDigits must be an integer >= 1, not Infinity"),
+            ("url, undefined, { onMessage: function* () {} }", "onMessage must not be a generator function"),
             ("url, { maxDepth: 0 }", "maxDepth must be an integer from 1 to 200, not 0"),
             ("url, undefined, { onAuthOk: 5 }", "onAuthOk must be a function, not 5"),
             ("url, undefined, { onOpen() {} }", "callbacks: a name must be one of onConnect"),
+            ("url, undefined, {}, {}", "write new EZEZWebSocketClient(url, options, callbacks); subprotocols is"),
+            ("'nonsense?token=secret'", 'url must be a URL, not "nonsense"'),
             ("url, 'secret'", 'options must be an object, not "secret"'),
         ]:
             with self.subTest(args):

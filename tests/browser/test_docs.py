@@ -22,6 +22,8 @@ RUNNER = """
 import {{ WebSocket }} from "ws";
 globalThis.WebSocket = WebSocket;
 globalThis.location = {{ href: "http://{address}/" }};
+const fetchAbsolute = fetch;
+globalThis.fetch = (path) => fetchAbsolute(new URL(path, location.href));
 {code}
 """
 

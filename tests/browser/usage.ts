@@ -2,7 +2,7 @@
 // has to be refused.
 
 import {
-    Codec, ConnectionClosed, EVENT_UNKNOWN_DATA_TYPE, EZEZError, EZEZWebSocketClient, ReplyTimeout,
+    Codec, ConnectionClosed, EVENT_UNKNOWN_DATA_TYPE, EZEZError, EZEZWebSocketClient, ReplyTimeout, TooManyReplies,
 } from "../../ezez_ws/browser/ezez-ws.js";
 import type { Callbacks, Ids, Options, Reply, SentMessage } from "../../ezez_ws/browser/ezez-ws.js";
 
@@ -17,6 +17,9 @@ type Outgoing = { say: [room: string, text: string]; sum: number[]; leave: [] };
 const options: Options = {
     auth: null,
     reconnectDelay: 500,
+    reconnectAttempts: 5,
+    maxAwaitingReplies: 100,
+    maxBigIntDigits: 50,
     sendWhenNotConnected: "throw",
     serializers: { date: (value) => value instanceof Date ? value.toISOString() : null },
     deserializers: { date: (text) => new Date(text) },
@@ -27,6 +30,7 @@ const callbacks: Callbacks<Incoming, Outgoing> = {
     onDisconnect: (code, reason) => `${code.toFixed()} ${reason}`,
     onMessage: (event, args, reply, ids) => event === "said" && args.length && ids.eventId && reply("leave"),
     onError: (error) => console.error(error),
+    onGaveUp: (error) => error.message.length,
 };
 const client = new EZEZWebSocketClient<Incoming, Outgoing>(new URL("ws://example.org"), options, callbacks);
 
@@ -44,7 +48,8 @@ export const total = async (): Promise<number> => {
     }
     catch (error) {
         if (error instanceof ConnectionClosed) return error.code;
-        if (error instanceof ReplyTimeout || error instanceof EZEZError) return error.message.length;
+        if (error instanceof ReplyTimeout || error instanceof TooManyReplies) return error.name.length;
+        if (error instanceof EZEZError) return error.message.length;
         throw error;
     }
 };
@@ -54,6 +59,13 @@ client.send("leave");
 client.close(4000, "bye");
 const bytes: Uint8Array = new Codec({ sortProps: false }).encode([1n, undefined, { a: null }]);
 const socket: WebSocket | null = client.client;
+const subprotocol: string | null = client.subprotocol;
+client.reconnect();
+client.sendJson({ subprotocol });
+
+// Address and key may be asked for, at once or in time.
+new EZEZWebSocketClient(() => "/ws", { auth: () => "key" });
+new EZEZWebSocketClient(async () => new URL("wss://example.org"), { auth: async () => (await fetch("/token")).text() });
 
 // Without types of its own every event and argument is taken.
 const untyped = new EZEZWebSocketClient("/ws");
@@ -74,3 +86,7 @@ new EZEZWebSocketClient("/ws", { sendWhenNotConnected: "queueAfterAuth" });
 new EZEZWebSocketClient("/ws", { clearAwaitingRepliesAfterMs: 5 });
 // @ts-expect-error it cannot be set
 client.alive = true;
+// @ts-expect-error the value alone
+client.sendJson("say", { text: "hello" });
+// @ts-expect-error a key is a string
+new EZEZWebSocketClient("/ws", { auth: () => null });
