@@ -16,13 +16,12 @@ from typing import Any, NoReturn
 
 from ..messages.protocol import Ids
 from ..messages.refusals import Bad
-from ..messages.scalars import UNDEFINED, BigInt, bigint, digits_of, format_number, number
+from ..messages.scalars import MAX_BIGINT_DIGITS, UNDEFINED, BigInt, bigint, digits_of, format_number, number
 from .outcome import UsageError
 
 __all__ = ["read_argument", "read_words", "write_arguments", "write_event", "write_json"]
 
 _MARK = "$"
-_MAX_DIGITS = 4300  # of a bigint, which a larger integer would become
 
 
 def write_json(value: Any) -> str:
@@ -128,9 +127,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _read_integer(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise UsageError(f"an integer of more than {_MAX_DIGITS} digits cannot be sent")
-    return int(digits)
+    try:
+        return int(bigint(digits))
+    except Bad:
+        raise UsageError(f"an integer of more than {MAX_BIGINT_DIGITS} digits cannot be sent") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

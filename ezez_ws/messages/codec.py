@@ -16,19 +16,21 @@ from .encoding import Encoder, Serializer, encode_event
 from .json_text import UNMETERED, has_surrogate
 from .protocol import Event, Ids
 from .refusals import type_name
-from .scalars import UNDEFINED, BigInt, UndefinedType, format_number
+from .scalars import MAX_BIGINT_DIGITS, UNDEFINED, BigInt, UndefinedType, format_number
 from .speedups import compiled
 
 __all__ = ["UNDEFINED", "BigInt", "Codec", "UndefinedType", "format_number", "peek_reply_to"]
 
 _LARGEST_MAX_DEPTH = 200  # what the recursion of the encoder and of the C scanner can always take
+_LARGEST_BIGINT = 1_000_000  # digits; to read or write one takes time that grows with their square
 _RESERVED_TAGS = frozenset("snulbi")
 
 
 class Codec:
     """Turns the values of one message into bytes and back.
 
-    Immutable, so one codec serves all threads; the functions it is given must be safe to call from any of them.
+    Immutable, so one codec serves all threads; the functions it is given must be safe to call from any of them. A copy
+    is the codec itself; where its functions pickle, it does.
 
     Args:
         serializers: Tag to function. Each is asked, in order, for a value that the codec does not know; it returns
@@ -36,17 +38,23 @@ class Codec:
         deserializers: Tag to function that turns such a text back into a value, which may be None.
         sort_props: Whether the top-level keys of a ``dict`` argument are sorted, as JavaScript sorts.
         max_depth: How many containers may be nested in one argument, 1 to 200, in either direction.
+        max_bigint_digits: How many digits a bigint may have, 1 to 1,000,000, in either direction.
 
     Raises:
         TypeError, ValueError: An option is wrong. A tag must not be empty, ``s n u l b i``, or have a ``:``.
     """
 
-    __slots__ = ("_decode_at_once", "_decoder", "_encode_at_once", "_encoder", "_max_depth", "_sort_props")
+    __slots__ = (
+        *("_decode_at_once", "_decoder", "_encode_at_once", "_encoder", "_max_bigint_digits", "_max_depth"),
+        *("_serializers", "_sort_props"),
+    )
 
     _encoder: Encoder
     _decoder: Decoder
+    _serializers: dict[str, Serializer]
     _sort_props: bool
     _max_depth: int
+    _max_bigint_digits: int
     _encode_at_once: Callable[..., Any] | None
     _decode_at_once: Callable[..., Any] | None
 
@@ -56,22 +64,23 @@ class Codec:
         deserializers: Mapping[str, Deserializer] | None = None,
         sort_props: bool = True,
         max_depth: int = 64,
+        max_bigint_digits: int = MAX_BIGINT_DIGITS,
     ) -> None:
         if not isinstance(sort_props, bool):
             raise TypeError(f"sort_props must be a bool, not {type_name(sort_props)}")
-        if not isinstance(max_depth, int) or isinstance(max_depth, bool):
-            raise TypeError(f"max_depth must be an int, not {type_name(max_depth)}")
-        if not 1 <= max_depth <= _LARGEST_MAX_DEPTH:
-            raise ValueError(f"max_depth must be 1 to {_LARGEST_MAX_DEPTH}, not {max_depth}")
+        _check_limit("max_depth", max_depth, _LARGEST_MAX_DEPTH)
+        _check_limit("max_bigint_digits", max_bigint_digits, _LARGEST_BIGINT)
         put = super().__setattr__
-        put("_encoder", Encoder(_checked_tags("serializers", serializers), sort_props, max_depth))
-        put("_decoder", Decoder(_checked_tags("deserializers", deserializers), max_depth))
+        put("_serializers", _checked_tags("serializers", serializers))
+        put("_encoder", Encoder(self._serializers, sort_props, max_depth, max_bigint_digits))
+        put("_decoder", Decoder(_checked_tags("deserializers", deserializers), max_depth, max_bigint_digits))
         put("_sort_props", sort_props)
         put("_max_depth", max_depth)
+        put("_max_bigint_digits", max_bigint_digits)
         encode = decode = None
         if compiled is not None:
             encode = partial(compiled.encode_at_once, sort_props, max_depth)
-            decode = partial(compiled.decode_event, max_depth, UNMETERED, Event, Ids)
+            decode = partial(compiled.decode_event, max_depth, max_bigint_digits, UNMETERED, Event, Ids)
         put("_encode_at_once", encode)
         put("_decode_at_once", decode)
 
@@ -80,6 +89,16 @@ class Codec:
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"a Codec is immutable, {name} cannot be deleted")
+
+    def __copy__(self) -> "Codec":
+        return self
+
+    def __deepcopy__(self, _: Any) -> "Codec":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        limits = self._sort_props, self._max_depth, self._max_bigint_digits
+        return type(self), (self._serializers, self._decoder.deserializers, *limits)
 
     def encode(self, values: Sequence[Any]) -> bytes:
         """Return the bytes of one message with these values; none at all give ``b""``.
@@ -129,7 +148,7 @@ class Codec:
             MalformedMessage: They are none; the text says where and why. An error of a deserializer is chained.
         """
         if compiled is not None:
-            values: list[Any] = compiled.decode(data, self._max_depth, UNMETERED)
+            values: list[Any] = compiled.decode(data, self._max_depth, self._max_bigint_digits, UNMETERED)
             if values is not NotImplemented:
                 return values
         return self._decoder.decode(data)
@@ -140,6 +159,13 @@ class Codec:
             return self.decode(data)
         event: Event | list[Any] = self._decode_at_once(data)
         return self._decoder.decode(data) if event is NotImplemented else event
+
+
+def _check_limit(option: str, value: Any, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{option} must be an int, not {type_name(value)}")
+    if not 1 <= value <= most:
+        raise ValueError(f"{option} must be 1 to {most}, not {value}")
 
 
 def _checked_tags(option: str, functions: Mapping[str, Any] | None) -> dict[str, Any]:

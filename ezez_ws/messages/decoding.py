@@ -12,7 +12,7 @@ from ..threads.interrupted import calls_user_code
 from .fields import HEADS, NO_HEAD, cut
 from .json_text import UNMETERED, Meter, parse_json, weigh
 from .refusals import Bad, describe, shorten
-from .scalars import UNDEFINED, bigint, number
+from .scalars import MAX_BIGINT_DIGITS, UNDEFINED, bigint, number
 from .speedups import compiled
 
 __all__ = ["Decoder", "Deserializer", "peek_reply_to"]
@@ -29,11 +29,12 @@ _KNOWN.update({f"n:{value}": value for value in range(1000)})
 class Decoder:
     """Decodes what the C extension does not, and says what is malformed; the options are those of ``Codec``."""
 
-    __slots__ = ("_max_depth", "deserializers")
+    __slots__ = ("_max_bigint_digits", "_max_depth", "deserializers")
 
-    def __init__(self, deserializers: Mapping[str, Deserializer], max_depth: int) -> None:
+    def __init__(self, deserializers: Mapping[str, Deserializer], max_depth: int, max_bigint_digits: int) -> None:
         self.deserializers = deserializers
         self._max_depth = max_depth
+        self._max_bigint_digits = max_bigint_digits
 
     def decode(self, data: bytes) -> list[Any]:
         """Return the values of one message; see ``Codec.decode``."""
@@ -91,7 +92,7 @@ class Decoder:
             return _CONSTANTS[payload]
         weigh(payload, self._max_depth, meter)
         if compiled is not None and meter is not None:  # else it has been tried
-            value = compiled.scan_json(payload, self._max_depth)
+            value = compiled.scan_json(payload, self._max_depth, self._max_bigint_digits)
             if value is not NotImplemented:
                 return value
         value = parse_json(payload)
@@ -133,7 +134,7 @@ class Decoder:
         if tag == "b":
             return rest == "1"
         if tag == "i":
-            return bigint(rest)
+            return bigint(rest, self._max_bigint_digits)
         if text in _KNOWN:  # null and undefined
             return _KNOWN[text]
         deserializer = self.deserializers.get(tag)
@@ -145,7 +146,7 @@ class Decoder:
             raise Bad(f"the deserializer {shorten(tag)} failed: {describe(error)}", error) from error
 
 
-_PLAIN = Decoder({}, 64)
+_PLAIN = Decoder({}, 64, MAX_BIGINT_DIGITS)
 
 
 def peek_reply_to(data: bytes) -> int | None:

@@ -29,12 +29,15 @@ _ONLY_STR = {str}
 class Encoder:
     """Encodes what the C extension does not, and says what cannot be sent; the options are those of ``Codec``."""
 
-    __slots__ = ("_max_depth", "_serializers", "_sort_props")
+    __slots__ = ("_max_bigint_digits", "_max_depth", "_serializers", "_sort_props")
 
-    def __init__(self, serializers: Mapping[str, Serializer], sort_props: bool, max_depth: int) -> None:
+    def __init__(
+        self, serializers: Mapping[str, Serializer], sort_props: bool, max_depth: int, max_bigint_digits: int
+    ) -> None:
         self._serializers = tuple(serializers.items())
         self._sort_props = sort_props
         self._max_depth = max_depth
+        self._max_bigint_digits = max_bigint_digits
 
     def encode(self, values: Sequence[Any]) -> bytes:
         """Return the bytes of one message; see ``Codec.encode``."""
@@ -106,7 +109,7 @@ class Encoder:
         if isinstance(value, int):
             if MIN_SAFE <= value <= MAX_SAFE and not isinstance(value, BigInt):
                 return f'"n:{int.__repr__(value)}"'
-            return f'"i:{digits_of(value)}"'
+            return f'"i:{digits_of(value, self._max_bigint_digits)}"'
         if isinstance(value, float):
             return f'"n:{format_number(value)}"'
         if isinstance(value, dict):

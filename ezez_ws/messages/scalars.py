@@ -1,7 +1,8 @@
 """The scalars of a ``j`` payload and their texts, by grammars of our own.
 
 What a peer sends is judged by them before ``int()`` and ``float()`` see it, which take ``1_000``, ``+5``, blanks and
-other scripts' digits. Neither direction depends on ``sys.set_int_max_str_digits``; both take linear time at most.
+other scripts' digits. Neither direction depends on ``sys.set_int_max_str_digits``; both take linear time at most, but
+for a bigint, whose digits have a limit for that reason.
 """
 
 import re
@@ -10,6 +11,7 @@ from typing import NoReturn, final
 from .refusals import Bad, Unsendable, shorten, type_name
 
 __all__ = [
+    "MAX_BIGINT_DIGITS",
     "MAX_SAFE",
     "MIN_SAFE",
     "UNDEFINED",
@@ -23,8 +25,8 @@ __all__ = [
 
 MAX_SAFE = 2**53 - 1  # JavaScript's Number.MAX_SAFE_INTEGER
 MIN_SAFE = -MAX_SAFE
-_MAX_DIGITS = 4300  # of a bigint
-_MAX_BITS = 14_285  # of the largest int with _MAX_DIGITS digits
+MAX_BIGINT_DIGITS = 10_000  # without the sign; what the npm package takes, too
+_BITS_OF_DIGIT = 3.3219280948873627  # rounded up
 _CHUNK = 600  # digits at a time where the process has set a limit, which cannot be below 640
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -67,7 +69,10 @@ class BigInt(int):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"BigInt({int.__repr__(self)})"
+        try:
+            return f"BigInt({int.__repr__(self)})"
+        except ValueError:  # the process has set a limit, and a peer's bigint must not spoil what logs it
+            return f"<BigInt of {self.bit_length()} bits>"
 
     def __str__(self) -> str:
         return int.__repr__(self)
@@ -92,9 +97,9 @@ def format_number(value: float) -> str:
     return f"{sign}0.{'0' * (-exponent - 1)}{digits}"
 
 
-def digits_of(value: int) -> str:
-    """Return the decimal digits of a bigint, whatever limit the process has set for them."""
-    if value.bit_length() <= _MAX_BITS:
+def digits_of(value: int, most: int = MAX_BIGINT_DIGITS) -> str:
+    """Return the decimal digits of a bigint, up to ``most``, whatever limit the process has set for them."""
+    if value.bit_length() <= most * _BITS_OF_DIGIT + 1:
         try:
             text = int.__repr__(value)
         except ValueError:
@@ -103,9 +108,9 @@ def digits_of(value: int) -> str:
                 rest, chunk = divmod(rest, 10**_CHUNK)
                 chunks.append(f"{chunk:0{_CHUNK}d}")
             text = ("-" if value < 0 else "") + "".join(reversed(chunks)).lstrip("0")
-        if len(text) - (value < 0) <= _MAX_DIGITS:
+        if len(text) - (value < 0) <= most:
             return text
-    raise Unsendable(f"{type_name(value)} of more than {_MAX_DIGITS} digits cannot be sent")
+    raise Unsendable(f"{type_name(value)} of more than {most} digits (max_bigint_digits) cannot be sent")
 
 
 def number(text: str) -> int | float:
@@ -133,9 +138,10 @@ def number(text: str) -> int | float:
     raise Bad(f"no number: {shorten('n:' + text)}")
 
 
-def bigint(text: str) -> BigInt:
-    if len(text) > _MAX_DIGITS + 1 or not _INTEGER.fullmatch(text) or len(text.lstrip("-")) > _MAX_DIGITS:
-        raise Bad(f"no bigint of at most {_MAX_DIGITS} digits: {shorten('i:' + text)}")
+def bigint(text: str, most: int = MAX_BIGINT_DIGITS) -> BigInt:
+    """Return the bigint that a text of up to ``most`` digits denotes, whatever limit the process has set for them."""
+    if len(text) > most + 1 or not _INTEGER.fullmatch(text) or len(text.lstrip("-")) > most:
+        raise Bad(f"no bigint of at most {most} digits (max_bigint_digits): {shorten('i:' + text)}")
     try:
         return BigInt(text)
     except ValueError:  # the process has set a lower limit

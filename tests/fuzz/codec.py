@@ -31,7 +31,7 @@ _DESERIALIZERS = {"date": _Date, "bad": _fail}
 _CODECS = (
     Codec(),
     Codec(_SERIALIZERS, _DESERIALIZERS),
-    Codec(max_depth=3),
+    Codec(max_depth=3, max_bigint_digits=5),
     Codec(_SERIALIZERS, _DESERIALIZERS, sort_props=False, max_depth=200),
 )
 

@@ -30,7 +30,12 @@ from tests.fuzz.values import Source
 __all__ = ["one_input"]
 
 _REFUSALS = (MalformedMessage, SerializationError, Bad, TypeError, ValueError)  # UnicodeError is a ValueError
-_CODECS = (Codec(), Codec(max_depth=3), Codec(sort_props=False), Codec(sort_props=False, max_depth=1))
+_CODECS = (
+    Codec(),
+    Codec(max_depth=3, max_bigint_digits=5),
+    Codec(sort_props=False),
+    Codec(sort_props=False, max_depth=1),
+)
 _LIMITS = (0, 125, 1000, 70_000, 1 << 20, 1 << 70)
 _MASK = b"\x37\xfa\x21\x3d"
 
@@ -85,13 +90,15 @@ def _exactly(value: Any) -> Any:
 
 
 def _check_decoding(codec: Codec, message: bytes) -> None:
-    depth = codec._max_depth
+    depth, digits = codec._max_depth, codec._max_bigint_digits
     _same(compiled.peek_reply_to(message), lambda: _peek_reply_to(message), "peek_reply_to")
     for payload in _json_payloads(message):
-        _same(compiled.scan_json(payload, depth), partial(codec._decoder.decode_json, payload, None), "scan_json")
-    got = compiled.decode(message, depth, UNMETERED)
+        _same(
+            compiled.scan_json(payload, depth, digits), partial(codec._decoder.decode_json, payload, None), "scan_json"
+        )
+    got = compiled.decode(message, depth, digits, UNMETERED)
     values = _same(got, lambda: codec._decoder.decode(message), "decode")
-    event = compiled.decode_event(depth, UNMETERED, Event, Ids, message)
+    event = compiled.decode_event(depth, digits, UNMETERED, Event, Ids, message)
     if type(event) is Event:
         _same(event, lambda: parse_event(list(values)), "decode_event")
     else:

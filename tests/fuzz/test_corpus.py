@@ -75,7 +75,8 @@ class OracleTest(EZEZTestCase):
 
     def test_an_extension_that_decodes_otherwise(self) -> None:
         other = SimpleNamespace(
-            decode=lambda data, max_depth, unmetered: ["x"], peek_reply_to=lambda data: NotImplemented
+            decode=lambda data, max_depth, max_bigint_digits, unmetered: ["x"],
+            peek_reply_to=lambda data: NotImplemented,
         )
         with mock.patch("ezez_ws.messages.codec.compiled", other), self.assertRaisesRegex(AssertionError, "otherwise"):
             codec.one_input(b"\x00" + b"2j\0[]\0")

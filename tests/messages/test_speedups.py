@@ -21,6 +21,7 @@ from ezez_ws.messages.decoding import _peek_reply_to, peek_reply_to
 from ezez_ws.messages.encoding import encode_event
 from ezez_ws.messages.json_text import UNMETERED
 from ezez_ws.messages.protocol import Event, Ids, check_event_name, parse_event
+from ezez_ws.messages.scalars import MAX_BIGINT_DIGITS
 from ezez_ws.messages.speedups import compiled
 from ezez_ws.options import check_args
 from ezez_ws.websocket.frames import Message, _assemble, _take_frames, assemble, take_frames
@@ -65,6 +66,7 @@ print(others.compiled is not None)
 print(Codec().decode(Codec().encode([UNDEFINED]))[0] is UNDEFINED)
 """
 MASK = b"\x11\x22\xf3\x44"
+LIMITS = (64, MAX_BIGINT_DIGITS, UNMETERED)  # of a codec
 
 floats = st.floats() | st.sampled_from([0.0, -0.0, 1e-6, 1e-7, 123e-9, 1e15, 1e16, 1.5e20, 1e21, 5e-324, 1.7e308])
 numbers = floats | st.integers(-(2**54), 2**54) | st.integers(-1000, 1000) | st.integers()
@@ -82,7 +84,7 @@ messages = st.lists(nested | st.binary(max_size=12), max_size=5)
 names = texts | st.sampled_from(["ping", "", "ezez-ws:", "ezez-ws::", "ezez-ws::auth", "ezez-ws:incoming:x"]) | scalars
 ids = st.integers(1, 9) | st.sampled_from([None, 0, 1.0, 2**53 - 1, 2**53, True, BigInt(3)]) | scalars
 heads = st.tuples(names, ids, ids) | st.lists(names | ids, max_size=3)
-codecs = st.sampled_from([Codec(), Codec(sort_props=False, max_depth=2)])
+codecs = st.sampled_from([Codec(), Codec(sort_props=False, max_depth=2, max_bigint_digits=2)])
 field_pieces = st.sampled_from(
     [
         *[b"1f\0e\0", b"0f\0\0", b"3t\0a\0b\0", b'5j\0"n:1"\0', b'4j\0"l:"\0', b'4j\0"u:"\0', b'6j\0"n:07"\0'],
@@ -174,7 +176,7 @@ class Values(EZEZTestCase):
         ):
             with self.subTest(event):
                 data = Codec()._encoder.encode([event.name, *event.ids, *event.args])
-                self.assertEqual(compiled.decode_event(64, UNMETERED, Event, Ids, data), event)
+                self.assertEqual(compiled.decode_event(*LIMITS, Event, Ids, data), event)
                 self.assertEqual(Codec().decode_event(data), event)
 
     def test_what_is_no_event_is_left_to_python(self) -> None:
@@ -189,8 +191,8 @@ class Values(EZEZTestCase):
             ["a", 1, "b"],
         ):
             with self.subTest(head):
-                self.assertEqual(compiled.decode_event(64, UNMETERED, Event, Ids, Codec()._encoder.encode(head)), head)
-        self.assertIs(compiled.decode_event(64, UNMETERED, Event, Ids, b"nonsense"), NotImplemented)
+                self.assertEqual(compiled.decode_event(*LIMITS, Event, Ids, Codec()._encoder.encode(head)), head)
+        self.assertIs(compiled.decode_event(*LIMITS, Event, Ids, b"nonsense"), NotImplemented)
 
     def test_a_codec_of_the_users_decodes_itself(self) -> None:
         class Shouting(Codec):
@@ -287,7 +289,7 @@ class Values(EZEZTestCase):
         values = ["é", b"b", 1, -2.5, 1e21, None, True, UNDEFINED, {"b": [1, (2, "x\n")], "a": {}}, [[]]]
         data = compiled.encode(values, True, 64)
         self.assertEqual(data, Codec()._encoder.encode(values))
-        self.assertEqual(compiled.decode(data, 64, UNMETERED), Codec()._decoder.decode(data))
+        self.assertEqual(compiled.decode(data, *LIMITS), Codec()._decoder.decode(data))
         self.assertEqual(compiled.encode_event("é", 7, 3, data), encode_event("é", 7, 3, data))
 
     def test_what_is_refused_and_what_needs_user_code_is_left_to_python(self) -> None:
@@ -297,12 +299,12 @@ class Values(EZEZTestCase):
         for payload in (b'"date:x"', b"5", b'"b:yes"', b'"x"', b"[[[]]]", b'"s:\\ud800"', b'"n:x"', b'"s:\xff"', b""):
             with self.subTest(payload):
                 data = b"%dj\0%b\0" % (len(payload), payload)
-                self.assertIs(compiled.decode(data, 2, UNMETERED), NotImplemented)
-                self.assertIs(compiled.scan_json(payload, 2), NotImplemented)
+                self.assertIs(compiled.decode(data, 2, MAX_BIGINT_DIGITS, UNMETERED), NotImplemented)
+                self.assertIs(compiled.scan_json(payload, 2, MAX_BIGINT_DIGITS), NotImplemented)
 
     def test_containers_of_a_large_message_are_weighed_first(self) -> None:
         large = Codec()._encoder.encode(["x" * UNMETERED, [1]])
-        self.assertIs(compiled.decode(large, 64, UNMETERED), NotImplemented)
+        self.assertIs(compiled.decode(large, *LIMITS), NotImplemented)
         self.assertEqual(Codec().decode(large)[1], [1])
 
     @unittest.skipUnless(hasattr(signal, "setitimer"), "there are no timers here")
@@ -328,7 +330,7 @@ class Values(EZEZTestCase):
             with self.assertRaises(TypeError):
                 function()
         with self.assertRaises(TypeError):
-            compiled.decode_event(b"x", 64, UNMETERED, int, Ids)
+            compiled.decode_event(b"x", *LIMITS, int, Ids)
         for function in (compiled.apply_mask, compiled.assemble, compiled.take_frames):
             with self.assertRaises(TypeError):
                 function(1, 2)

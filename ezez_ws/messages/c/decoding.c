@@ -11,8 +11,15 @@
 #define MEMO_FROM 4096 /* bytes of a text; below, what its keys take is of no account */
 #define MEMO_MOST 1000
 
+/* What the codec allows. */
+typedef struct {
+    int depth, metered;
+    Py_ssize_t bigint_digits;
+} Limits;
+
 typedef struct {
     const char *at, *end;
+    Py_ssize_t bigint_digits;
     int keyed;            /* whether there are keys */
     PyObject *keys[KEYS]; /* those seen last, by a few of their bytes: found without making a str */
     PyObject *memo;       /* up to MEMO_MOST of a large text, so that one that comes again takes no memory again */
@@ -188,7 +195,7 @@ tagged_number(const char *text, Py_ssize_t size)
 
 /* The value of a string with a tag; NULL for what Python has to do. */
 static PyObject *
-untag(const char *text, Py_ssize_t size)
+untag(const Scanner *in, const char *text, Py_ssize_t size)
 {
     if (size < 2 || text[1] != ':')
         return NULL;
@@ -200,7 +207,7 @@ untag(const char *text, Py_ssize_t size)
     case 'n':
         return tagged_number(rest, length);
     case 'i':
-        return PyObject_CallFunction(parse_bigint, "s#", rest, length);
+        return PyObject_CallFunction(parse_bigint, "s#n", rest, length, in->bigint_digits);
     case 'b':
         return length == 0 ? Py_NewRef(Py_False) : length == 1 && *rest == '1' ? Py_NewRef(Py_True) : NULL;
     case 'l':
@@ -302,7 +309,7 @@ scan_value(Scanner *in, int room)
         Text found;
         if (scan_text(in, &found) < 0)
             return NULL;
-        PyObject *value = untag(found.text, found.size);
+        PyObject *value = untag(in, found.text, found.size);
         PyMem_Free(found.freed);
         return value;
     }
@@ -317,16 +324,17 @@ scan_value(Scanner *in, int room)
 }
 
 static PyObject *
-scan_all(const char *data, Py_ssize_t size, int room)
+scan_all(const char *data, Py_ssize_t size, const Limits *limits)
 {
     Scanner in;
     in.at = data;
     in.end = data + size;
+    in.bigint_digits = limits->bigint_digits;
     in.keyed = 0;
     in.memo = size < MEMO_FROM ? NULL : PyDict_New();
     if (size >= MEMO_FROM && in.memo == NULL)
         return NULL;
-    PyObject *value = scan_value(&in, room);
+    PyObject *value = scan_value(&in, limits->depth);
     skip_blanks(&in);
     if (value != NULL && in.at != in.end)
         Py_CLEAR(value);
@@ -337,20 +345,20 @@ scan_all(const char *data, Py_ssize_t size, int room)
 }
 
 PyDoc_STRVAR(scan_json_doc,
-             "scan_json(payload, max_depth)\n--\n\n"
+             "scan_json(payload, max_depth, max_bigint_digits)\n--\n\n"
              "Return the value of a j field, or NotImplemented.");
 
 static PyObject *
 scan_json(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 2 || !PyBytes_CheckExact(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "scan_json takes payload: bytes, max_depth");
+    if (count != 3 || !PyBytes_CheckExact(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "scan_json takes payload: bytes, max_depth, max_bigint_digits");
         return NULL;
     }
-    long room = PyLong_AsLong(args[1]);
-    if (room == -1 && PyErr_Occurred())
+    Limits limits = {.depth = (int)PyLong_AsLong(args[1]), .bigint_digits = PyLong_AsSsize_t(args[2])};
+    if (PyErr_Occurred())
         return NULL;
-    PyObject *value = scan_all(PyBytes_AS_STRING(args[0]), PyBytes_GET_SIZE(args[0]), (int)room);
+    PyObject *value = scan_all(PyBytes_AS_STRING(args[0]), PyBytes_GET_SIZE(args[0]), &limits);
     if (value != NULL)
         return value;
     return leave_to_python();
@@ -386,7 +394,7 @@ cut_field(Field *field, const char *at, const char *end)
 
 /* Return the value of a field; NULL for what Python has to do. */
 static PyObject *
-field_value(const Field *field, int metered, int room)
+field_value(const Field *field, const Limits *limits)
 {
     switch (field->mark) {
     case 'f':
@@ -395,9 +403,9 @@ field_value(const Field *field, int metered, int room)
         return PyBytes_FromStringAndSize(field->payload, field->size);
     case 'j':
         /* what containers take in a large message is for Python to weigh first */
-        if (metered && (field->size == 0 || *field->payload != '"'))
+        if (limits->metered && (field->size == 0 || *field->payload != '"'))
             return NULL;
-        return scan_all(field->payload, field->size, room);
+        return scan_all(field->payload, field->size, limits);
     default:
         return NULL;
     }
@@ -405,11 +413,11 @@ field_value(const Field *field, int metered, int room)
 
 /* Append the value of the field at `at`, and return where the next one begins; NULL for what Python has to do. */
 static const char *
-take_field(PyObject *values, const char *at, const char *end, int metered, int room)
+take_field(PyObject *values, const char *at, const char *end, const Limits *limits)
 {
     Field field;
     at = cut_field(&field, at, end);
-    PyObject *value = at == NULL ? NULL : field_value(&field, metered, room);
+    PyObject *value = at == NULL ? NULL : field_value(&field, limits);
     if (value == NULL)
         return NULL;
     int failed = PyList_Append(values, value);
@@ -418,25 +426,26 @@ take_field(PyObject *values, const char *at, const char *end, int metered, int r
 }
 
 PyDoc_STRVAR(decode_doc,
-             "decode(data, max_depth, unmetered)\n--\n\n"
+             "decode(data, max_depth, max_bigint_digits, unmetered)\n--\n\n"
              "As Codec.decode, or NotImplemented.");
 
-/* The values of a message. The first three arguments are those of both functions that decode one. */
+/* The values of a message. The first four arguments are those of both functions that decode one. */
 static PyObject *
 decode_values(PyObject *const *args)
 {
-    long room = PyLong_AsLong(args[1]);
-    Py_ssize_t unmetered = PyLong_AsSsize_t(args[2]);
+    Limits limits = {.depth = (int)PyLong_AsLong(args[1]), .bigint_digits = PyLong_AsSsize_t(args[2])};
+    Py_ssize_t unmetered = PyLong_AsSsize_t(args[3]);
     if (PyErr_Occurred())
         return NULL;
     if (!PyBytes_CheckExact(args[0]) || PyBytes_GET_SIZE(args[0]) == 0)
         Py_RETURN_NOTIMPLEMENTED;
     const char *at = PyBytes_AS_STRING(args[0]), *end = at + PyBytes_GET_SIZE(args[0]);
+    limits.metered = PyBytes_GET_SIZE(args[0]) > unmetered;
     PyObject *values = PyList_New(0);
     if (values == NULL)
         return NULL;
     while (at != NULL && at < end)
-        at = take_field(values, at, end, PyBytes_GET_SIZE(args[0]) > unmetered, (int)room);
+        at = take_field(values, at, end, &limits);
     if (at != NULL)
         return values;
     Py_DECREF(values);
@@ -446,8 +455,8 @@ decode_values(PyObject *const *args)
 static PyObject *
 decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "decode takes data, max_depth, unmetered");
+    if (count != 4) {
+        PyErr_SetString(PyExc_TypeError, "decode takes data, max_depth, max_bigint_digits, unmetered");
         return NULL;
     }
     return decode_values(args);
@@ -501,21 +510,22 @@ make_event(PyObject *values, PyObject *event_type, PyObject *ids_type)
 }
 
 PyDoc_STRVAR(decode_event_doc,
-             "decode_event(max_depth, unmetered, event_type, ids_type, data)\n--\n\n"
+             "decode_event(max_depth, max_bigint_digits, unmetered, event_type, ids_type, data)\n--\n\n"
              "As Codec.decode_event, or NotImplemented. The data come last, so that all else can be bound.");
 
 static PyObject *
 decode_event(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 5 || !is_tuple_type(args[2]) || !is_tuple_type(args[3])) {
-        PyErr_SetString(PyExc_TypeError, "decode_event takes max_depth, unmetered, event_type, ids_type, data");
+    if (count != 6 || !is_tuple_type(args[3]) || !is_tuple_type(args[4])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "decode_event takes max_depth, max_bigint_digits, unmetered, event_type, ids_type, data");
         return NULL;
     }
-    PyObject *const of_message[] = {args[4], args[0], args[1]};
+    PyObject *const of_message[] = {args[5], args[0], args[1], args[2]};
     PyObject *values = decode_values(of_message);
     if (values == NULL || values == Py_NotImplemented)
         return values;
-    PyObject *event = make_event(values, args[2], args[3]);
+    PyObject *event = make_event(values, args[3], args[4]);
     if (event == NULL && !PyErr_Occurred())
         return values;
     Py_DECREF(values);
