@@ -67,7 +67,7 @@ def roundtrips(count: int) -> float:
     server.on("ping", lambda client, args, reply, ids: reply("pong", args))
     server.start()
     with server:
-        run = server._current()
+        run = server._ezez_current_run()
         assert run is not None
         auth, ping = ["ezez-ws::auth", "key", 1], ["ping", 1, None, "x" * 64]
         first, others = (encode_frame(BINARY, Codec().encode(values), MASK) for values in (auth, ping))

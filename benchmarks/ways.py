@@ -158,7 +158,7 @@ def awaited_reply(pair: Pair) -> Trace:
     asked.wait(_TIMEOUT)
     waiting = threading.Thread(target=sent.wait_reply, args=[_TIMEOUT])
     waiting.start()
-    _await(lambda: sent.events)  # it sleeps, as the client's thread reads
+    _await(lambda: sent._events)  # it sleeps, as the client's thread reads
     questions[0]("answer", [1])
     trace.wait()
     waiting.join()

@@ -18,6 +18,7 @@ from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners, Listening
 from .connection.outgoing import OutgoingQueue
 from .connection.replies import OnReply, SentMessage
+from .connection.websocket import WebSocket
 from .errors import ConnectTimeout, NotConnected, SerializationError
 from .messages.codec import Codec
 from .messages.protocol import CloseCode, check_close, check_event_name
@@ -28,7 +29,7 @@ from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
 from .threads.starting import start_thread
 from .threads.waiting import Condition
-from .websocket.stream import Ending, Stream
+from .websocket.stream import Ending
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -90,7 +91,7 @@ class EZEZWebSocketClient(Listening):
         given = dict(locals(), codec=Codec() if codec is None else codec, inbox_limit_bytes=_INBOX_LIMIT)
         check_client(given, target.secure)
         self._codec = given["codec"]
-        self._listeners = Listeners()
+        self._ezez_listeners = Listeners()
         self._options = pick(
             ClientOptions,
             given,
@@ -100,10 +101,10 @@ class EZEZWebSocketClient(Listening):
             compress=compression is not None,
             connection=pick(ConnectionOptions, given),
             callbacks=pick(Callbacks, given),
-            listeners=self._listeners,
+            listeners=self._ezez_listeners,
         )
         self._when_not_connected = send_when_not_connected
-        self._fork_guard = ForkGuard("client")
+        self._ezez_fork_guard = ForkGuard("client")
         self._condition = Condition()
         self._queue = OutgoingQueue(self._condition, queue_limit_bytes, self._is_trying, self._is_own_thread)
         self._closed = False
@@ -112,7 +113,7 @@ class EZEZWebSocketClient(Listening):
 
     def start(self) -> None:
         """Connect in the background, and stay connected; nothing where it is started, ``NotConnected`` where closed."""
-        self._fork_guard.check()
+        self._ezez_fork_guard.check()
         self._start()
 
     def connect(self, timeout: float = 10.0) -> None:
@@ -158,7 +159,7 @@ class EZEZWebSocketClient(Listening):
         ``close_timeout`` seconds to answer; then the connection is cut. Returns when the thread has ended, unless it is
         called on it, or user code still runs there: that is logged. Arguments: as in ``EZEZServerClient.disconnect``.
         """
-        self._fork_guard.check()
+        self._ezez_fork_guard.check()
         check_close(code, reason)
         self._close(Ending(code, reason), self._options.connection.close_timeout, _GRACE)
 
@@ -195,11 +196,11 @@ class EZEZWebSocketClient(Listening):
             NotConnected: with ``"raise"``; and with ``"queue"`` after ``close()``.
             TypeError, ValueError, SerializationError, SendTimeout: as ``EZEZServerClient.send``.
         """
-        self._fork_guard.check()
+        self._ezez_fork_guard.check()
         with self._condition.lock:
             connection = self._client_runs[-1].ready if self._client_runs else None
         sent = None if connection is None else connection.send(event, args, None, on_reply)
-        return self._send_when_ready(event, args, on_reply) if sent is None or sent.home is None else sent
+        return self._send_when_ready(event, args, on_reply) if sent is None or sent._home is None else sent
 
     def _send_when_ready(self, event: str, args: Any, on_reply: OnReply | None) -> SentMessage:
         """Send an event, or keep it, as there was no connection a moment ago."""
@@ -221,7 +222,7 @@ class EZEZWebSocketClient(Listening):
 
         Waits for room as ``send``, and raises as it does. Returns whether it was handed over; it is never queued.
         """
-        self._fork_guard.check()
+        self._ezez_fork_guard.check()
         try:
             text = json.dumps(value, ensure_ascii=False, allow_nan=False)
             text.encode()
@@ -250,11 +251,11 @@ class EZEZWebSocketClient(Listening):
         return queued + (0 if connection is None else connection.awaiting_replies_count)
 
     @property
-    def client(self) -> Stream | None:
+    def client(self) -> WebSocket | None:
         """The underlying WebSocket, ``None`` without one; sending through it bypasses the protocol."""
         with self._condition.lock:
             connection = self._connection()
-        return None if connection is None else connection.stream
+        return None if connection is None else WebSocket(connection)
 
     def __repr__(self) -> str:
         with self._condition.lock:
@@ -312,12 +313,12 @@ class EZEZWebSocketClient(Listening):
 
     def close_within(self, seconds: float) -> None:
         """Close, within ``seconds`` all in all."""
-        if not self._fork_guard.foreign():
+        if not self._ezez_fork_guard.foreign():
             self._close(Ending(CloseCode.NORMAL, ""), seconds * 0.75, seconds * 0.25)
 
     def say_goodbye(self) -> None:
         """Send a close frame, and do not wait for anything."""
-        if self._fork_guard.foreign():
+        if self._ezez_fork_guard.foreign():
             return
         with self._condition.lock:
             connection = self._connection()
@@ -332,7 +333,7 @@ class EZEZWebSocketClient(Listening):
 
     def _check_blocking(self, name: str, timeout: Any) -> Deadline:
         """Check a call that blocks, and return until when it may."""
-        self._fork_guard.check()
+        self._ezez_fork_guard.check()
         with self._condition.lock:
             if self._is_own_thread():
                 raise RuntimeError(f"{name}() would block the client's own thread, and wait for itself")

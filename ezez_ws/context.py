@@ -4,9 +4,11 @@ import copy
 import reprlib
 import threading
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 __all__ = ["Context"]
+
+C = TypeVar("C", bound="Context")
 
 _MISSING = object()
 
@@ -31,6 +33,8 @@ class Context(MutableMapping[str, Any]):
     Beware of ``wait_reply`` inside ``with context:``: where the answer needs a listener on another thread that uses the
     context, both wait for each other until the time-out. Take what you need out, leave the block, then wait.
 
+    It is copied as a dict is, and pickles as its ``snapshot()``; a copy has a lock of its own.
+
     Args:
         initial: what to start with; copied deeply, so that nothing is shared with it. ``TypeError``: it cannot be.
     """
@@ -38,16 +42,28 @@ class Context(MutableMapping[str, Any]):
     def __init__(self, initial: Mapping[str, Any] | None = None) -> None:
         if initial is not None and not isinstance(initial, Mapping):
             raise TypeError(f"initial must be a mapping such as a dict, not {type(initial).__name__}")
-        self._lock = threading.RLock()  # guards _data, and by agreement what lies in it
+        self.__lock = threading.RLock()  # guards __data, and by agreement what lies in it
         given = {} if initial is None else initial
-        self._data: dict[str, Any] = given.snapshot() if isinstance(given, Context) else copy.deepcopy(dict(given))
+        self.__data: dict[str, Any] = given.snapshot() if isinstance(given, Context) else copy.deepcopy(dict(given))
 
-    def __enter__(self) -> "Context":
-        self._lock.acquire()
+    if not TYPE_CHECKING:  # else a type checker would take every attribute for one that is there
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(f'a context has items, not attributes: read client.context["{name}"]')
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not name.startswith("_"):
+                raise AttributeError(f'a context has items, not attributes: write client.context["{name}"] = ...')
+            super().__setattr__(name, value)
+
+    def __enter__(self: C) -> C:
+        self.__lock.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.__lock.release()
 
     def snapshot(self) -> dict[str, Any]:
         """Return a deep copy as a plain dict, which shares nothing with the context.
@@ -55,69 +71,69 @@ class Context(MutableMapping[str, Any]):
         A context inside itself is that dict there. A value that cannot be copied (a lock, a socket) is a ``TypeError``.
         """
         plain: dict[str, Any] = {}
-        self._deepcopy_into(plain, {id(self): plain})
+        self.__deepcopy_into(plain, {id(self): plain})
         return plain
 
     # Single operations. What gets replaced or removed is kept in a local name until the lock is free again: its
     # destructor is somebody's code, which may want another lock.
 
     def __getitem__(self, key: str) -> Any:
-        with self._lock:
-            return self._data[key]
+        with self.__lock:
+            return self.__data[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        with self._lock:
-            replaced = self._data.get(key)
-            self._data[key] = value
+        with self.__lock:
+            replaced = self.__data.get(key)
+            self.__data[key] = value
         del replaced
 
     def __delitem__(self, key: str) -> None:
         self.pop(key)
 
     def __len__(self) -> int:
-        with self._lock:
-            return len(self._data)
+        with self.__lock:
+            return len(self.__data)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shallow())
+        return iter(self.__shallow())
 
     def keys(self) -> KeysView[str]:
-        return self._shallow().keys()
+        return self.__shallow().keys()
 
     def values(self) -> ValuesView[Any]:
-        return self._shallow().values()
+        return self.__shallow().values()
 
     def items(self) -> ItemsView[str, Any]:
-        return self._shallow().items()
+        return self.__shallow().items()
 
     def pop(self, key: str, default: Any = _MISSING) -> Any:
-        with self._lock:
-            return self._data.pop(key) if default is _MISSING else self._data.pop(key, default)
+        with self.__lock:
+            return self.__data.pop(key) if default is _MISSING else self.__data.pop(key, default)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the ``(key, value)`` that was added last, as a dict does; ``KeyError`` when empty."""
-        with self._lock:
-            return self._data.popitem()
+        with self.__lock:
+            return self.__data.popitem()
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        with self._lock:
-            return self._data.setdefault(key, default)
+        with self.__lock:
+            return self.__data.setdefault(key, default)
 
     def update(self, other: Any = (), /, **more: Any) -> None:
         """Take over all of ``other`` (a mapping, or pairs) and ``more`` at once; nothing where reading it raises."""
-        changes = _plain(other)
+        changes = self.__plain(other)
         changes.update(more)
-        with self._lock:
-            replaced = [self._data.get(key) for key in changes]
-            self._data.update(changes)
+        with self.__lock:
+            replaced = [self.__data.get(key) for key in changes]
+            self.__data.update(changes)
         del replaced
 
     def clear(self) -> None:
-        with self._lock:
-            removed, self._data = self._data, {}
+        with self.__lock:
+            removed, self.__data = self.__data, {}
         del removed
 
-    def __ior__(self, other: Any) -> "Context":
+    def __ior__(self: C, other: Any) -> C:
         self.update(other)
         return self
 
@@ -126,36 +142,39 @@ class Context(MutableMapping[str, Any]):
             return True
         if not isinstance(other, Mapping):
             return NotImplemented
-        plain = _plain(other)
-        with self._lock:
-            return self._data == plain
+        plain = self.__plain(other)
+        with self.__lock:
+            return self.__data == plain
 
     @reprlib.recursive_repr("{...}")
     def __repr__(self) -> str:
-        with self._lock:
-            return repr(self._data)
+        with self.__lock:
+            return repr(self.__data)
 
     def __copy__(self) -> "Context":
         duplicate = Context()
-        duplicate._data = self._shallow()
+        duplicate.__data = self.__shallow()
         return duplicate
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Context":
         duplicate = Context()
         memo[id(self)] = duplicate
-        self._deepcopy_into(duplicate._data, memo)
+        self.__deepcopy_into(duplicate.__data, memo)
         return duplicate
 
-    def _shallow(self) -> dict[str, Any]:
-        with self._lock:
-            return dict(self._data)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (), None, None, iter(self.snapshot().items())
 
-    def _deepcopy_into(self, target: dict[str, Any], memo: dict[int, Any]) -> None:
-        with self._lock:
-            for key, value in self._shallow().items():  # a value's __deepcopy__ may change this context
+    def __shallow(self) -> dict[str, Any]:
+        with self.__lock:
+            return dict(self.__data)
+
+    def __deepcopy_into(self, target: dict[str, Any], memo: dict[int, Any]) -> None:
+        with self.__lock:
+            for key, value in self.__shallow().items():  # a value's __deepcopy__ may change this context
                 target[key] = copy.deepcopy(value, memo)
 
-
-def _plain(other: Any) -> dict[str, Any]:
-    """What ``dict(other)`` makes, in one step where ``other`` is a context."""
-    return other._shallow() if isinstance(other, Context) else dict(other)
+    @staticmethod
+    def __plain(other: Any) -> dict[str, Any]:
+        """What ``dict(other)`` makes, in one step where ``other`` is a context."""
+        return other.__shallow() if isinstance(other, Context) else dict(other)

@@ -8,7 +8,7 @@ Each ``start`` makes a ``ServerRun``, which owns the listener and the connection
 import logging
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EZEZWebsocketServer"]
 
+S = TypeVar("S", bound="EZEZWebsocketServer")
+
 logger = logging.getLogger("ezez_ws")
 
 _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
@@ -46,7 +48,7 @@ class EZEZWebsocketServer(Listening):
     All options are keyword-only; durations are seconds, sizes are bytes; ``docs/configuration.md`` says what each
     means. A server belongs to the process that first starts it; in one that is forked then, calls raise
     ``RuntimeError``. Every method may be called from any thread, but ``serve_forever`` not on a connection's own.
-    ``_lock`` guards ``_server_run`` and ``_closed``; ``_starting`` is held while one starts, and may be held over it.
+    ``__lock`` guards ``__run`` and ``__closed``; ``__starting`` is held while one starts, and may be held over it.
     """
 
     def __init__(
@@ -88,13 +90,13 @@ class EZEZWebsocketServer(Listening):
     ) -> None:
         given = dict(locals(), codec=Codec() if codec is None else codec)
         check_server(given)
-        self._listeners = Listeners()
-        self._codec = given["codec"]
+        self._ezez_listeners = Listeners()
+        self.__codec = given["codec"]
         try:
             context = Context(default_context)
         except Exception as error:
             raise TypeError(f"default_context cannot be copied: {error}") from error
-        self._options = pick(
+        self.__options = pick(
             ServerOptions,
             given,
             connection=pick(
@@ -104,48 +106,48 @@ class EZEZWebsocketServer(Listening):
                 raise_after_disconnect=send_after_disconnect == "raise",
             ),
             callbacks=pick(Callbacks, given),
-            listeners=self._listeners,
+            listeners=self._ezez_listeners,
             default_context=context,
             subprotocols=None if subprotocols is None else validate_subprotocols(subprotocols),
             allowed_origins=_check_origins(allowed_origins),
         )
-        self._fork_guard = ForkGuard("server", bound=False)
-        self._starting = make_lock()
-        self._lock = make_lock()
-        self._server_run: ServerRun | None = None
-        self._closed = False  # and not started since
+        self._ezez_fork_guard = ForkGuard("server", bound=False)
+        self.__starting = make_lock()
+        self.__lock = make_lock()
+        self.__run: ServerRun | None = None
+        self.__closed = False  # and not started since
 
     def start(self) -> None:
         """Bind and begin to accept; returns when connections are accepted. Does nothing where it is started.
 
         Where the address cannot be bound it raises ``OSError``, and leaves nothing behind.
         """
-        self._start(by_itself=False)
+        self.__start(by_itself=False)
 
-    def _start(self, by_itself: bool) -> None:
+    def __start(self, by_itself: bool) -> None:
         """Start; where nobody has asked for it, not after ``close``."""
-        self._fork_guard.check()
+        self._ezez_fork_guard.check()
         refuse_to_wait("start()")
-        with self._starting:  # two that start at once must not both bind
-            run = self._current()
+        with self.__starting:  # two that start at once must not both bind
+            run = self._ezez_current_run()
             if run is not None:
                 if not run.closing:
                     return
                 run.closed.wait(None)
-            self._fork_guard.bind()
-            run = ServerRun(self._options)
-            with self._lock:
-                if self._closed and by_itself:
+            self._ezez_fork_guard.bind()
+            run = ServerRun(self.__options)
+            with self.__lock:
+                if self.__closed and by_itself:
                     return
-                self._closed = False
-                self._server_run = run  # before the first client can come
+                self.__closed = False
+                self.__run = run  # before the first client can come
             try:
                 run.start()
             except BaseException:
                 run.close(0.0)
-                self._forget(run)
+                self.__forget(run)
                 raise
-        close_at_exit(self)
+        close_at_exit(run)
 
     @calls_user_code
     def serve_forever(self, *, signals: Iterable[int] = ()) -> int | None:
@@ -160,14 +162,14 @@ class EZEZWebsocketServer(Listening):
         Returns:
             The signal that has ended it, or ``None``.
         """
-        self._fork_guard.check()
-        run = self._current()
+        self._ezez_fork_guard.check()
+        run = self._ezez_current_run()
         if run is not None and run.is_own_thread():
             raise RuntimeError("serve_forever() would block the connection's thread that it was called on")
         with handling(signals, self.request_close) as came:
             try:
                 self.start()
-                run = self._current()
+                run = self._ezez_current_run()
                 if run is not None and not came:
                     run.wait_closed()
             except KeyboardInterrupt:
@@ -181,10 +183,10 @@ class EZEZWebsocketServer(Listening):
 
         ``serve_forever`` returns then. Where the server is closed, or was never started, nothing happens.
         """
-        self._fork_guard.check()
-        run = self._current()
+        self._ezez_fork_guard.check()
+        run = self._ezez_current_run()
         if run is not None and not run.closing:
-            begin_thread(self._close_by_thread, _CLOSER)
+            begin_thread(self.__close_by_thread, _CLOSER)
 
     def close(self) -> None:
         """Close: no new connections, 1001 to every client, at most ``close_timeout`` seconds for them to go, then cut.
@@ -193,41 +195,27 @@ class EZEZWebsocketServer(Listening):
         those still inside user code, which are logged by name and end when that code returns. ``start()`` works again.
         In a signal handler that has interrupted the library it only begins to close, and returns.
         """
-        self._fork_guard.check()
+        self._ezez_fork_guard.check()
         if interrupts_library():
-            begin_thread(self._close_by_thread, _CLOSER)
+            begin_thread(self.__close_by_thread, _CLOSER)
         else:
-            self._close_as_usual()
+            self.__close()
 
-    def _close_as_usual(self) -> None:
-        self._close(self._options.connection.common.close_timeout)
-
-    def _close_by_thread(self) -> None:
-        with self._starting:
+    def __close_by_thread(self) -> None:
+        with self.__starting:
             pass  # whoever was interrupted may be about to start
-        self._close_as_usual()
+        self.__close()
 
-    def close_within(self, seconds: float) -> None:
-        """Close, within ``seconds`` all in all."""
-        if not self._fork_guard.foreign():  # in a forked child the lock may be held by nobody for ever
-            self._close(seconds * 0.75, seconds * 0.25)
-
-    def _close(self, *seconds: float) -> None:
-        with self._lock:
-            self._closed = True
-            run = self._server_run
+    def __close(self) -> None:
+        with self.__lock:
+            self.__closed = True
+            run = self.__run
         if run is not None:
-            run.close(*seconds)
-            self._forget(run)
-
-    def say_goodbye(self) -> None:
-        """Send 1001 to every client, and do not wait for anything."""
-        run = None if self._fork_guard.foreign() else self._current()
-        if run is not None:
-            run.say_goodbye()
+            run.close(self.__options.connection.common.close_timeout)
+            self.__forget(run)
 
     @calls_user_code
-    def __enter__(self) -> "EZEZWebsocketServer":
+    def __enter__(self: S) -> S:
         self.start()
         return self
 
@@ -243,7 +231,7 @@ class EZEZWebsocketServer(Listening):
         and with a ``port`` until it is started, it answers 503.
         """
         try:
-            run = self._admitting()
+            run = self.__admitting()
             if run is None:
                 raise Refusal(503, "the server is not running")
             run.serve_upgrade(environ)
@@ -259,7 +247,7 @@ class EZEZWebsocketServer(Listening):
         Nothing may have been read from ``sock``, which is TCP or Unix, or an ``ssl.SSLSocket`` after its handshake.
         """
         with sock:
-            run = self._admitting()
+            run = self.__admitting()
             if run is None:
                 raise RuntimeError("the server is not running: call start()")
             try:
@@ -268,24 +256,24 @@ class EZEZWebsocketServer(Listening):
                 return  # it has gone
             run.serve_borrowed(sock, address if isinstance(address, tuple) else ())
 
-    def _admitting(self) -> ServerRun | None:
+    def __admitting(self) -> ServerRun | None:
         """Return the run that takes connections, begun if need be; ``None`` where there is none."""
-        self._fork_guard.check()
-        if self._options.port is None and self._current() is None:
-            self._start(by_itself=True)
-        return self._current()
+        self._ezez_fork_guard.check()
+        if self.__options.port is None and self._ezez_current_run() is None:
+            self.__start(by_itself=True)
+        return self._ezez_current_run()
 
     @property
     def port(self) -> int | None:
         """The port that is bound; while none is, the option."""
         listener = self.listener
-        return self._options.port if listener is None else int(listener.port)
+        return self.__options.port if listener is None else int(listener.port)
 
     @property
     def host(self) -> str:
         """The address that is bound; while none is, the option."""
         listener = self.listener
-        return self._options.host if listener is None else str(listener.server_address[0])
+        return self.__options.host if listener is None else str(listener.server_address[0])
 
     @property
     def url(self) -> str | None:
@@ -293,18 +281,18 @@ class EZEZWebsocketServer(Listening):
         if self.port is None:
             return None
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'ws' if self._options.ssl is None else 'wss'}://{host}:{self.port}{self._options.path or ''}"
+        return f"{'ws' if self.__options.ssl is None else 'wss'}://{host}:{self.port}{self.__options.path or ''}"
 
     @property
     def listener(self) -> Any:
         """The underlying ``websocket_server.WebsocketServer``; ``None`` while not started, and without a port."""
-        run = self._current()
+        run = self._ezez_current_run()
         return None if run is None or run.listener is None else run.listener.server
 
     @property
     def clients(self) -> list[EZEZServerClient]:
         """Who is connected, the unauthenticated included; a copy."""
-        return [connection.client for connection in self._connections() if connection.stream.ending is None]
+        return [connection.client for connection in self.__connections() if connection.stream.ending is None]
 
     @calls_user_code
     def broadcast(self, event: str, args: Any = (), where: Callable[[EZEZServerClient], Any] | None = None) -> int:
@@ -316,31 +304,31 @@ class EZEZWebsocketServer(Listening):
         Args:
             where: asked for each client; only those for which it holds get the event. What it raises comes out here.
         """
-        self._fork_guard.check()
-        broadcast = Broadcast(self._codec, event, args)
+        self._ezez_fork_guard.check()
+        broadcast = Broadcast(self.__codec, event, args)
         check_callback("where", where)
         sent = 0
-        for one in self._connections():
+        for one in self.__connections():
             if one.authenticated and (where is None or where(one.client)):
                 sent += one.broadcast(broadcast)
         return sent
 
     def __repr__(self) -> str:
-        return f"<EZEZWebsocketServer {self.url if self._current() is not None else 'not started'}>"
+        return f"<EZEZWebsocketServer {self.url if self._ezez_current_run() is not None else 'not started'}>"
 
-    def _current(self) -> ServerRun | None:
-        with self._lock:
-            return self._server_run
+    def _ezez_current_run(self) -> ServerRun | None:
+        with self.__lock:
+            return self.__run
 
-    def _connections(self) -> Sequence[ServerConnection]:
-        run = self._current()
+    def __connections(self) -> Sequence[ServerConnection]:
+        run = self._ezez_current_run()
         return () if run is None else run.connections()
 
-    def _forget(self, run: ServerRun) -> None:
+    def __forget(self, run: ServerRun) -> None:
         """Let ``start`` begin anew, when a run is closed."""
-        with self._lock:
-            if self._server_run is run and run.closed.is_set():
-                self._server_run = None
+        with self.__lock:
+            if self.__run is run and run.closed.is_set():
+                self.__run = None
 
 
 def _check_origins(origins: Any) -> frozenset[str] | None:

@@ -2,16 +2,16 @@
 
 import itertools
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .connection.listeners import Listening
 from .connection.replies import OnReply, SentMessage
 from .connection.server_side import ServerConnection
+from .connection.websocket import WebSocket
 from .context import Context
 from .messages.protocol import CloseCode, check_close
 from .opening.server_handshake import HandshakeRequest
 from .threads.fork import ForkGuard
-from .websocket.stream import Stream
 
 __all__ = ["EZEZServerClient"]
 
@@ -26,13 +26,13 @@ class EZEZServerClient(Listening):
     """
 
     def __init__(self, connection: ServerConnection, request: HandshakeRequest, context: Context) -> None:
-        self._connection = connection
-        self._listeners = connection.listeners
-        self._request = request
-        self._context = context
-        self._fork_guard = ForkGuard("client")
+        self._ezez_connection = connection
+        self._ezez_listeners = connection.listeners
+        self.__request = request
+        self.__context = context
+        self._ezez_fork_guard = ForkGuard("client")
         with _ids_lock:
-            self._connection_id = next(_ids)
+            self.__connection_id = next(_ids)
 
     def send(self, event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
         """Send an event.
@@ -55,8 +55,8 @@ class EZEZServerClient(Listening):
             ConnectionClosed: the connection is gone, with ``send_after_disconnect="raise"``.
             SendTimeout: there was no room in time; the client has been cut.
         """
-        self._fork_guard.check()
-        return self._connection.send(event, args, None, on_reply)
+        self._ezez_fork_guard.check()
+        return self._ezez_connection.send(event, args, None, on_reply)
 
     def disconnect(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Begin to close the connection, and return at once; nothing happens where it is closing or gone.
@@ -68,45 +68,51 @@ class EZEZServerClient(Listening):
             code: 1000-1003, 1007-1014 or 3000-4999 (RFC 6455, section 7.4), else ``ValueError``.
             reason: at most 123 bytes of UTF-8.
         """
-        self._fork_guard.check()
+        self._ezez_fork_guard.check()
         check_close(code, reason)
-        self._connection.disconnect(code, reason)
+        self._ezez_connection.disconnect(code, reason)
 
     @property
     def context(self) -> Context:
         """What the program keeps for this client."""
-        return self._context
+        return self.__context
+
+    if not TYPE_CHECKING:  # which is to say that it is read-only
+
+        @context.setter
+        def context(self, value: Any) -> None:
+            raise AttributeError("client.context cannot be replaced: use client.context.update(...)")
 
     @property
     def alive(self) -> bool:
         """Whether the connection is open: not closing, and not known to be gone."""
-        return self._connection.alive
+        return self._ezez_connection.alive
 
     @property
     def authenticated(self) -> bool:
         """Whether the client has been authenticated; it stays so when the connection ends."""
-        return self._connection.authenticated
+        return self._ezez_connection.authenticated
 
     @property
     def connection_id(self) -> int:
         """Counts connections from 0 over the life of the process, never starting anew."""
-        return self._connection_id
+        return self.__connection_id
 
     @property
     def awaiting_replies_count(self) -> int:
         """Messages with an ``on_reply`` still to come, plus those that a thread is waiting for."""
-        return self._connection.awaiting_replies_count
+        return self._ezez_connection.awaiting_replies_count
 
     @property
     def request(self) -> HandshakeRequest:
         """The HTTP request that the connection began with."""
-        return self._request
+        return self.__request
 
     @property
-    def client(self) -> Stream:
+    def client(self) -> WebSocket:
         """The underlying WebSocket; sending through it bypasses the protocol."""
-        return self._connection.stream
+        return WebSocket(self._ezez_connection)
 
     def __repr__(self) -> str:
         state = "authenticated" if self.authenticated else "not authenticated"
-        return f"<EZEZServerClient {self._connection_id} {state}, {'open' if self.alive else 'closed'}>"
+        return f"<EZEZServerClient {self.__connection_id} {state}, {'open' if self.alive else 'closed'}>"

@@ -264,6 +264,10 @@ class ServerRun:
         for connection in self.connections():
             connection.disconnect(CloseCode.GOING_AWAY, "server shutdown")
 
+    def close_within(self, seconds: float) -> None:
+        """Close, within ``seconds`` all in all, as the interpreter exits."""
+        self.close(seconds * 0.75, seconds * 0.25)
+
     def close(self, seconds: float, grace: float = _GRACE) -> None:
         """Close, within ``seconds``, and ``grace`` more for the threads of connections that had to be cut.
 

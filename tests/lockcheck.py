@@ -43,7 +43,7 @@ ALLOWED = {
 }
 """The first is held while the second is taken."""
 
-OUTERMOST = {"EZEZWebsocketServer._starting"}
+OUTERMOST = {"EZEZWebsocketServer.__starting"}
 """Held while a server starts, over all that this takes, and over waiting for the end of its last run."""
 
 REENTERED = {"Context._lock", "TLSWire.lock", "TLSSocketWire.lock"}
@@ -91,7 +91,7 @@ class Checker:
 
     def forbid(self, what: str) -> None:
         """Note a violation where the calling thread holds a lock; a ``Context``'s may be held over user code."""
-        held = [lock.role for lock in self.held() if lock.role not in OUTERMOST and lock.role != "Context._lock"]
+        held = [lock.role for lock in self.held() if lock.role not in OUTERMOST and lock.role != "Context.__lock"]
         if held:
             self.note(f"{what} while {held} held")
 

@@ -94,7 +94,7 @@ class ConnectTest(DialingTestCase):
         client.connect(timeout=0)
         client.start()
         client.send("echo").wait_reply(timeout=10)
-        self.assertIs(client.client, connection)
+        self.assertEqual(client.client, connection)
         self.assertEqual(len(server.clients), 1)
 
     def test_threads_that_connect_at_once_share_one_connection(self) -> None:
@@ -495,7 +495,10 @@ class CloseTest(DialingTestCase):
                 client.send("x", [b"x" * 1000000])
 
         sending = Result(fill)
-        eventually(lambda: (stream := client.client) and not stream._outbox.has_room(1), what="the buffers are full")
+        eventually(
+            lambda: (stream := client.client) and not stream._connection.stream._outbox.has_room(1),
+            what="the buffers are full",
+        )
         started = time.monotonic()
         client.close()
         self.assertLess(time.monotonic() - started, 5)
@@ -659,7 +662,7 @@ class SendTest(DialingTestCase):
         sent = client.send("x", on_reply=lambda *_: None)
         client.start()
         waiting = Result(sent.wait_reply)
-        eventually(lambda: sent.home is not None and getattr(sent.home, "waiting", 0) == 1)
+        eventually(lambda: sent._home is not None and getattr(sent._home, "waiting", 0) == 1)
         client.close(4000, "bye")
         with self.assertRaises(ConnectionClosed):
             waiting.get()

@@ -322,7 +322,7 @@ class QueueTest(DialingTestCase):
         sent = [client.send("queued", [b"x" * 1000000]) for _ in range(20)]
         client.start()
         self.accept(server)
-        eventually(lambda: (stream := client.client) is not None and not stream._outbox.has_room(1))
+        eventually(lambda: (stream := client.client) is not None and not stream._connection.stream.has_room(1))
         client.close()
         for each in sent:
             with self.assertRaises(ConnectionClosed):
@@ -382,10 +382,10 @@ class StressTest(DialingTestCase):
             if way == 0:
                 client.disconnect(1001)
             elif way == 1:
-                client.client.cut()
+                client.client._connection.cut()
             else:
                 client.disconnect(4000)
-                client.client.cut()
+                client.client._connection.cut()
 
     def send(self, client: EZEZWebSocketClient, sender: int, count: int) -> set[int]:
         """Send so many messages; return the numbers of those that may not arrive."""
@@ -460,7 +460,7 @@ class StressTest(DialingTestCase):
             self.count += 1
             turn = self.count
         if turn % 25 == 0:
-            client.client.cut()
+            client.client._connection.cut()
 
     def ask(self, client: EZEZWebSocketClient, sender: int) -> tuple[int, list[Any]]:
         answered = 0

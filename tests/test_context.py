@@ -482,8 +482,9 @@ def _updated(context: Context) -> dict[str, Any]:
 
 
 def _is_free(context: Context) -> bool:
-    if context._lock.acquire(blocking=False):
-        context._lock.release()
+    lock = getattr(context, "_Context__lock")  # noqa: B009
+    if lock.acquire(blocking=False):
+        lock.release()
         return True
     return False
 

@@ -163,7 +163,7 @@ class Load:
                         side.send("big", big)
 
             sending = [Result(send), Result(send)]
-            eventually(lambda: side._connection.stream._outbox.waiting_bytes > 0, what="something waits")
+            eventually(lambda: side._ezez_connection.stream._outbox.waiting_bytes > 0, what="something waits")
             for _ in range(60):
                 peer.read_message()
             peer.close()
@@ -191,10 +191,10 @@ class LockRulesTest(EZEZTestCase):
         self.assertIn(("Outbox.lock", "Inbox.lock"), checker.seen)
         for role in (
             "Condition.lock",
-            "Context._lock",
+            "Context.__lock",
             "Dialer._lock",
-            "EZEZWebsocketServer._lock",
-            "EZEZWebsocketServer._starting",
+            "EZEZWebsocketServer.__lock",
+            "EZEZWebsocketServer.__starting",
             "Flusher._lock",
             "ServerRun._lock",
             "Janitor._lock",

@@ -39,15 +39,17 @@ FAILING = """
     import logging, os
     from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
     logging.disable()
-    class Failing(EZEZWebsocketServer):
+    from ezez_ws.threads.exits import close_at_exit
+    class Failing:
         def say_goodbye(self): raise OSError("goodbye")
         def close_within(self, seconds): raise OSError("close")
     keep = []
     def gone(client, code, reason):
         os.write(1, b"closed with %d\\n" % code)
     for number in range(6):
-        kind = Failing if number % 2 else EZEZWebsocketServer
-        server = kind(port=0, on_auth_request=lambda client, key: True, on_disconnect=gone)
+        keep.append(Failing())
+        close_at_exit(keep[-1])
+        server = EZEZWebsocketServer(port=0, on_auth_request=lambda client, key: True, on_disconnect=gone)
         server.start()
         client = EZEZWebSocketClient(server.url, auto_reconnect=False)
         client.connect()
@@ -244,7 +246,7 @@ class ProcessTest(EZEZTestCase):
 
     def test_one_owner_that_fails_to_close_at_exit_does_not_spare_the_others(self) -> None:
         printed, _ = run_script(FAILING)
-        self.assertEqual(3, printed.count("closed with 1001"), printed)
+        self.assertEqual(6, printed.count("closed with 1001"), printed)
 
     @unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
     def test_a_forked_child_cannot_use_what_it_inherited(self) -> None:

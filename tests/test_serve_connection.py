@@ -180,7 +180,7 @@ class ServeConnectionTest(ServingTestCase):
         (first, talking), (second, silent) = self.pair_of_sockets(), self.pair_of_sockets()
         calls = [self.in_thread(server.serve_connection, sock) for sock in (first, second)]
         peer = shake_hands(talking)
-        run = server._server_run
+        run = server._ezez_current_run()
         eventually(lambda: run is not None and len(run._wires) == 1 and server.clients)
         server.close()
         for call in calls:
@@ -211,7 +211,7 @@ class ServeConnectionTest(ServingTestCase):
         def interrupt() -> None:
             peer = shake_hands(theirs)
             (side,) = server.clients
-            eventually(lambda: waits(side._connection))
+            eventually(lambda: waits(side._ezez_connection))
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             with contextlib.suppress(OSError):  # CPython does not notice a signal right before it begins to block
                 peer.send_ping()

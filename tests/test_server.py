@@ -219,7 +219,7 @@ class LifeTest(ServingTestCase):
         sides = [self.pair(server, receive_buffer=4096)[0] for _ in range(3)]
         for side in sides:
             self.in_thread(self.fill, side)
-            eventually(lambda side=side: side._connection.stream._outbox.waiting_bytes > 10_000)  # type: ignore[misc]
+            eventually(lambda side=side: side._ezez_connection.stream._outbox.waiting_bytes > 10_000)  # type: ignore[misc]
         silent = socket.create_connection((server.host, server.port or 0))
         self.addCleanup(silent.close)
         start = time.monotonic()
@@ -256,7 +256,7 @@ class LifeTest(ServingTestCase):
         side, _ = self.pair(server, receive_buffer=4096)
 
         filling = self.in_thread(self.fill, side)
-        eventually(lambda: side._connection.stream._outbox.waiting_bytes > 10_000)
+        eventually(lambda: side._ezez_connection.stream._outbox.waiting_bytes > 10_000)
         server.close()
         filling.get(2)
 
@@ -447,7 +447,7 @@ class ClientsTest(ServingTestCase):
         self.assertIsInstance(copy.deepcopy(Once()), Once)
         Once.copies = 0
         server = self.serve(max_connections=2, default_context={"a": Once()})
-        run = server._server_run
+        run = server._ezez_current_run()
         assert run is not None
         with self.assertLogs("ezez_ws.listener", "ERROR"):
             for _ in range(4):
@@ -765,7 +765,7 @@ class ListenersOfTheServerTest(ServingTestCase):
         gate.wait_entered()
         bad(peer, question.ids.event_id)  # on the janitor's, which looks in
         side = server.clients[0]
-        eventually(lambda: side._connection.inbox._arrived)
+        eventually(lambda: side._ezez_connection.inbox._arrived)
         janitor = [thread for thread in threading.enumerate() if thread.name.startswith("ezez-janitor")]
         self.assertTrue(janitor)
         gate.open()
@@ -792,7 +792,7 @@ class EndingTest(ServingTestCase):
         bystander_side.send("still here")
         self.assertEqual("still here", bystander.read_event().name)
         bystander.close()
-        eventually(lambda: not server._current() or not server._current().connections())  # type: ignore[union-attr]
+        eventually(lambda: not server._ezez_current_run() or not server._ezez_current_run().connections())  # type: ignore[union-attr]
         found = sorted(call for call in calls.seen if call[0] == "disconnect")
         self.assertEqual(sorted([("disconnect", code), ("disconnect", 1006)]), found)
         return [call for call in calls.seen if call[0] == "error"]

@@ -171,7 +171,9 @@ class ReadingRoleTest(EZEZTestCase):
         return sent
 
     def wait(self, sent: SentMessage, timeout: float = 10.0) -> Any:
-        return self.inbox.wait(lambda: sent if sent.outcome is not None else self.inbox.ending, Deadline(timeout), sent)
+        return self.inbox.wait(
+            lambda: sent if sent._outcome is not None else self.inbox.ending, Deadline(timeout), sent
+        )
 
     def check(self, events: list[str], alone: bool = True) -> bool:
         """Check that another thread can wait, and the owner read on; false where the connection has failed."""

@@ -147,7 +147,7 @@ class StrangersTest(TLSTestCase):
         server = self.serve(server_context(), on_disconnect=note)
         client = self.connect(server.url, client_context(), auto_reconnect=False)
         assert client.client is not None
-        client.client._outbox.end_writing()
+        client.client._connection.stream._outbox.end_writing()
         self.assertTrue(gone.wait(10))
         self.assertEqual(codes, [1006])
         self.assertTrue(client.wait_closed(10))

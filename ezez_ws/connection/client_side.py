@@ -64,7 +64,7 @@ class ClientConnection(Connection):
     def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
         """Deal with the answer to our authentication, an event, or something unknown."""
         try:
-            decoded = self._codec.decode_event(payload)
+            decoded = self._codec._decode_event(payload)
             message = decoded if isinstance(decoded, Event) else parse_from_server(decoded)
         except MalformedMessage as error:
             self._handle_malformed(payload, error)

@@ -22,7 +22,7 @@ from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, Event, check_event_name, parse_event
 from ..options import check_args, check_callback
 from ..threads.deadline import NEVER, Deadline
-from ..threads.fork import ForkGuard
+from ..threads.fork import ForkGuard, Uncopied
 from ..threads.interrupted import interrupts_library, refuse_to_wait
 from ..threads.timers import Timer, janitor
 from ..websocket.frames import TEXT
@@ -62,7 +62,7 @@ class ConnectionOptions(NamedTuple):
     ping_timeout: float | None
 
 
-class Connection(Dispatcher, Deferring):
+class Connection(Dispatcher, Deferring, Uncopied):
     """One connection: sends, waits, dispatches, ends. A subclass says who may send events, and when.
 
     ``run``, and what ``Dispatcher`` has, belong to the connection's thread; every other method may be called from any
@@ -83,11 +83,11 @@ class Connection(Dispatcher, Deferring):
     ) -> None:
         self.stream = stream
         self.options = options
-        inbox = Inbox(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, options.codec.is_plain)
+        inbox = Inbox(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, options.codec._is_plain)
         super().__init__(inbox, options.codec, callbacks, listeners, shared_listeners)
         self.read_deadline = NEVER
         self.fork_guard = ForkGuard("connection")
-        self._encode_at_once = options.codec.encoder_at_once()
+        self._encode_at_once = options.codec._encoder_at_once()
         self._last_id = 0
         self._expiry_at = -math.inf  # when the janitor looks at the table; long past: it does not
         self._timers: dict[str, Timer] | None = {}  # the last of each action's; ``None``: disposed
@@ -133,7 +133,7 @@ class Connection(Dispatcher, Deferring):
         """
         deadline: Deadline | None = None
         while True:
-            outcome = self._put_event(sent, self._codec.encode_event, event, body, on_reply, reply_to)
+            outcome = self._put_event(sent, self._codec._encode_event, event, body, on_reply, reply_to)
             if type(outcome) is SentMessage:
                 return outcome
             if outcome is REFUSED:
@@ -184,7 +184,7 @@ class Connection(Dispatcher, Deferring):
             message = encode(event, event_id, reply_to, args)
             if message is NotImplemented:
                 return message
-            home = None if sent is None else sent.home
+            home = None if sent is None else sent._home
             if sent is None:
                 sent = SentMessage(self, event_id, reply_to)
             now = time.monotonic()
@@ -192,7 +192,7 @@ class Connection(Dispatcher, Deferring):
             with inbox.lock:
                 # before the bytes leave: the reply may be there before put() returns
                 if home is not None:
-                    sent.went_out(self, event_id)
+                    sent._went_out(self, event_id)
                 inbox.table.expect(sent, event_id, on_reply, now + self.options.clear_awaiting_replies_after)
                 expires = self._expiry_at < now - _OVERDUE
                 if expires:
@@ -201,7 +201,7 @@ class Connection(Dispatcher, Deferring):
             if outcome is REFUSED or outcome is FULL:
                 with inbox.lock:
                     entry = inbox.table.take(event_id)
-                    sent.went_out(home, None)
+                    sent._went_out(home, None)
                 self._last_id = event_id - 1  # last: an exception may come out before
                 del entry
         if expires:
@@ -214,21 +214,24 @@ class Connection(Dispatcher, Deferring):
 
     def send_text(self, text: str) -> bool:
         """Send a text message, which is none of the protocol's; false where nothing of it was handed over."""
-        payload = text.encode()
+        return self.send_raw(text.encode(), TEXT)
+
+    def send_raw(self, payload: bytes, opcode: int) -> bool:
+        """Send a message as it is; false where nothing of it was handed over."""
         deadline: Deadline | None = None
         while True:
             if self.is_interrupted():
-                self.defer(lambda: self._put_text(payload) is not FULL)
+                self.defer(lambda: self._put_raw(payload, opcode) is not FULL)
                 return self.alive
             self.do_deferred()
-            outcome = self._put_text(payload)
+            outcome = self._put_raw(payload, opcode)
             if outcome is not FULL:
                 return outcome is not REFUSED
             deadline = self._wait_for_room(len(payload), deadline)
 
-    def _put_text(self, payload: bytes) -> Put:
+    def _put_raw(self, payload: bytes, opcode: int) -> Put:
         with self.stream.sending:
-            outcome = self.stream.put(payload, TEXT)
+            outcome = self.stream.put(payload, opcode)
         if outcome is WAITING:
             self.stream.flush_later()
         return outcome
@@ -260,7 +263,7 @@ class Connection(Dispatcher, Deferring):
     def unsent(self, reply_to: int | None) -> SentMessage:
         """Make what ``send`` returns where there is no connection any more."""
         sent = SentMessage(None, None, reply_to)
-        sent.outcome = self.stream.ending or Ending(CloseCode.ABNORMAL, "")
+        sent._outcome = self.stream.ending or Ending(CloseCode.ABNORMAL, "")
         return sent
 
     def _wait_for_room(self, size: int, deadline: Deadline | None) -> Deadline:
@@ -293,18 +296,18 @@ class Connection(Dispatcher, Deferring):
         nested = self.inbox.is_owner() and self._nesting < MAX_NESTING
 
         def take() -> SentMessage | Arrived | Ending | None:
-            if sent.outcome is not None:
+            if sent._outcome is not None:
                 return sent
             if nested and not deadline.passed():
                 return self.inbox.take_next()
             return self.inbox.ending
 
         with self.inbox.lock:
-            if sent.outcome is not None:
-                return sent.outcome
+            if sent._outcome is not None:
+                return sent._outcome
         refuse_to_wait("wait_reply()")
         with self.inbox.lock:
-            sent.waiting += 1
+            sent._waiting += 1
             self.inbox.table.tidy()  # so that who reads the reply has less to do
         try:
             while True:
@@ -316,8 +319,8 @@ class Connection(Dispatcher, Deferring):
                 self._handle_nested(got)
         finally:
             with self.inbox.lock:
-                sent.waiting -= 1
-                outcome = sent.outcome
+                sent._waiting -= 1
+                outcome = sent._outcome
             if self.inbox.is_owner():
                 self.begin_user_code()  # the listener that waited goes on
         return outcome
@@ -342,7 +345,7 @@ class Connection(Dispatcher, Deferring):
     def _parse_reply(self, payload: bytes) -> Reply:
         event = None if self._decode_at_once is None else self._decode_at_once(payload)
         if type(event) is not Event:
-            decoded = self._codec.decode_event(payload)
+            decoded = self._codec._decode_event(payload)
             event = decoded if isinstance(decoded, Event) else parse_event(decoded)
         return Reply(event.name, event.args, MethodType(answer, (self, event.ids.event_id)), event.ids)
 

@@ -82,7 +82,7 @@ class Dispatcher:
     def take_events(self) -> None:
         """Deliver events from now on without asking the subclass."""
         self.takes_events = True
-        self._decode_at_once = self._codec.decoder_at_once()
+        self._decode_at_once = self._codec._decoder_at_once()
 
     def handle_next(self, arrived: Arrived) -> None:
         """Deal with what has come out of the inbox."""

@@ -384,7 +384,7 @@ class Inbox:
         if event is None:
             event = Event()
             if sent is not None:
-                sent.events = [*(sent.events or ()), event]
+                sent._events = [*(sent._events or ()), event]
         self._sleepers[event] = None
         if me == self._owner:
             self._owner_asleep = event
@@ -396,8 +396,8 @@ class Inbox:
             self._sleepers.pop(event, None)
             if self._owner_asleep is event:
                 self._owner_asleep = None
-            if sent is not None and sent.events is not None:
-                sent.events = [other for other in sent.events if other is not event] or None
+            if sent is not None and sent._events is not None:
+                sent._events = [other for other in sent._events if other is not event] or None
         if self._reading == me:
             self._reading = None
         if self._sleepers:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar, overload
 
 from ..messages.protocol import check_listened_name
-from ..threads.fork import ForkGuard
+from ..threads.fork import ForkGuard, Uncopied
 
 __all__ = ["L", "Listeners", "Listening"]
 
@@ -94,15 +94,18 @@ class Listeners:
             self._by_event.pop(event, None)
 
 
-class Listening:
+class Listening(Uncopied):
     """What servers, their clients and clients have in common: registering listeners. Any thread may call it.
 
     A listener is called as ``listener(args, reply, ids)``, a server's as ``listener(client, args, reply, ids)``, on the
     connection's thread; a server's after those of the client itself. Those of a client outlive a reconnect.
+
+    Servers and clients may be subclassed, so what is ours in them has two underscores before its name, or ``_ezez_``
+    where a file of ours beside the class's needs it.
     """
 
-    _listeners: Listeners
-    _fork_guard: ForkGuard
+    _ezez_listeners: Listeners
+    _ezez_fork_guard: ForkGuard
 
     @overload
     def on(self, event: str, listener: L) -> L: ...
@@ -110,8 +113,8 @@ class Listening:
     def on(self, event: str) -> Callable[[L], L]: ...
     def on(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
         """Listen to an event. Also as a decorator: ``@client.on(event)``."""
-        self._fork_guard.check()
-        return self._listeners.add(event, listener, once=False)
+        self._ezez_fork_guard.check()
+        return self._ezez_listeners.add(event, listener, once=False)
 
     @overload
     def once(self, event: str, listener: L) -> L: ...
@@ -119,13 +122,13 @@ class Listening:
     def once(self, event: str) -> Callable[[L], L]: ...
     def once(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
         """Listen to the next event of that name only; on a server, whoever sends it. Also as a decorator."""
-        self._fork_guard.check()
-        return self._listeners.add(event, listener, once=True)
+        self._ezez_fork_guard.check()
+        return self._ezez_listeners.add(event, listener, once=True)
 
     def off(self, event: str, listener: Listener | None = None) -> None:
         """Remove a listener, as often as it is registered, or all listeners of an event."""
-        self._fork_guard.check()
-        self._listeners.remove(event, listener)
+        self._ezez_fork_guard.check()
+        self._ezez_listeners.remove(event, listener)
 
 
 def _check_listener(event: str, listener: Listener) -> None:

@@ -42,7 +42,7 @@ class Broadcast:
     def message(self, event_id: int) -> Prepared:
         """Return the message with this id. The broadcasting thread's."""
         if self._message is None or event_id != self._id:
-            self._message = Prepared(self._codec.encode_event(self._event, event_id, None, self._body))
+            self._message = Prepared(self._codec._encode_event(self._event, event_id, None, self._body))
             self._id = event_id
         return self._message
 
@@ -115,7 +115,7 @@ class OutgoingQueue:
 
     def put_back(self, message: QueuedMessage) -> None:
         """Put a message that was not sent before all others; it is still itself."""
-        message.sent.went_out(message, None)
+        message.sent._went_out(message, None)
         self._messages.appendleft(message)
         self._bytes += message.size
 
@@ -125,8 +125,8 @@ class OutgoingQueue:
         self._messages.clear()
         self._bytes = 0
         for message in messages:
-            message.sent.settle(ending)
-            message.sent.went_out(None, None)
+            message.sent._settle(ending)
+            message.sent._went_out(None, None)
         self._condition.changed()
         return messages
 
@@ -149,9 +149,9 @@ class OutgoingQueue:
 
     def _look(self, message: QueuedMessage, deadline: Deadline) -> tuple[Outcome] | None:
         """See whether there is nothing to wait for any more, and return the outcome; requires holding the lock."""
-        if message.sent.home is None:
-            return (message.sent.outcome,)
-        if message.sent.home is not message:
+        if message.sent._home is None:
+            return (message.sent._outcome,)
+        if message.sent._home is not message:
             return (None,)
         if self._is_own_thread():
             raise NotConnected("the message is queued, and this thread would have to send it")

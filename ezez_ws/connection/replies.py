@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from ..errors import ConnectionClosed, ReplyTimeout
 from ..messages.protocol import Ids
 from ..threads.deadline import Deadline
+from ..threads.fork import Uncopied
 from ..threads.waiting import Event
 from ..websocket.stream import Ending
 
@@ -60,25 +61,25 @@ Outcome = Reply | Ending | _Expired | None
 """What became of a sent message; ``None``: nothing yet."""
 
 
-class SentMessage:
+class SentMessage(Uncopied):
     """A message that was sent, or is queued. Falsy where it was not sent: there was no connection.
 
-    ``home``, ``outcome``, ``waiting`` and ``events`` are changed under the lock of the connection's reader, or of the
-    client while the message is queued; ``event_id`` under the reader's, when the message goes out, and taken back where
-    it does not. ``home``, ``event_id`` and, once there is no ``home``, ``outcome`` are read without.
+    ``_home``, ``_outcome``, ``_waiting`` and ``_events`` are changed under the lock of the connection's reader, or of
+    the client while the message is queued; ``event_id`` under the reader's, when the message goes out, and taken back
+    where it does not. ``_home``, ``event_id`` and, once there is no ``_home``, ``_outcome`` are read without.
     """
 
-    __slots__ = ("__weakref__", "_event_id", "_reply_to", "events", "home", "outcome", "waiting")
+    __slots__ = ("__weakref__", "_event_id", "_events", "_home", "_outcome", "_reply_to", "_waiting")
 
     def __init__(
         self, home: "Home | None", event_id: int | None, reply_to: int | None, outcome: Outcome = None
     ) -> None:
-        self.home = home
+        self._home = home
         self._event_id = event_id
         self._reply_to = reply_to
-        self.outcome = outcome
-        self.waiting = 0
-        self.events: list[Event] | None = None
+        self._outcome = outcome
+        self._waiting = 0
+        self._events: list[Event] | None = None
 
     @property
     def event_id(self) -> int | None:
@@ -91,7 +92,7 @@ class SentMessage:
         return self._reply_to
 
     def __bool__(self) -> bool:
-        return self.home is not None
+        return self._home is not None
 
     def __repr__(self) -> str:
         return f"SentMessage(event_id={self._event_id}, reply_to={self._reply_to}{'' if self else ', not sent'})"
@@ -130,24 +131,24 @@ class SentMessage:
 
     def _wait(self, deadline: Deadline) -> Outcome:
         while True:
-            home = self.home
+            home = self._home
             if home is None:
-                return self.outcome
+                return self._outcome
             outcome = home.wait_reply(self, deadline)
-            if outcome is not None or home is self.home:
+            if outcome is not None or home is self._home:
                 return outcome
             # it has left a queue, or went back into it
 
-    def went_out(self, home: "Home | None", event_id: int | None) -> None:
+    def _went_out(self, home: "Home | None", event_id: int | None) -> None:
         """Note where and as what the message was sent, or that it was not. Requires holding the lock that guards it."""
-        self.home = home
+        self._home = home
         self._event_id = event_id
 
-    def settle(self, outcome: Outcome) -> None:
+    def _settle(self, outcome: Outcome) -> None:
         """Note what became of the message and wake its waiters. Requires holding the lock that guards it."""
-        if self.outcome is None:
-            self.outcome = outcome
-            for event in self.events or ():
+        if self._outcome is None:
+            self._outcome = outcome
+            for event in self._events or ():
                 event.set()
 
 
@@ -226,7 +227,7 @@ class ReplyTable:
             return None
         sent = entry()
         if sent is not None:
-            sent.settle(reply)
+            sent._settle(reply)
         return RoutedReply(payload, entry.on_reply)
 
     def wants(self, event_id: int) -> bool:
@@ -283,10 +284,10 @@ class ReplyTable:
 
 def _is_waited_for(entry: _Entry) -> bool:
     sent = entry()
-    return sent is not None and sent.waiting > 0
+    return sent is not None and sent._waiting > 0
 
 
 def _settle(entry: _Entry, outcome: Outcome) -> None:
     sent = entry()
     if sent is not None:
-        sent.settle(outcome)
+        sent._settle(outcome)

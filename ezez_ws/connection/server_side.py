@@ -94,8 +94,8 @@ class ServerConnection(Connection):
         """Raise, with ``send_after_disconnect="raise"``."""
         sent = super().unsent(reply_to)
         if self._options.raise_after_disconnect:
-            assert isinstance(sent.outcome, Ending)
-            raise ConnectionClosed(*sent.outcome)
+            assert isinstance(sent._outcome, Ending)
+            raise ConnectionClosed(*sent._outcome)
         return sent
 
     def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
@@ -105,7 +105,7 @@ class ServerConnection(Connection):
             self._reject("Auth timeout")
             return
         try:
-            decoded = self._codec.decode_event(payload)
+            decoded = self._codec._decode_event(payload)
             message = decoded if isinstance(decoded, Event) else self._parse(decoded)
         except MalformedMessage as error:
             self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")

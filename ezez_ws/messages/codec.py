@@ -113,7 +113,7 @@ class Codec:
                 return message
         return self._encoder.encode(values)
 
-    def encode_event(self, event: str, event_id: int, reply_to: int | None, args_bytes: bytes) -> bytes:
+    def _encode_event(self, event: str, event_id: int, reply_to: int | None, args_bytes: bytes) -> bytes:
         """Return an event message: its head before arguments that ``encode`` has encoded already."""
         if compiled is not None:
             message: bytes = compiled.encode_event(event, event_id, reply_to, args_bytes)
@@ -121,7 +121,7 @@ class Codec:
                 return message
         return encode_event(event, event_id, reply_to, args_bytes)
 
-    def encoder_at_once(self) -> Callable[..., Any] | None:
+    def _encoder_at_once(self) -> Callable[..., Any] | None:
         """Return a function that makes an event message in one go, if there is one.
 
         It takes an event's name, its id, the reply-to and the arguments, checks all of them, and calls nobody's code.
@@ -130,11 +130,11 @@ class Codec:
         return self._encode_at_once if type(self) is Codec else None
 
     @property
-    def is_plain(self) -> bool:
+    def _is_plain(self) -> bool:
         """Whether decoding runs no code of the user's."""
         return type(self) is Codec and not self._decoder.deserializers
 
-    def decoder_at_once(self) -> Callable[..., Any] | None:
+    def _decoder_at_once(self) -> Callable[..., Any] | None:
         """Return a function that takes a message and returns the ``Event`` that it plainly is, if there is one.
 
         Anything else that it returns: that is for ``decode_event`` and ``parse_event`` to tell, or to refuse.
@@ -153,7 +153,7 @@ class Codec:
                 return values
         return self._decoder.decode(data)
 
-    def decode_event(self, data: bytes) -> Event | list[Any]:
+    def _decode_event(self, data: bytes) -> Event | list[Any]:
         """Return the event that a message plainly is, or the values, as ``decode``, for ``parse_event`` to judge."""
         if self._decode_at_once is None or type(self) is not Codec:
             return self.decode(data)

@@ -7,6 +7,7 @@ import weakref
 from typing import Any
 
 from .deadline import Deadline
+from .fork import after_fork_in_child
 
 __all__ = ["close_at_exit"]
 
@@ -22,7 +23,8 @@ _registered = False
 def close_at_exit(owner: Any) -> None:
     """Have ``owner`` closed at exit, all together within two seconds, if it still exists then. Idempotent.
 
-    First ``owner.say_goodbye()`` is called on all, which does not block, then ``owner.close_within(seconds)``.
+    First ``owner.say_goodbye()`` is called on all, which does not block, then ``owner.close_within(seconds)``. A forked
+    child does not close what is its parent's.
     """
     global _registered
     with _lock:
@@ -30,6 +32,14 @@ def close_at_exit(owner: Any) -> None:
         if not _registered:
             atexit.register(_close_all)
             _registered = True
+
+
+def _forget_all() -> None:
+    global _lock, _open
+    _lock, _open = threading.Lock(), weakref.WeakSet()
+
+
+after_fork_in_child(_forget_all)
 
 
 def _close_all() -> None:

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
+from typing import NoReturn
 
-__all__ = ["ForkGuard", "after_fork_in_child"]
+__all__ = ["ForkGuard", "Uncopied", "after_fork_in_child"]
 
 _forks = 0
 """How often this process has come out of a fork: to ask the system for its identifier takes ten times as long."""
@@ -25,6 +26,16 @@ def _begin_anew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)
+
+
+class Uncopied:
+    """What has a connection, or threads, can be neither copied nor pickled, and says so."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        what = f"{type(self).__name__} belongs to the connections and threads of this process"
+        raise TypeError(f"{what}: it cannot be copied or pickled, and nor can what refers to it")
 
 
 class ForkGuard:

@@ -58,7 +58,7 @@ class InboxTest(EZEZTestCase):
         """Wait for a reply on another thread, as ``Connection.wait_reply`` does."""
 
         def take() -> Any:
-            return sent if sent.outcome is not None else self.inbox.ending
+            return sent if sent._outcome is not None else self.inbox.ending
 
         return Result(self.inbox.wait, take, deadline or Deadline(None), sent)
 
@@ -105,7 +105,7 @@ class InboxTest(EZEZTestCase):
         self.peer.send_event("event")
         self.peer.send_event("answer", ["x"], reply_to=1)
         self.assertIs(sent, waiting.get())
-        self.assertEqual(["x"], sent.outcome.args)  # type: ignore[union-attr]
+        self.assertEqual(["x"], sent._outcome.args)  # type: ignore[union-attr]
         self.assertFalse(self.reading())
         self.assertEqual(["event", "answer"], [self.name(self.next()) for _ in range(2)])
 
@@ -138,13 +138,13 @@ class InboxTest(EZEZTestCase):
         self.peer.send_event("event")
         self.peer.send_close(1000)
         self.assertEqual(("event", Ending(1000, "")), owning.get())
-        self.assertEqual(Ending(1000, ""), waiting.get().outcome)
+        self.assertEqual(Ending(1000, ""), waiting.get()._outcome)
 
     def test_everybody_is_woken_at_the_end(self) -> None:
         waiting = [self.wait_for(self.expect(number)) for number in range(1, 9)]
         self.sleeping(7)
         self.peer.close()
-        self.assertEqual([Ending(1006, "")] * 8, [one.get().outcome for one in waiting])
+        self.assertEqual([Ending(1006, "")] * 8, [one.get()._outcome for one in waiting])
 
     def test_drop_wakes_those_who_wait_and_empties_the_inbox(self) -> None:
         self.inbox.own()
@@ -156,7 +156,7 @@ class InboxTest(EZEZTestCase):
         self.inbox.drop(Ending(4000, "dropped"))
         for one, result in zip(sent, waiting, strict=False):
             self.assertIs(one, result.get())
-            self.assertEqual(Ending(4000, "dropped"), one.outcome)
+            self.assertEqual(Ending(4000, "dropped"), one._outcome)
         self.peer.send_event("late")
         self.peer.send_close(4000)
         self.assertEqual(Ending(4000, ""), self.next())
@@ -227,7 +227,7 @@ class InboxTest(EZEZTestCase):
         self.peer.send_message(self.peer.event_bytes("answer", [], 1) + b'5j\0"x:1"\0')
         with self.assertRaises(MalformedMessage):
             self.name(self.next())
-        self.assertIsNone(sent.outcome)
+        self.assertIsNone(sent._outcome)
 
     def test_looking_in_runs_no_code_of_the_users_and_the_next_to_wait_hands_the_reply_out(self) -> None:
         parsed: list[threading.Thread] = []
@@ -246,7 +246,7 @@ class InboxTest(EZEZTestCase):
             return len(self.inbox._arrived) == 3
 
         eventually(has_come)
-        self.assertEqual(([], None), (parsed, sent.outcome))
+        self.assertEqual(([], None), (parsed, sent._outcome))
         self.assertIs(sent, self.wait_for(sent).get())
         self.assertEqual(1, len(parsed))
         self.assertIsNot(threading.current_thread(), parsed[0])
@@ -293,7 +293,7 @@ class InboxTest(EZEZTestCase):
                 with lock:
                     self.peer.send_event("answer", [number], reply_to=number)
                 outcome = self.wait_for(sent, Deadline(20)).get(30)
-                if outcome is not sent or sent.outcome.args != [number]:
+                if outcome is not sent or sent._outcome.args != [number]:
                     raise AssertionError((number, outcome))
             return count
 
@@ -342,15 +342,15 @@ class ServedInboxTest(ServingTestCase):
     def test_all_who_want_to_retire_the_inbox_come_back(self) -> None:
         """One takes the role for good; the others must not wait for it for ever."""
         side, _peer = self.pair(self.serve())
-        inbox = side._connection.inbox
+        inbox = side._ezez_connection.inbox
         held = self.in_thread(side.send("question").wait_reply)
-        side._connection.stream.cut()
+        side._ezez_connection.stream.cut()
         retiring = [self.in_thread(inbox.retire) for _ in range(4)]
         for one in retiring:
             one.get()
         with self.assertRaises(ConnectionClosed):
             held.get()
-        side._connection.stream.dispose()
+        side._ezez_connection.stream.dispose()
 
 
 if __name__ == "__main__":

@@ -245,8 +245,8 @@ class TimeTest(ServingTestCase):
             side.send("question")
         kept = side.send("question")
         gc.collect()
-        with side._connection.inbox.lock:
-            self.assertEqual(1, len(side._connection.inbox.table))
+        with side._ezez_connection.inbox.lock:
+            self.assertEqual(1, len(side._ezez_connection.inbox.table))
         self.assertEqual(101, kept.event_id)
         self.assertEqual(0, side.awaiting_replies_count)
 
@@ -254,7 +254,7 @@ class TimeTest(ServingTestCase):
         server = self.serve()
         side, peer = self.pair(server)
         side.send("question", on_reply=print)
-        gone = weakref.ref(side._connection)
+        gone = weakref.ref(side._ezez_connection)
         del side
         peer.close()
         eventually(lambda: gc.collect() is not None and gone() is None)
@@ -561,8 +561,8 @@ class BusyListenerTest(ServingTestCase):
         except TimeoutError:
             pass
         self.assertLess(total, 2000, "nothing held the peer back")
-        with side._connection.inbox.lock:
-            self.assertLess(side._connection.inbox._bytes, 10_000 + 1_000_000)
+        with side._ezez_connection.inbox.lock:
+            self.assertLess(side._ezez_connection.inbox._bytes, 10_000 + 1_000_000)
         self.assertFalse(waiting.done)
         gate.open()
         peer.sock.settimeout(10)
@@ -574,7 +574,7 @@ class BusyListenerTest(ServingTestCase):
         side, peer = self.busy(inbox_limit_bytes=100)
         for _ in range(3):
             peer.send_event("event", [b"x" * 100])
-        eventually(lambda: side._connection.inbox.full)
+        eventually(lambda: side._ezez_connection.inbox.full)
         peer.sock.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER: a reset
         peer.sock.close()
         eventually(lambda: not side.alive, 5)
@@ -683,7 +683,7 @@ class EndTest(ServingTestCase):
         def listen(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
             for _ in range(3):
                 client.send("ask", on_reply=OnReply(client))
-            eventually(lambda: len(client._connection.inbox._arrived) == 2)  # the janitor has looked in
+            eventually(lambda: len(client._ezez_connection.inbox._arrived) == 2)  # the janitor has looked in
             client.disconnect()
 
         server = self.serve()
@@ -786,7 +786,7 @@ class SendTest(ServingTestCase):
                     return sent
 
         filling = self.in_thread(fill)
-        eventually(lambda: side._connection.stream._outbox.waiting_bytes > 10_000)
+        eventually(lambda: side._ezez_connection.stream._outbox.waiting_bytes > 10_000)
         peer.close()
         self.assertFalse(filling.get(5))
 
@@ -842,18 +842,18 @@ class TableTest(EZEZTestCase):
         self.assertEqual(1.0, table.next_deadline())
         self.assertEqual(2, len(table.take_expired(2.0)))
         self.assertEqual(3.0, table.next_deadline())
-        self.assertEqual([True, True, False], [sent.outcome is not None for sent in kept])
+        self.assertEqual([True, True, False], [sent._outcome is not None for sent in kept])
         self.assertEqual(1, table.awaited)
 
     def test_everything_is_settled_at_the_end(self) -> None:
         table = ReplyTable()
         kept = [self.sent(table, 1), self.sent(table, 2, print)]
-        kept[0].waiting += 1
+        kept[0]._waiting += 1
         self.assertEqual(2, table.awaited)
         ending = Ending(1000, "")
         self.assertEqual(2, len(table.take_all(ending)))
-        self.assertEqual([ending, ending], [sent.outcome for sent in kept])
-        kept[0].waiting -= 1
+        self.assertEqual([ending, ending], [sent._outcome for sent in kept])
+        kept[0]._waiting -= 1
         self.assertEqual((0, 0), (len(table), table.awaited))
         self.assertIsNone(table.next_deadline())
 

@@ -58,7 +58,7 @@ class BroadcastTest(ServingTestCase):
         limit = 1 << 20
         server = self.serve(ping_interval=None, send_buffer_limit=limit)
         side, _ = self.pair(server, receive_buffer=4096)
-        outbox = side._connection.stream._outbox
+        outbox = side._ezez_connection.stream._outbox
         while not outbox.waiting_bytes:
             server.broadcast("a", ["x" * 1000])
         gc.collect()
@@ -124,7 +124,7 @@ class SlowReaderTest(ServingTestCase):
         self.assertGreater(blocked.get(), 0)
 
     def has_no_room(self, side: EZEZServerClient) -> bool:
-        outbox = side.client._outbox
+        outbox = side.client._connection.stream._outbox
         with outbox.lock:
             return not outbox.has_room(8 * KIB)
 
@@ -158,7 +158,7 @@ class CloseTest(ServingTestCase):
         self.assertEqual(names, [])
 
     def is_full(self, side: EZEZServerClient) -> bool:
-        outbox = side.client._outbox
+        outbox = side.client._connection.stream._outbox
         with outbox.lock:
             return not outbox.has_room(8 * KIB)
 
@@ -175,7 +175,7 @@ class CloseTest(ServingTestCase):
             on_disconnect=calls.named("gone", 1, 2),
         )
         side, peer = self.pair(server, receive_buffer=4096)
-        outbox = side._connection.stream._outbox
+        outbox = side._ezez_connection.stream._outbox
         while outbox.waiting_bytes < (1 << 20) - 70_000:
             side.send("a", ["x" * 65000])
         side.disconnect(4321, "enough")

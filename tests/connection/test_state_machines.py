@@ -122,7 +122,7 @@ class ReplyTableMachine(RuleBasedStateMachine):
         due = max([self.clock + ttl, *(one.deadline for one in self.expected.values())])
         sent = SentMessage(Home(), self.last_id, None)  # type: ignore[arg-type]
         if waiting:  # the message was queued, and a thread waits for it already
-            sent.waiting += 1
+            sent._waiting += 1
             self.waited_for.append(sent)
         self.table.expect(sent, self.last_id, len if has_on_reply else None, due)
         self.expected[self.last_id] = Awaited(sent, has_on_reply, due)
@@ -135,7 +135,7 @@ class ReplyTableMachine(RuleBasedStateMachine):
             return
         entry = self.table.take(self.last_id)
         assert entry is not None
-        last.sent.went_out(None, None)
+        last.sent._went_out(None, None)
         del self.expected[self.last_id], last
         self.last_id -= 1
         if late_free:
@@ -160,7 +160,7 @@ class ReplyTableMachine(RuleBasedStateMachine):
         assert sent is one.sent
         reply = Reply("answer", [], Home.answer, Ids(1, event_id))
         if sent is not None:
-            sent.settle(reply)
+            sent._settle(reply)
         self.settle(event_id, reply)
 
     @rule(index=st.integers(0, 20))
@@ -168,13 +168,13 @@ class ReplyTableMachine(RuleBasedStateMachine):
         held = self.held()
         if held:
             sent = held[index % len(held)]
-            sent.waiting += 1
+            sent._waiting += 1
             self.waited_for.append(sent)
 
     @rule(index=st.integers(0, 20))
     def end_to_wait(self, index: int) -> None:
         if self.waited_for:
-            self.waited_for.pop(index % len(self.waited_for)).waiting -= 1
+            self.waited_for.pop(index % len(self.waited_for))._waiting -= 1
 
     @rule(index=st.integers(0, 20), collect=st.booleans())
     def forget(self, index: int, collect: bool) -> None:
@@ -218,9 +218,9 @@ class ReplyTableMachine(RuleBasedStateMachine):
     @invariant()
     def outcomes_are_final(self) -> None:
         for sent, outcome in self.settled:
-            assert sent.outcome is outcome
+            assert sent._outcome is outcome
         for one in self.expected.values():
-            assert one.sent is None or one.sent.outcome is None
+            assert one.sent is None or one.sent._outcome is None
 
 
 # -- the outbox --------------------------------------------------------------------------------------------------------
@@ -674,7 +674,7 @@ class ClientQueueMachine(RuleBasedStateMachine):
             assert message.sent is not None
             if message.number not in self.answered:
                 sent = message.sent
-                eventually(lambda sent=sent: sent.outcome is not None)  # type: ignore[misc]
+                eventually(lambda sent=sent: sent._outcome is not None)  # type: ignore[misc]
                 self.assert_closed(sent, code or 1006)
         self.ids.clear()
 

@@ -102,7 +102,7 @@ def _check_shapes(codec: Codec, values: list[Any], peeked: int | None) -> None:
     assert peeked in (None, reply_to), "who reads and the listeners see different replies"
     message = codec.encode([name, event_id, reply_to, *args])
     assert peek_reply_to(message) == reply_to
-    assert codec.encode_event(name, event_id, reply_to, codec.encode(args)) == message
+    assert codec._encode_event(name, event_id, reply_to, codec.encode(args)) == message
 
 
 def _alike(one: Any, other: Any) -> bool:

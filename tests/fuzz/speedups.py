@@ -154,7 +154,7 @@ def _check_message(codec: Codec, name: Any, event_id: Any, reply_to: Any, args: 
     _same(got, in_steps, "encode_at_once")
     body = repr(args).encode("utf-8", "replace")
     got = compiled.encode_event(name, event_id, reply_to, body)
-    if got is not NotImplemented:  # else it may be of a type that Codec.encode_event is never given
+    if got is not NotImplemented:  # else it may be of a type that Codec._encode_event is never given
         _same(got, lambda: encode_event(name, event_id, reply_to, body), "encode_event")
 
 

@@ -164,12 +164,12 @@ class Encoding(unittest.TestCase):
         events = [("ping", None, []), ("zażółć", 7, ["x", {"a": 1}]), ("", 12345678901, [b"x"])]
         for event, reply_to, args in events:
             with self.subTest(event):
-                joined = codec.encode_event(event, 3, reply_to, codec.encode(args))
+                joined = codec._encode_event(event, 3, reply_to, codec.encode(args))
                 self.assertEqual(joined, codec.encode([event, 3, reply_to, *args]))
 
     def test_an_event_name_with_a_lone_surrogate_is_refused(self) -> None:
         with self.assertRaisesRegex(SerializationError, "event: .*surrogate"):
-            Codec().encode_event("\ud800", 1, None, b"")
+            Codec()._encode_event("\ud800", 1, None, b"")
 
     def test_a_bigint_may_have_10000_digits_whatever_the_process_allows(self) -> None:
         largest = 10**10_000 - 1
@@ -771,9 +771,9 @@ class Peek(unittest.TestCase):
         codec = Codec()
         for reply_to in (1, 9, 10, 12345, 2**53 - 1):
             self.assertEqual(
-                peek_reply_to(codec.encode_event("zażółć", 5, reply_to, codec.encode([{"a": 1}]))), reply_to
+                peek_reply_to(codec._encode_event("zażółć", 5, reply_to, codec.encode([{"a": 1}]))), reply_to
             )
-            self.assertEqual(peek_reply_to(codec.encode_event("e" * 1000, 5, reply_to, b"")), reply_to)
+            self.assertEqual(peek_reply_to(codec._encode_event("e" * 1000, 5, reply_to, b"")), reply_to)
 
     def test_other_forms_of_the_number_count_too(self) -> None:
         for payload in (b"7", b" 7 ", b'"n:007"', b' "n:7"', b'"\\u006e:7"'):

@@ -160,7 +160,7 @@ class Values(EZEZTestCase):
     def test_an_event_is_the_same(self, codec: Codec, head: Sequence[Any], args: list[Any]) -> None:
         kind, data = outcome(codec._encoder.encode, [*head, *args])
         if kind == "returned":
-            kind, event = outcome(codec.decode_event, data)
+            kind, event = outcome(codec._decode_event, data)
             if isinstance(event, Event):
                 self.same((kind, event), outcome(lambda: parse_event(codec._decoder.decode(data))))
                 self.assertEqual((type(event), type(event.ids)), (Event, Ids))
@@ -177,7 +177,7 @@ class Values(EZEZTestCase):
             with self.subTest(event):
                 data = Codec()._encoder.encode([event.name, *event.ids, *event.args])
                 self.assertEqual(compiled.decode_event(*LIMITS, Event, Ids, data), event)
-                self.assertEqual(Codec().decode_event(data), event)
+                self.assertEqual(Codec()._decode_event(data), event)
 
     def test_what_is_no_event_is_left_to_python(self) -> None:
         for head in (
@@ -199,8 +199,8 @@ class Values(EZEZTestCase):
             def decode(self, data: bytes) -> list[Any]:
                 return [value.upper() if isinstance(value, str) else value for value in super().decode(data)]
 
-        self.assertEqual(Shouting().decode_event(Codec()._encoder.encode(["ping", 1, None])), ["PING", 1, None])
-        self.assertIsNone(Shouting().encoder_at_once())
+        self.assertEqual(Shouting()._decode_event(Codec()._encoder.encode(["ping", 1, None])), ["PING", 1, None])
+        self.assertIsNone(Shouting()._encoder_at_once())
 
     @given(codecs, st.lists(names | ids, max_size=4), st.integers(0, 60), st.integers(0, 255), st.integers(0, 3))
     def test_the_same_reply_to_is_peeked(self, codec: Codec, head: list[Any], at: int, byte: int, cut: int) -> None:
@@ -241,7 +241,7 @@ class Values(EZEZTestCase):
     def test_a_message_made_at_once_is_the_same(
         self, codec: Codec, name: Any, event_id: Any, reply_to: Any, args: Any
     ) -> None:
-        at_once = codec.encoder_at_once()
+        at_once = codec._encoder_at_once()
         assert at_once is not None
         message = at_once(name, event_id, reply_to, args)
         if message is not NotImplemented:
@@ -267,7 +267,7 @@ class Values(EZEZTestCase):
             with self.subTest(name):
                 self.assertIs(compiled.encode_at_once(True, 64, name, 1, None, []), NotImplemented)
         self.assertIs(compiled.encode_at_once(True, 64, "event", 1, 2**63, []), NotImplemented)
-        self.assertEqual(Codec().encode_event("event", 2**63, 2**64, b""), encode_event("event", 2**63, 2**64, b""))
+        self.assertEqual(Codec()._encode_event("event", 2**63, 2**64, b""), encode_event("event", 2**63, 2**64, b""))
         wrong: list[Any] = [{}, "text", b"bytes", None, Args(), [object()], [BigInt(1)], ["\ud800"], [[[]]]]
         for args in wrong:
             with self.subTest(args):

@@ -355,7 +355,7 @@ class ProcessTest(ServingTestCase):
         server = EZEZWebsocketServer(on_auth_request=lambda client, key: True, port=0)
         server.start()
         self.client(server).close()
-        run = weakref.ref(server._server_run)
+        run = weakref.ref(server._ezez_current_run())
         server.close()
         del server
         eventually(lambda: gc.collect() >= 0 and run() is None)

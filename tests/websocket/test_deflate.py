@@ -203,8 +203,9 @@ class EndToEndTest(EZEZTestCase):
         ):
             waiting = client.send("nothing")
             assert client.client is not None
-            with client.client._outbox.lock:
-                client.client._outbox._put_frame(client.client._outbox._frame(BINARY, BOMB_BYTES, RSV1))
+            outbox = client.client._connection.stream._outbox
+            with outbox.lock:
+                outbox._put_frame(outbox._frame(BINARY, BOMB_BYTES, RSV1))
             with self.assertRaises(ConnectionClosed) as caught:
                 waiting.wait_reply(20)
             self.assertEqual(caught.exception.code, 1009)

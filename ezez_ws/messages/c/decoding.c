@@ -1,4 +1,4 @@
-/* Bytes to values and events, as Codec.decode, Codec.decode_event and peek_reply_to do it.
+/* Bytes to values and events, as Codec.decode, Codec._decode_event and peek_reply_to do it.
 
    A message is cut into its fields; the JSON of a j field is scanned and its tagged strings are made values in one
    pass. The containers of a large message are left to Python, which weighs them first (weighing.py). */
@@ -511,7 +511,7 @@ make_event(PyObject *values, PyObject *event_type, PyObject *ids_type)
 
 PyDoc_STRVAR(decode_event_doc,
              "decode_event(max_depth, max_bigint_digits, unmetered, event_type, ids_type, data)\n--\n\n"
-             "As Codec.decode_event, or NotImplemented. The data come last, so that all else can be bound.");
+             "As Codec._decode_event, or NotImplemented. The data come last, so that all else can be bound.");
 
 static PyObject *
 decode_event(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)

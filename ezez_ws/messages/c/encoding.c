@@ -1,4 +1,4 @@
-/* Values and event messages to bytes, as Codec.encode and Codec.encode_event do it.
+/* Values and event messages to bytes, as Codec.encode and Codec._encode_event do it.
 
    A message is written in one pass into a buffer that begins on the stack. A j field has its length before its JSON
    text, so the text is written behind the longest head that it may have, and moved up to it when it is complete. */
@@ -442,7 +442,7 @@ encode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 
 PyDoc_STRVAR(encode_event_doc,
              "encode_event(event, event_id, reply_to, args_bytes)\n--\n\n"
-             "As Codec.encode_event, or NotImplemented.");
+             "As Codec._encode_event, or NotImplemented.");
 
 static PyObject *
 encode_event(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
