@@ -123,18 +123,22 @@ class ServeConnectionTest(ServingTestCase):
         authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
         trusting = ssl.create_default_context()
         authority.configure_trust(trusting)
+        authority.issue_cert("me@example.org").configure_cert(trusting)
         plain = socket.create_server(("127.0.0.1", 0))
         wrapped = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
-        self.accept_on(self.mount(ssl=context), plain)
-        self.accept_on(self.mount(), wrapped)
-        for listener in (plain, wrapped):
+        servers = self.mount(ssl=context), self.mount()
+        for server, listener in zip(servers, (plain, wrapped), strict=True):
+            self.accept_on(server, listener)
             url = f"wss://127.0.0.1:{listener.getsockname()[1]}"
             client = EZEZWebSocketClient(url, auth=KEY, ssl=trusting)
             self.addCleanup(client.close)
             client.connect()
             self.assertEqual(client.send("echo", [b"x" * 500_000]).wait_reply(10).args, [b"x" * 500_000])
+            self.assertIn("subject", server.clients[0].request.peer_certificate or {})
 
     def test_an_exception_behind_a_read_ends_the_connection(self) -> None:
         server = self.mount()

@@ -87,6 +87,28 @@ class TrustTest(TLSTestCase):
         client = self.connect(server.url, context)
         self.assertEqual(client.send("echo", ["x"]).wait_reply(10).args, ["x"])
 
+    def test_the_request_has_the_certificate_that_a_client_has_shown(self) -> None:
+        seen: list[object] = []
+        server = self.serve(
+            server_context(wants_client=True), verify_request=lambda request: not seen.append(request.peer_certificate)
+        )
+        context = client_context()
+        AUTHORITY.issue_cert("me@example.org").configure_cert(context)
+        self.connect(server.url, context)
+        request = server.clients[0].request
+        self.assertEqual([request.peer_certificate], seen)
+        assert request.peer_certificate is not None
+        self.assertEqual((("email", "me@example.org"),), request.peer_certificate["subjectAltName"])
+
+    def test_the_request_of_a_client_that_has_shown_none_has_none(self) -> None:
+        optional = server_context()
+        AUTHORITY.configure_trust(optional)
+        optional.verify_mode = ssl.CERT_OPTIONAL
+        for context in (optional, server_context()):
+            server = self.serve(context)
+            self.connect(server.url, client_context())
+            self.assertIsNone(server.clients[0].request.peer_certificate)
+
     def test_a_context_for_the_other_side_is_refused_at_construction(self) -> None:
         with self.assertRaisesRegex(ValueError, r"^ssl must be a context for a server"):
             EZEZWebsocketServer(

@@ -47,32 +47,50 @@ class HandshakeRequest:
         cookies: name to value, as they were sent; of several with one name the first, which by RFC 6265 is the one
             with the more specific path. What is no ``name=value`` is left out.
         remote_address: the peer's socket address: ``(host, port)``, with two more items for IPv6.
+        subprotocol: the one that was agreed on; ``None`` where there is none.
+        peer_certificate: what ``ssl.SSLSocket.getpeercert`` returns, where the client has shown a certificate and the
+            ``SSLContext`` has verified it, else ``None``. Behind a web server it is that one's to tell.
     """
 
-    __slots__ = ("cookies", "headers", "path", "query", "remote_address")
+    __slots__ = ("cookies", "headers", "path", "peer_certificate", "query", "remote_address", "subprotocol")
 
     path: str
     query: str
     headers: Headers
     cookies: Mapping[str, str]
     remote_address: tuple[Any, ...]
+    subprotocol: str | None
+    peer_certificate: Mapping[str, Any] | None
 
     # No dataclass: importing that module would take a fifth of the time of importing this library.
     def __init__(
-        self, path: str, query: str, headers: Headers, cookies: Mapping[str, str], remote_address: tuple[Any, ...]
+        self,
+        path: str,
+        query: str,
+        headers: Headers,
+        cookies: Mapping[str, str],
+        remote_address: tuple[Any, ...],
+        subprotocol: str | None = None,
+        peer_certificate: Mapping[str, Any] | None = None,
     ) -> None:
         put = super().__setattr__
         put("path", path)
         put("query", query)
         put("headers", headers)
-        put("cookies", cookies)
+        put("cookies", MappingProxyType(dict(cookies)))
         put("remote_address", remote_address)
+        put("subprotocol", subprotocol)
+        put("peer_certificate", peer_certificate)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"a HandshakeRequest is immutable, {name} cannot be set")
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"a HandshakeRequest is immutable, {name} cannot be deleted")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (getattr(self, name) for name in type(self).__annotations__)
+        return type(self), tuple(dict(value) if isinstance(value, MappingProxyType) else value for value in values)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self).__annotations__)
@@ -131,11 +149,13 @@ class ServerHandshake:
         subprotocols: Collection[str] | None = None,
         allowed_origins: Collection[str] | None = None,
         remote_address: tuple[Any, ...] = (),
+        peer_certificate: Mapping[str, Any] | None = None,
     ) -> None:
         self._path = path
         self._subprotocols = subprotocols
         self._allowed_origins = None if allowed_origins is None else {origin.lower() for origin in allowed_origins}
         self._remote_address = remote_address
+        self._peer_certificate = peer_certificate
         self._head = HeadReader(_REQUEST_LINE, blank_lines=1)
         self._http = h11.Connection(h11.SERVER)
         self._complete = False
@@ -182,9 +202,16 @@ class ServerHandshake:
         path, query = _split_target(parsed.method, parsed.target.decode("ascii"))
         items = [item for item in parsed.headers.raw_items() if item[0].lower() != b"host"]
         headers = decode_headers([*((b"Host", host) for host in hosts), *items])
-        cookies = MappingProxyType(_parse_cookies(headers.get_all("Cookie")))
-        self.request = HandshakeRequest(path, query, headers, cookies, self._remote_address)
+        cookies = _parse_cookies(headers.get_all("Cookie"))
+        self.subprotocol = self._choose_subprotocol(headers)
+        self.request = HandshakeRequest(
+            path, query, headers, cookies, self._remote_address, self.subprotocol, self._peer_certificate
+        )
         return parsed
+
+    def _choose_subprotocol(self, headers: Headers) -> str | None:
+        offered = list_items(headers.get_all("Sec-WebSocket-Protocol"))
+        return next((name for name in offered if self._subprotocols is None or name in self._subprotocols), None)
 
     def _judge(self, parsed: "h11.Request") -> None:
         headers = self.request.headers
@@ -203,8 +230,6 @@ class ServerHandshake:
         origins, allowed = headers.get_all("Origin"), self._allowed_origins
         if allowed is not None and origins and (len(origins) > 1 or origins[0].lower() not in allowed):
             raise Refusal(403, "Pages of this origin may not connect.")
-        taken = offered if self._subprotocols is None else [name for name in offered if name in self._subprotocols]
-        self.subprotocol = taken[0] if taken else None
         self.extension_offers = headers.get_all("Sec-WebSocket-Extensions")
 
 

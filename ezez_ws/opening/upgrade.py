@@ -47,7 +47,7 @@ class Upgrade:
 
     def admit(self, wire: Wire, address: Any, deadline: Deadline) -> Admission | None:
         """Shake hands; with a place claimed. ``None`` where there is no WebSocket, and the wire can be closed."""
-        handshake = self._begin(address)
+        handshake = self._begin(address, peer_certificate=wire.peer_certificate())
         try:
             if not self._read_request(handshake, wire, deadline):
                 return None

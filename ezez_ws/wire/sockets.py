@@ -94,6 +94,10 @@ class Wire:
         """Return the descriptor to poll."""
         raise NotImplementedError
 
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """Return what ``ssl`` tells of the certificate that the peer has shown, if it has, and that was verified."""
+        return None
+
     def end_writing(self) -> None:
         """Tell the peer that nothing follows."""
         raise NotImplementedError

@@ -8,6 +8,7 @@ outside of it: the reader blocks in ``recv`` without the lock and feeds what cam
 import contextlib
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 from ..threads.deadline import Deadline
 from ..threads.interrupted import Lock, make_lock
@@ -132,6 +133,10 @@ class TLSWire(Wire):
 
     def fileno(self) -> int:
         return self._wire.fileno()
+
+    def peer_certificate(self) -> dict[str, Any] | None:
+        with self.lock:
+            return self._tls.getpeercert() or None
 
     def end_writing(self) -> None:
         with self.lock:

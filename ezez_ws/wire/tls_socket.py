@@ -7,6 +7,7 @@ lock is held over each of its calls, and waiting is polling the descriptor, with
 import contextlib
 import socket
 import ssl
+from typing import Any
 
 from ..threads.interrupted import Lock, make_lock
 from .borrowed import PolledWire
@@ -63,6 +64,10 @@ class TLSSocketWire(PolledWire):
             decrypted = read and not self._ended and self._tls.pending() > 0
         readable, writable = super().poll(read, write, 0 if decrypted else timeout)
         return readable or decrypted, writable
+
+    def peer_certificate(self) -> dict[str, Any] | None:
+        with self.lock:
+            return self._tls.getpeercert() or None
 
     def end_writing(self) -> None:
         with self.lock:

@@ -141,6 +141,7 @@ class SubprotocolTest(unittest.TestCase):
         handshake = accept(make_request(Sec_WebSocket_Protocol=offered), subprotocols=listed)
         _, headers, _ = split_response(handshake.accept())
         self.assertEqual(headers.get("Sec-WebSocket-Protocol"), handshake.subprotocol)
+        self.assertEqual(handshake.request.subprotocol, handshake.subprotocol)
         return handshake.subprotocol
 
     def test_the_first_that_the_client_offers_and_the_list_has_is_chosen(self) -> None:
