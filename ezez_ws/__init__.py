@@ -1,6 +1,7 @@
 """Synchronous WebSocket messaging: named events, authentication, and replies that code can wait for."""
 
 import logging as _logging
+import typing as _typing
 
 from .client import EZEZWebSocketClient
 from .connection.replies import Reply, SentMessage
@@ -21,7 +22,7 @@ from .errors import (
 from .messages.codec import UNDEFINED, BigInt, Codec
 from .messages.protocol import EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, Ids
 from .opening.server_handshake import HandshakeRequest
-from .server import EZEZWebsocketServer
+from .server import EZEZWebSocketServer, EZEZWebsocketServer
 from .server_client import EZEZServerClient
 from .wire.linux import tuning
 
@@ -39,6 +40,7 @@ __all__ = [
     "EZEZError",
     "EZEZServerClient",
     "EZEZWebSocketClient",
+    "EZEZWebSocketServer",
     "EZEZWebsocketServer",
     "HandshakeRequest",
     "Ids",
@@ -54,3 +56,14 @@ __all__ = [
 ]
 
 _logging.getLogger("ezez_ws").addHandler(_logging.NullHandler())
+
+__version__: str
+
+if not _typing.TYPE_CHECKING:  # else a type checker would take every name for one that is there
+
+    def __getattr__(name: str) -> str:
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .version import find_version
+
+        return globals().setdefault(name, find_version())

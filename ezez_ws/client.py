@@ -33,6 +33,8 @@ from .websocket.stream import Ending
 
 if TYPE_CHECKING:
     import ssl as _ssl
+else:
+    from .opening import late_ssl as _ssl
 
 __all__ = ["EZEZWebSocketClient"]
 

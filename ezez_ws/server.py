@@ -31,8 +31,10 @@ from .threads.starting import begin_thread
 
 if TYPE_CHECKING:
     import ssl as _ssl
+else:
+    from .opening import late_ssl as _ssl
 
-__all__ = ["EZEZWebsocketServer"]
+__all__ = ["EZEZWebSocketServer", "EZEZWebsocketServer"]
 
 S = TypeVar("S", bound="EZEZWebsocketServer")
 
@@ -329,6 +331,10 @@ class EZEZWebsocketServer(Listening):
         with self.__lock:
             if self.__run is run and run.closed.is_set():
                 self.__run = None
+
+
+EZEZWebSocketServer = EZEZWebsocketServer
+"""The same class, by the name that half of its users give it."""
 
 
 def _check_origins(origins: Any) -> frozenset[str] | None:

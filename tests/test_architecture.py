@@ -13,7 +13,8 @@ MAY_RUN_BESIDE = True
 PACKAGE = "ezez_ws"
 EXTENSIONS = ("_speedups",)
 
-GROUND = ("errors", "options", "context", "logs")  # every floor may import it, and it imports nothing of ours
+# every floor may import it, and it imports nothing of ours
+GROUND = ("errors", "options", "context", "logs", "version")
 FLOORS = (
     GROUND,
     ("threads",),

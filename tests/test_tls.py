@@ -9,7 +9,7 @@ from typing import Any
 
 import trustme
 
-from ezez_ws import ConnectionFailed, EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws import ConnectionFailed, EZEZWebSocketClient, EZEZWebsocketServer, HandshakeRequest
 from ezez_ws.opening.client_handshake import ClientHandshake
 from ezez_ws.opening.url import parse_url
 from ezez_ws.websocket.frames import encode_frame
@@ -89,9 +89,12 @@ class TrustTest(TLSTestCase):
 
     def test_the_request_has_the_certificate_that_a_client_has_shown(self) -> None:
         seen: list[object] = []
-        server = self.serve(
-            server_context(wants_client=True), verify_request=lambda request: not seen.append(request.peer_certificate)
-        )
+
+        def verify(request: HandshakeRequest) -> bool:
+            seen.append(request.peer_certificate)
+            return True
+
+        server = self.serve(server_context(wants_client=True), verify_request=verify)
         context = client_context()
         AUTHORITY.issue_cert("me@example.org").configure_cert(context)
         self.connect(server.url, context)

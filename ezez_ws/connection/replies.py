@@ -12,7 +12,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import ConnectionClosed, ReplyTimeout
 from ..messages.protocol import Ids
@@ -23,9 +23,6 @@ from ..websocket.stream import Ending
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .outgoing import QueuedMessage
-
-    Home: TypeAlias = Connection | QueuedMessage  # where a message is waited for
 
 __all__ = ["OnReply", "Outcome", "Reply", "ReplyTable", "RoutedReply", "SentMessage", "answer", "answer_nobody"]
 
@@ -61,6 +58,12 @@ Outcome = Reply | Ending | _Expired | None
 """What became of a sent message; ``None``: nothing yet."""
 
 
+class Home(Protocol):
+    """Where a message is waited for: a connection, or a queue."""
+
+    def wait_reply(self, sent: "SentMessage", deadline: Deadline) -> Outcome: ...
+
+
 class SentMessage(Uncopied):
     """A message that was sent, or is queued. Falsy where it was not sent: there was no connection.
 
@@ -71,9 +74,7 @@ class SentMessage(Uncopied):
 
     __slots__ = ("__weakref__", "_event_id", "_events", "_home", "_outcome", "_reply_to", "_waiting")
 
-    def __init__(
-        self, home: "Home | None", event_id: int | None, reply_to: int | None, outcome: Outcome = None
-    ) -> None:
+    def __init__(self, home: Home | None, event_id: int | None, reply_to: int | None, outcome: Outcome = None) -> None:
         self._home = home
         self._event_id = event_id
         self._reply_to = reply_to
@@ -139,7 +140,7 @@ class SentMessage(Uncopied):
                 return outcome
             # it has left a queue, or went back into it
 
-    def _went_out(self, home: "Home | None", event_id: int | None) -> None:
+    def _went_out(self, home: Home | None, event_id: int | None) -> None:
         """Note where and as what the message was sent, or that it was not. Requires holding the lock that guards it."""
         self._home = home
         self._event_id = event_id

@@ -1,13 +1,11 @@
 """The WebSocket below the events: what users get as ``client.client``."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..messages.protocol import CloseCode, check_close
 from ..threads.fork import Uncopied
 from ..websocket.frames import BINARY, TEXT
-
-if TYPE_CHECKING:
-    from .connection import Connection
+from .connection import Connection
 
 __all__ = ["WebSocket"]
 
@@ -21,7 +19,7 @@ class WebSocket(Uncopied):
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def send(self, data: str | bytes) -> bool:

@@ -120,7 +120,7 @@ class ReplyTableMachine(RuleBasedStateMachine):
     def expect(self, has_on_reply: bool, waiting: bool, ttl: int) -> None:
         self.last_id += 1
         due = max([self.clock + ttl, *(one.deadline for one in self.expected.values())])
-        sent = SentMessage(Home(), self.last_id, None)  # type: ignore[arg-type]
+        sent = SentMessage(Home(), self.last_id, None)
         if waiting:  # the message was queued, and a thread waits for it already
             sent._waiting += 1
             self.waited_for.append(sent)

@@ -25,6 +25,7 @@ EXTENSION = f"ezez_ws/messages/_speedups{sysconfig.get_config_var('EXT_SUFFIX')}
 
 # What is run where the wheel is installed, away from the repository.
 WHERE = "import ezez_ws; print(ezez_ws.__file__)"
+VERSION = "from ezez_ws import __version__; print(__version__)"
 EDITOR = "from ezez_ws.cli import terminal"
 COMPILED = "from ezez_ws.messages.speedups import compiled; print(compiled is not None)"
 
@@ -123,6 +124,7 @@ class InstalledTest(PackagingTestCase):
     def check(self, programs: Path, editor: bool, compiled: bool = True) -> None:
         python, quick_start = programs / "python", (REPO / "samples/quickstart.py").read_text(encoding="utf-8")
         self.assertIn(str(programs.parent), run(python, "-c", WHERE, cwd=self.folder))
+        self.assertRegex(run(python, "-c", VERSION, cwd=self.folder), r"\A\d+\.\d+\.\d+\n\Z")
         self.assertEqual("total [5]\nserved ['tea']\n", run(python, "-c", quick_start, cwd=self.folder))
         for command in ([programs / "ezez-ws"], [python, "-m", "ezez_ws"]):
             self.assertRegex(run(*command, "--version", cwd=self.folder), r"\Aezez-ws \d")
