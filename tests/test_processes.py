@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from tests.rawpeer import RawPeer
+from tests.rawpeer import RawPeer, RawServer
 from tests.scripts import pythons, run_script
 from tests.support import REPO, EZEZTestCase
 
@@ -291,6 +291,59 @@ class ProcessTest(EZEZTestCase):
             """
         )
         self.assertEqual((0, "True\n0\nTrue"), self.finish(process))
+
+    @unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
+    def test_peers_hear_at_once_of_the_parents_death_though_a_child_lives(self) -> None:
+        code = """
+            import multiprocessing, os, socket, ssl, sys, threading, warnings
+            from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
+            warnings.simplefilter("ignore")
+            server = EZEZWebsocketServer(port=0, on_auth_request=lambda *_: True)
+            server.on("echo", lambda client, args, reply, ids: reply("echo", args))
+            server.start()
+            client = EZEZWebSocketClient(sys.argv[1], auth=None)
+            client.connect()
+            lent, other = socket.socketpair()
+            threading.Thread(target=server.serve_connection, args=(lent,), daemon=True).start()
+            print(server.url, flush=True)
+            sys.stdin.readline()
+            def live():
+                print("closed" if server.listener.socket.fileno() == -1 else "open", flush=True)
+                print("lent" if lent.fileno() != -1 else "taken", flush=True)
+                sys.stdin.buffer.raw.read()
+            if sys.argv[2] == "os":
+                if os.fork() == 0:
+                    live()
+                    os._exit(0)
+            else:
+                sys.stdin.close = lambda: None  # as a child of multiprocessing begins by that
+                multiprocessing.get_context("fork").Process(target=live).start()
+            threading.Event().wait()
+            """
+        for way in ("os", "multiprocessing"):
+            with self.subTest(way), RawServer() as listener:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", textwrap.dedent(code), listener.url, way],
+                    cwd=REPO,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                self.addCleanup(self.end, process)
+                assert process.stdin is not None and process.stdout is not None
+                with listener.accept() as of_client:
+                    url = self.line(process)
+                    with RawPeer.connect(url, "") as of_server:
+                        print(file=process.stdin, flush=True)
+                        self.assertEqual(["closed", "lent"], [self.line(process), self.line(process)])
+                        of_server.send_event("echo", [1])
+                        self.assertEqual([1], of_server.read_event().args)
+                        process.kill()
+                        self.assertIsNone(of_server.read_end().code)
+                        self.assertIsNone(of_client.read_end().code)
+                        self.assertRaises(OSError, RawPeer.connect, url, "")
+                process.stdin.close()
+                self.assertEqual("", process.stdout.read())  # the child has ended, too
 
 
 if __name__ == "__main__":

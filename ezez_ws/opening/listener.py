@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..threads.fork import close_in_child
 from ..threads.starting import start_thread
 from ..wire.poller import Poller
 
@@ -52,6 +53,8 @@ class Listener:
         except BaseException:
             self._poller.close()
             raise
+        close_in_child(self.server.socket)
+        close_in_child(self._poller)
         self._accepting = threading.Thread(target=self._accept, name=f"ezez-accept-{self.server.port}", daemon=True)
 
     def start(self) -> None:
@@ -157,7 +160,9 @@ def _make_server_class() -> "type[WebsocketServer]":
 
         def get_request(self) -> Any:
             try:
-                return super().get_request()
+                sock, address = super().get_request()
+                close_in_child(sock)  # here, as it is a while until its thread makes a wire of it
+                return sock, address
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     _logger.warning("cannot accept a connection: %s", error)

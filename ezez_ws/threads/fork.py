@@ -1,15 +1,19 @@
 """What belongs to one process must not be used by another."""
 
+import contextlib
 import os
+import weakref
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-__all__ = ["ForkGuard", "Uncopied", "after_fork_in_child"]
+__all__ = ["ForkGuard", "Uncopied", "after_fork_in_child", "close_in_child"]
 
 _forks = 0
 """How often this process has come out of a fork: to ask the system for its identifier takes ten times as long."""
 
 _renewals: list[Callable[[], None]] = []
+
+_inheritance: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 def after_fork_in_child(renew: Callable[[], None]) -> None:
@@ -17,9 +21,22 @@ def after_fork_in_child(renew: Callable[[], None]) -> None:
     _renewals.append(renew)
 
 
+def close_in_child(owned: Any) -> None:
+    """Have each forked child close its copy of a socket of ours, or of what has sockets, as long as there is one.
+
+    That says nothing to the peer. But the connection would outlive the parent as long as a child has a copy of it. It
+    takes no lock, so that a fork may come at any time, and keeps nothing alive.
+    """
+    _inheritance.add(owned)
+
+
 def _begin_anew() -> None:
-    global _forks
+    global _forks, _inheritance
     _forks += 1
+    inherited, _inheritance = list(_inheritance), weakref.WeakSet()
+    for owned in inherited:
+        with contextlib.suppress(OSError):
+            owned.close()
     for renew in _renewals:
         renew()
 

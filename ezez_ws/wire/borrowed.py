@@ -10,6 +10,8 @@ __all__ = ["BorrowedWire", "PolledWire"]
 class BorrowedWire(SocketWire):
     """A plain socket; what its owner writes after ``close`` does not reach the peer any more."""
 
+    owns = False
+
     def close(self) -> None:
         self.cut()
 

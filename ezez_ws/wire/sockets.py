@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from ..messages.speedups import compiled
+from ..threads.fork import close_in_child
 from ..threads.interrupted import Lock
 from .linux import BatchScheduling, find_function, has_cores, switch
 from .read_gate import PATIENCE, GatedReader, read_gate
@@ -128,7 +129,11 @@ class SocketWire(Wire):
     wires are read, each waits for its turn (``ReadGate``). ``read`` is for one thread only.
     """
 
+    owns = True  # its socket is ours, and not lent by somebody who closes it
+
     def __init__(self, sock: socket.socket) -> None:
+        if self.owns:
+            close_in_child(sock)
         # A Python timeout would poll before each call. Where single calls cannot be told not to block (Windows), the
         # socket does not block, and read() polls.
         sock.settimeout(None if _DONTWAIT else 0.0)

@@ -273,7 +273,7 @@ class ForkTest(EZEZTestCase):
             pid = os.fork()
             if pid == 0:
                 signal.alarm(10)
-                assert flusher._thread is None and not flusher._users and descriptors() == without + 2
+                assert flusher._thread is None and not flusher._users and descriptors() == without + 1
                 other, other_end = slow()
                 assert flusher._thread.is_alive()
                 left = len(b"x" * 1000000) + 10
