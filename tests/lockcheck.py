@@ -46,7 +46,7 @@ ALLOWED = {
 OUTERMOST = {"EZEZWebsocketServer.__starting"}
 """Held while a server starts, over all that this takes, and over waiting for the end of its last run."""
 
-REENTERED = {"Context._lock", "TLSWire.lock", "TLSSocketWire.lock"}
+REENTERED = {"Context.__lock", "TLSWire.lock", "TLSSocketWire.lock"}
 """Taken by a thread that holds it; all others are re-entrant for signal handlers only."""
 
 NO_MUTEX = {"Event._lock"}

@@ -165,7 +165,7 @@ class DeferredTest(ServingTestCase):
     def open(self, **options: Any) -> None:
         self.server = self.serve(ping_interval=None, **options)
         self.side, self.raw = self.pair(self.server, receive_buffer=4096)
-        self.connection = self.side._connection
+        self.connection = self.side._ezez_connection
 
     def test_a_message_without_an_interrupted_sender_goes_out_soon(self) -> None:
         self.open()

@@ -150,15 +150,15 @@ class Connection(Dispatcher, Deferring, Uncopied):
         deadline = Deadline(self.options.send_timeout)
 
         def act() -> bool:
-            outcome = self._put_event(sent, self._codec.encode_event, event, body, on_reply, reply_to)
+            outcome = self._put_event(sent, self._codec._encode_event, event, body, on_reply, reply_to)
             if outcome is not sent and outcome is not REFUSED:
                 if not deadline.passed():
                     return False
                 self._give_up_sending()
             if outcome is not sent:
                 with self.inbox.lock:
-                    sent.settle(self.stream.ending or Ending(CloseCode.ABNORMAL, ""))
-                    sent.went_out(None, None)
+                    sent._settle(self.stream.ending or Ending(CloseCode.ABNORMAL, ""))
+                    sent._went_out(None, None)
             return True
 
         self.defer(act)
