@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .client_run import ClientOptions, ClientRun
 from .connection.client_side import ClientConnection
@@ -19,10 +19,11 @@ from .connection.listeners import Listeners, Listening
 from .connection.outgoing import OutgoingQueue
 from .connection.replies import OnReply, SentMessage
 from .connection.websocket import WebSocket
-from .errors import ConnectTimeout, NotConnected, SerializationError
+from .errors import ConnectionFailed, NotConnected, SerializationError
 from .messages.codec import Codec
 from .messages.protocol import CloseCode, check_close, check_event_name
-from .opening.url import parse_url, validate_client_headers, validate_subprotocols
+from .opening.asking import Asking
+from .opening.url import validate_subprotocols
 from .options import check_args, check_callback, check_client, check_seconds, pick
 from .threads.deadline import Deadline
 from .threads.exits import close_at_exit
@@ -38,6 +39,8 @@ else:
 
 __all__ = ["EZEZWebSocketClient"]
 
+GivenHeaders: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]] | None
+
 logger = logging.getLogger("ezez_ws")
 
 _INBOX_LIMIT = 1 << 20
@@ -47,27 +50,50 @@ _numbers = itertools.count(1)
 _numbers_lock = threading.Lock()
 
 
+class _AtExit:
+    """A client as the interpreter's exit sees it; what belongs to another process is left alone."""
+
+    def __init__(
+        self, fork_guard: ForkGuard, close: Callable[[Ending, float, float], None], say_goodbye: Callable[[], None]
+    ) -> None:
+        self._fork_guard = fork_guard
+        self._close = close
+        self._say_goodbye = say_goodbye
+
+    def say_goodbye(self) -> None:
+        """Send a close frame, and do not wait for anything."""
+        if not self._fork_guard.foreign():
+            self._say_goodbye()
+
+    def close_within(self, seconds: float) -> None:
+        """Close, within ``seconds`` all in all."""
+        if not self._fork_guard.foreign():
+            self._close(Ending(CloseCode.NORMAL, ""), seconds * 0.75, seconds * 0.25)
+
+
 class EZEZWebSocketClient(Listening):
     """Connects to a server, stays connected, and exchanges named events with it.
 
     Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
     Options but ``url`` are keyword-only; durations are seconds, sizes are bytes. Callbacks and listeners run one at a
     time, in the order of arrival, on the client's own thread. Every method may be called from any thread, but
-    ``connect`` and ``wait_closed`` not on the client's own. ``_condition.lock`` guards ``_closed``, ``_started``,
-    ``_client_runs``, the queue and what the runs say of themselves; under it nothing is locked, no user code runs.
+    ``connect`` and ``wait_closed`` not on the client's own. ``__condition.lock`` guards ``__closed``,
+    ``__started``, ``__runs``, the queue and what the runs say of themselves; under it nothing is locked, no user code
+    runs. A subclass may have any attribute that does not begin with two underscores or ``_EZEZ``.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Callable[[], str],
         *,
-        auth: str | None = "",
+        auth: str | Callable[[], str] | None = "",
         subprotocols: Sequence[str] | None = None,
-        headers: "Mapping[str, str] | Sequence[tuple[str, str]] | None" = None,
+        headers: GivenHeaders | Callable[[], GivenHeaders] = None,
         ssl: "_ssl.SSLContext | None" = None,
         auto_reconnect: bool = True,
         reconnect_delay: float = 1.0,
         reconnect_delay_max: float = 30.0,
+        reconnect_attempts: int | None = None,
         send_when_not_connected: str = "queue",
         queue_limit_bytes: int = 1 << 20,
         clear_awaiting_replies_after: float = 300.0,
@@ -87,72 +113,91 @@ class EZEZWebSocketClient(Listening):
         on_auth_rejected: Callable[[str], Any] | None = None,
         on_message: Callable[..., Any] | None = None,
         on_disconnect: Callable[[int, str], Any] | None = None,
+        on_gave_up: Callable[[ConnectionFailed], Any] | None = None,
         on_error: Callable[[BaseException], Any] | None = None,
     ) -> None:
-        target = parse_url(url)
+        asking = Asking(url, auth, headers, tls=ssl is not None)
         given = dict(locals(), codec=Codec() if codec is None else codec, inbox_limit_bytes=_INBOX_LIMIT)
-        check_client(given, target.secure)
-        self._codec = given["codec"]
+        check_client(given)
+        self.__codec = given["codec"]
         self._ezez_listeners = Listeners()
-        self._options = pick(
+        self.__options = pick(
             ClientOptions,
             given,
-            url=url.partition("?")[0],
             subprotocols=validate_subprotocols(subprotocols),
-            headers=validate_client_headers(headers),
+            queues=send_when_not_connected == "queue",
             compress=compression is not None,
             connection=pick(ConnectionOptions, given),
             callbacks=pick(Callbacks, given),
             listeners=self._ezez_listeners,
         )
-        self._when_not_connected = send_when_not_connected
-        self._ezez_fork_guard = ForkGuard("client")
-        self._condition = Condition()
-        self._queue = OutgoingQueue(self._condition, queue_limit_bytes, self._is_trying, self._is_own_thread)
-        self._closed = False
-        self._started = False
-        self._client_runs: list[ClientRun] = []  # the last one is in charge; those before it run their last callbacks
+        self.__when_not_connected = send_when_not_connected
+        self._ezez_fork_guard = ForkGuard("client", bound=False)
+        self.__condition = Condition()
+        self.__queue = OutgoingQueue(
+            self.__condition, self._ezez_fork_guard, queue_limit_bytes, self.__is_trying, self.__is_own_thread
+        )
+        self.__closed = False
+        self.__started = False
+        self.__runs: list[ClientRun] = []  # the last one is in charge; those before it run their last callbacks
+        self.__at_exit = _AtExit(self._ezez_fork_guard, self.__close, self.__say_goodbye)
 
     def start(self) -> None:
-        """Connect in the background, and stay connected; nothing where it is started, ``NotConnected`` where closed."""
-        self._ezez_fork_guard.check()
-        self._start()
+        """Connect in the background, and stay connected; nothing where it is started, ``NotConnected`` where closed.
+
+        What fails is logged, and given to ``on_error``; see ``reconnect_attempts`` and ``on_gave_up`` for an end.
+        """
+        self.__start()
+
+    def reconnect(self) -> None:
+        """Try to connect now: ends a pause, and starts anew where the client has given up, was rejected or not started.
+
+        Does nothing while there is a connection, or an attempt is being made. ``NotConnected``: the client was closed.
+        """
+        run, started, _ = self.__start()
+        if not started:
+            with self.__condition.lock:
+                run.hurry()
 
     def connect(self, timeout: float = 10.0) -> None:
         """Connect, and block until authenticated, or ready with ``auth=None``. Returns at once where that is so.
+
+        ``on_auth_ok`` (with ``auth=None``: ``on_connect``) has returned then, and what was queued is out, unless that
+        takes longer than the time-out.
 
         Args:
             timeout: seconds for all attempts together; ``connect_timeout`` limits each. ``None``: as long as it takes.
 
         Raises:
             AuthRejected: the server refuses the key.
-            ConnectionFailed: the answer is no WebSocket (``status`` is HTTP's), or the certificate is not trusted; or,
-                without ``auto_reconnect``, nobody is there. The cause is chained.
-            ConnectTimeout: there was no success in time; the last failure is chained.
+            ConnectionFailed: the answer is no WebSocket (``status``, ``headers`` and ``body`` are HTTP's), or the
+                certificate is not trusted; or, without ``auto_reconnect`` or after ``reconnect_attempts``, nobody is
+                there, or the server is overloaded (429, 502, 503, 504). The cause is chained.
+            ConnectTimeout: there was no success in time, or the server wants us to come again after that; the last
+                failure is chained.
             NotConnected: the client was closed, which is final, or is closed meanwhile.
             RuntimeError: called on the client's own thread, which would wait for itself.
 
         After an error nothing is left behind, unless the client was started before: then it goes on in the background.
         """
-        deadline = self._check_blocking("connect", timeout)
-        run, started, stale = self._start()
+        deadline = self.__check_blocking("connect", timeout)
+        run, started, stale = self.__start(watching=True)
         try:
-            if self._condition.wait_for(lambda: self._connect_outcome(run, stale), deadline) is None:
-                with self._condition.lock:
-                    failure = run.failure
-                why = "" if failure is None else f": {failure}"
-                raise ConnectTimeout(f"no connection to {self._options.url} in time{why}") from failure
+            self.__condition.wait_for(lambda: self.__connect_outcome(run, stale, deadline), deadline)
         except BaseException:
             if started:
-                patience = Deadline(min(_GRACE, self._options.connection.close_timeout))
+                patience = Deadline(min(_GRACE, self.__options.connection.close_timeout))
                 run.stop(Ending(CloseCode.NORMAL, ""), patience, _GRACE)
             raise
+        finally:
+            with self.__condition.lock:
+                run.watchers -= 1
 
-    def _connect_outcome(self, run: ClientRun, stale: Exception | None) -> bool | None:
+    def __connect_outcome(self, run: ClientRun, stale: Exception | None, deadline: Deadline) -> bool | None:
         """Requires holding the lock."""
-        if self._closed:
+        if self.__closed:
             raise NotConnected("the client was closed")
-        return run.outcome_for_connect(stale)
+        return run.outcome_for_connect(stale, deadline)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close, for good: leave the connection, stop reconnecting, end the thread. Idempotent.
@@ -163,14 +208,15 @@ class EZEZWebSocketClient(Listening):
         """
         self._ezez_fork_guard.check()
         check_close(code, reason)
-        self._close(Ending(code, reason), self._options.connection.close_timeout, _GRACE)
+        self.__close(Ending(code, reason), self.__options.connection.close_timeout, _GRACE)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
-        """Block until the client is closed, or has ended by itself: auth-rejected, or lost without ``auto_reconnect``.
+        """Block until the client is closed, or has ended by itself: it gave up, was auth-rejected, or lost its
+        connection without ``auto_reconnect``.
 
         False where ``timeout`` seconds passed before (``None``: no limit). ``RuntimeError`` on the client's own thread.
         """
-        return self._condition.wait_for(self._has_ended, self._check_blocking("wait_closed", timeout)) is not None
+        return self.__condition.wait_for(self.__has_ended, self.__check_blocking("wait_closed", timeout)) is not None
 
     def __enter__(self) -> "EZEZWebSocketClient":
         self.connect()
@@ -184,7 +230,8 @@ class EZEZWebSocketClient(Listening):
 
         While the client is not connected and authenticated it goes by ``send_when_not_connected``: ``"queue"`` keeps
         the message until it is, ``"ignore"`` drops it, ``"raise"`` raises. A client that has ended by itself
-        (auth-rejected, or a failure or loss without ``auto_reconnect``) queues nothing until it is started again.
+        (gave up, auth-rejected, or a loss without ``auto_reconnect``) queues nothing until it is started again. Inside
+        ``on_auth_ok``, on that thread, it goes out before what is queued; what other threads send meanwhile is queued.
 
         Args:
             on_reply: called as ``on_reply(event, args, reply, ids)`` for the first reply.
@@ -199,25 +246,25 @@ class EZEZWebSocketClient(Listening):
             TypeError, ValueError, SerializationError, SendTimeout: as ``EZEZServerClient.send``.
         """
         self._ezez_fork_guard.check()
-        with self._condition.lock:
-            connection = self._client_runs[-1].ready if self._client_runs else None
+        with self.__condition.lock:
+            connection = self.__runs[-1].ready if self.__runs else None
         sent = None if connection is None else connection.send(event, args, None, on_reply)
-        return self._send_when_ready(event, args, on_reply) if sent is None or sent._home is None else sent
+        return self.__send_when_ready(event, args, on_reply) if sent is None or sent._home is None else sent
 
-    def _send_when_ready(self, event: str, args: Any, on_reply: OnReply | None) -> SentMessage:
+    def __send_when_ready(self, event: str, args: Any, on_reply: OnReply | None) -> SentMessage:
         """Send an event, or keep it, as there was no connection a moment ago."""
         check_callback("on_reply", on_reply)
         event = check_event_name(event)
-        body = self._codec.encode(check_args(args))
+        body = self.__codec.encode(check_args(args))
         while True:
-            with self._condition.lock:
-                connection = self._ready_connection()
+            with self.__condition.lock:
+                connection = self.__runs[-1].taker() if self.__runs else None
                 if connection is None:
-                    return self._keep(event, body, on_reply)
+                    return self.__keep(event, body, on_reply)
             sent = connection.send_encoded(None, event, body, on_reply)
             if sent is not None:
                 return sent
-            self._notice_loss()
+            self.__notice_loss()
 
     def send_json(self, value: Any) -> bool:
         """Send plain JSON as a text message, to a server that does not speak this protocol.
@@ -230,134 +277,141 @@ class EZEZWebSocketClient(Listening):
             text.encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise SerializationError(f"the value is no JSON: {error}") from error
-        with self._condition.lock:
-            connection = self._ready_connection()
+        with self.__condition.lock:
+            connection = self.__authenticated()
         if connection is not None and connection.send_text(text):
             return True
-        if self._when_not_connected == "raise":
+        if self.__when_not_connected == "raise":
             raise NotConnected("the client is not connected")
         return False
 
     @property
     def alive(self) -> bool:
         """Whether there is a connection, authenticated, that is not closing or known to be gone."""
-        with self._condition.lock:
-            connection = self._ready_connection()
+        with self.__condition.lock:
+            connection = self.__authenticated()
         return connection is not None and connection.alive
 
     @property
     def awaiting_replies_count(self) -> int:
         """Messages with an ``on_reply`` still to come, plus those that a thread waits for; queued ones included."""
-        with self._condition.lock:
-            connection, queued = self._connection(), self._queue.awaited
+        with self.__condition.lock:
+            connection, queued = self.__connection(), self.__queue.awaited
         return queued + (0 if connection is None else connection.awaiting_replies_count)
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server has chosen; ``None`` where it chose none, or there is no connection."""
+        with self.__condition.lock:
+            return self.__runs[-1].subprotocol if self.__runs else None
 
     @property
     def client(self) -> WebSocket | None:
         """The underlying WebSocket, ``None`` without one; sending through it bypasses the protocol."""
-        with self._condition.lock:
-            connection = self._connection()
+        with self.__condition.lock:
+            connection = self.__connection()
         return None if connection is None else WebSocket(connection)
 
     def __repr__(self) -> str:
-        with self._condition.lock:
-            trying, ready, closed = self._is_trying(), self._ready_connection() is not None, self._closed
-        state = "closed" if closed else "ready" if ready else "connecting" if trying else "not started"
-        return f"<EZEZWebSocketClient {self._options.url} {state}>"
+        with self.__condition.lock:
+            state = "closed" if self.__closed else "ended" if self.__started else "not started"
+            if not self.__closed and self.__is_trying():
+                state = "connecting" if self.__authenticated() is None else "ready"
+            url = self.__runs[-1].url if self.__runs else self.__options.asking.url
+        return f"<EZEZWebSocketClient {url} {state}>"
 
-    def _keep(self, event: str, body: bytes, on_reply: OnReply | None) -> SentMessage:
+    def __keep(self, event: str, body: bytes, on_reply: OnReply | None) -> SentMessage:
         """Do what is to be done with a message that cannot be sent now; requires holding the lock."""
         # how the client has ended by itself, until it is started again
-        ending = self._client_runs[-1].ending if self._client_runs and self._client_runs[-1].over else None
-        if self._when_not_connected != "ignore":
-            if self._closed:
+        ending = self.__runs[-1].ending if self.__runs and self.__runs[-1].over else None
+        if self.__when_not_connected != "ignore":
+            if self.__closed:
                 raise NotConnected("the client is closed")
-            if self._when_not_connected == "raise":
+            if self.__when_not_connected == "raise":
                 raise NotConnected("the client is not connected")
             if ending is None:
-                return self._queue.put(event, body, on_reply)
+                return self.__queue.put(event, body, on_reply)
         return SentMessage(None, None, None, ending or Ending(CloseCode.ABNORMAL, ""))
 
-    def _start(self) -> "tuple[ClientRun, bool, Exception | None]":
-        """Make sure that somebody keeps us connected; say who, whether that is new, and its last failure so far."""
-        self._notice_loss()
+    def __start(self, watching: bool = False) -> "tuple[ClientRun, bool, Exception | None]":
+        """Make sure that somebody keeps us connected; say who, whether that is new, and its last failure so far.
+
+        ``watching``: the caller waits for it, and takes that back.
+        """
+        self._ezez_fork_guard.bind()
+        self._ezez_fork_guard.check()
+        self.__notice_loss()
         with _numbers_lock:
             number = next(_numbers)
-        run = ClientRun(self._options, self._condition, self._queue, number)
+        run = ClientRun(self.__options, self.__condition, self.__queue, number)
         try:
-            with self._condition.lock:
-                if self._closed:
+            with self.__condition.lock:
+                if self.__closed:
                     raise NotConnected("the client was closed, which is final; make a new one")
-                self._client_runs = [other for other in self._client_runs if not other.ended]
-                if self._client_runs and not self._client_runs[-1].over:
-                    return self._client_runs[-1], False, self._client_runs[-1].failure
-                self._client_runs.append(run)
-                self._started = True
+                self.__runs = [other for other in self.__runs if not other.ended]
+                if self.__runs and not self.__runs[-1].over:
+                    self.__runs[-1].watchers += watching
+                    return self.__runs[-1], False, self.__runs[-1].failure
+                self.__runs.append(run)
+                run.watchers += watching
+                self.__started = True
             start_thread(run.thread)
         except BaseException:  # Ctrl-C too: a run without a thread must not be waited for
-            with self._condition.lock:
+            with self.__condition.lock:
                 run.over = True  # should its thread run after all, it ends
                 run.ended = run.thread.ident is None
             raise
-        close_at_exit(self)
+        close_at_exit(self.__at_exit)
         return run, True, None
 
-    def _close(self, ending: Ending, seconds: float, grace: float) -> None:
+    def __close(self, ending: Ending, seconds: float, grace: float) -> None:
         deadline = Deadline(min(seconds, threading.TIMEOUT_MAX))
-        with self._condition.lock:
-            self._closed = True
-            runs = [run for run in self._client_runs if not run.ended]
-            given_up = self._queue.close(ending)
+        with self.__condition.lock:
+            self.__closed = True
+            runs = [run for run in self.__runs if not run.ended]
+            given_up = self.__queue.close(ending)
         del given_up  # without the lock
         for run in runs:
             if not run.stop(ending, deadline, grace):
                 logger.warning("closed, but the thread %s is still inside user code", run.thread.name)
 
-    def close_within(self, seconds: float) -> None:
-        """Close, within ``seconds`` all in all."""
-        if not self._ezez_fork_guard.foreign():
-            self._close(Ending(CloseCode.NORMAL, ""), seconds * 0.75, seconds * 0.25)
-
-    def say_goodbye(self) -> None:
-        """Send a close frame, and do not wait for anything."""
-        if self._ezez_fork_guard.foreign():
-            return
-        with self._condition.lock:
-            connection = self._connection()
+    def __say_goodbye(self) -> None:
+        with self.__condition.lock:
+            connection = self.__connection()
         if connection is not None:
             connection.disconnect(CloseCode.NORMAL, "")
 
-    def _notice_loss(self) -> None:
-        with self._condition.lock:
-            run = self._client_runs[-1] if self._client_runs else None
+    def __notice_loss(self) -> None:
+        with self.__condition.lock:
+            run = self.__runs[-1] if self.__runs else None
         if run is not None:
             run.notice_loss()
 
-    def _check_blocking(self, name: str, timeout: Any) -> Deadline:
+    def __check_blocking(self, name: str, timeout: Any) -> Deadline:
         """Check a call that blocks, and return until when it may."""
         self._ezez_fork_guard.check()
-        with self._condition.lock:
-            if self._is_own_thread():
+        with self.__condition.lock:
+            if self.__is_own_thread():
                 raise RuntimeError(f"{name}() would block the client's own thread, and wait for itself")
         check_seconds("timeout", timeout, optional=True, zero=True)
         return Deadline(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
-    def _connection(self) -> ClientConnection | None:
+    def __connection(self) -> ClientConnection | None:
         """Requires holding the lock."""
-        return self._client_runs[-1].connection if self._client_runs else None
+        return self.__runs[-1].connection if self.__runs else None
 
-    def _ready_connection(self) -> ClientConnection | None:
+    def __authenticated(self) -> ClientConnection | None:
         """Requires holding the lock."""
-        return self._client_runs[-1].ready if self._client_runs else None
+        return self.__runs[-1].authenticated if self.__runs else None
 
-    def _is_own_thread(self) -> bool:
+    def __is_own_thread(self) -> bool:
         """Requires holding the lock."""
-        return any(run.thread is threading.current_thread() for run in self._client_runs)
+        return any(run.thread is threading.current_thread() for run in self.__runs)
 
-    def _is_trying(self) -> bool:
+    def __is_trying(self) -> bool:
         """Requires holding the lock."""
-        return bool(self._client_runs) and not self._client_runs[-1].over
+        return bool(self.__runs) and not self.__runs[-1].over
 
-    def _has_ended(self) -> bool | None:
+    def __has_ended(self) -> bool | None:
         """Requires holding the lock."""
-        return ((self._closed or self._started) and all(run.ended for run in self._client_runs)) or None
+        return ((self.__closed or self.__started) and all(run.ended for run in self.__runs)) or None

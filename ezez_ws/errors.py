@@ -15,6 +15,10 @@
 A wrong option or argument is a plain ``ValueError`` or ``TypeError``.
 """
 
+from collections.abc import Mapping
+
+from .logs import shown
+
 __all__ = [
     "AuthRejected",
     "ConnectTimeout",
@@ -43,7 +47,7 @@ class ConnectionClosed(EZEZError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"connection closed ({self.code}{', ' + self.reason if self.reason else ''})"
+        return f"connection closed ({self.code}{', ' + shown(self.reason) if self.reason else ''})"
 
 
 class NotConnected(EZEZError):
@@ -51,11 +55,23 @@ class NotConnected(EZEZError):
 
 
 class ConnectionFailed(EZEZError):
-    """An attempt to connect failed; the cause is chained, ``status`` is the HTTP status where there was one."""
+    """An attempt to connect failed; the cause is chained.
 
-    def __init__(self, message: str, status: "int | None" = None) -> None:
+    Where the server answered HTTP without the upgrade, ``status``, ``headers`` (names in any case) and up to 4 KiB of
+    the ``body`` are that answer's; else they are ``None`` and empty.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: "int | None" = None,
+        headers: "Mapping[str, str] | None" = None,
+        body: bytes = b"",
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers: Mapping[str, str] = {} if headers is None else headers
+        self.body = body
 
 
 class ConnectTimeout(EZEZError, TimeoutError):
@@ -70,7 +86,7 @@ class AuthRejected(EZEZError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"authentication rejected: {self.reason}"
+        return f"authentication rejected: {shown(self.reason)}"
 
 
 class ReplyTimeout(EZEZError, TimeoutError):

@@ -20,6 +20,7 @@ __all__ = [
     "SERVER",
     "Option",
     "check_args",
+    "check_auth",
     "check_callback",
     "check_client",
     "check_flag",
@@ -54,11 +55,9 @@ def check_server(given: Mapping[str, Any]) -> None:
         raise ValueError("reuse_port: this platform has no SO_REUSEPORT")
 
 
-def check_client(given: Mapping[str, Any], secure: bool) -> None:
-    """Check what a client is constructed with; ``secure``: its URL is ``wss://``."""
+def check_client(given: Mapping[str, Any]) -> None:
+    """Check what a client is constructed with: each option for itself."""
     _check_each(CLIENT, given)
-    if given["ssl"] is not None and not secure:
-        raise ValueError("ssl is for wss:// URLs only")
 
 
 def _check_each(options: Mapping[str, Option], given: Mapping[str, Any]) -> None:
@@ -152,8 +151,11 @@ def _path(name: str, value: Any) -> None:
         )
 
 
-def _auth(name: str, value: Any) -> None:
-    _instance("a str or None", str, name, value)
+def check_auth(name: str, value: Any, or_callable: bool = False) -> None:
+    """Check a key, or what gives one with ``or_callable``."""
+    if or_callable and callable(value):
+        return
+    _instance(f"a str{', a callable' if or_callable else ''} or None", str, name, value)
     try:
         (value or "").encode()
     except UnicodeEncodeError:
@@ -238,10 +240,13 @@ SERVER = {option.name: option for option in (
 )}
 
 CLIENT = {option.name: option for option in (
-    Option("url", REQUIRED, None, "the only positional one; `ws://`, `wss://`, and `http(s)://` for the same"),
-    Option("auth", "", _auth, "the key; `None`: the server does not speak this protocol's authentication"),
+    Option("url", REQUIRED, None,
+           "the only positional one; `ws://`, `wss://`, and `http(s)://` for the same; or a callable, as for `auth`"),
+    Option("auth", "", partial(check_auth, or_callable=True),
+           "the key; or a callable that returns it, asked before each attempt, on the client's thread. `None`: the"
+           " server does not speak this protocol's authentication"),
     Option("subprotocols", None, None, "offered in the handshake"),
-    Option("headers", None, None, "sent in the handshake; a mapping, or pairs"),
+    Option("headers", None, None, "sent in the handshake; a mapping, or pairs; or a callable, as for `auth`"),
     Option("ssl", None, partial(_ssl, "client"), "an `ssl.SSLContext`, for `wss://`"),
     Option("connect_timeout", 10.0, check_seconds,
            "seconds for one attempt, from name look-up to the end of the handshake"),
@@ -249,7 +254,11 @@ CLIENT = {option.name: option for option in (
            "connect again after a lost connection; not after `close()` or a refused key"),
     Option("reconnect_delay", 1.0, check_seconds,
            "seconds before the first such attempt; doubled each time, shortened by up to half at random"),
-    Option("reconnect_delay_max", 30.0, check_seconds, "seconds; no pause is longer"),
+    Option("reconnect_delay_max", 30.0, check_seconds,
+           "seconds; no pause is longer, unless the server's `Retry-After` asks for it (an hour at most)"),
+    Option("reconnect_attempts", None, partial(_count, optional=True),
+           "so many failed attempts in a row, the first included, and it gives up; counted anew after each"
+           " authentication. `None`: it never does"),
     Option("send_when_not_connected", "queue", partial(_choice, ("queue", "ignore", "raise")),
            '`"queue"` until authenticated again, `"ignore"` drops, `"raise"` raises `NotConnected`'),
     Option("queue_limit_bytes", 1 << 20, _count, "of that queue; what does not fit raises `QueueFull`"),
@@ -259,6 +268,8 @@ CLIENT = {option.name: option for option in (
     Option("on_message", None, check_callback,
            "`(event, args, reply, ids)`: every event, before `on_reply` or listeners"),
     Option("on_disconnect", None, check_callback, "`(code, reason)`, for each connection that ends"),
+    Option("on_gave_up", None, check_callback,
+           "`(error)`, after a failed attempt that was the last: by `reconnect_attempts`, or without `auto_reconnect`"),
     Option("on_error", None, check_callback, "`(error)`: what a callback raised, failed attempts, malformed messages"),
     Option("unknown_messages", "ignore", partial(_choice, ("ignore", "emit", "emit_try_json")),
            'a text message from the server: `"ignore"`, `"emit"` as the event `EVENT_UNKNOWN_MESSAGE` with the text,'

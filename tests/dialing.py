@@ -9,7 +9,12 @@ from tests.rawpeer import RawPeer, RawServer
 from tests.serving import Calls
 from tests.support import EZEZTestCase, free_port, open_fds
 
-__all__ = ["DialingTestCase"]
+__all__ = ["DialingTestCase", "inner"]
+
+
+def inner(client: EZEZWebSocketClient, name: str) -> Any:
+    """A private attribute of a client, whose names are mangled so that a subclass may have the same."""
+    return getattr(client, f"_EZEZWebSocketClient__{name}")
 
 
 class DialingTestCase(EZEZTestCase):

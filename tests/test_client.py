@@ -21,7 +21,7 @@ from ezez_ws import (
 )
 from ezez_ws.messages.protocol import AUTH_OK, AUTH_REJECTED
 from ezez_ws.websocket.frames import BINARY, CLOSE, TEXT
-from tests.dialing import DialingTestCase
+from tests.dialing import DialingTestCase, inner
 from tests.serving import Gate, Result
 from tests.support import EZEZTestCase, eventually
 
@@ -223,15 +223,16 @@ class ConnectFailureTest(DialingTestCase):
     def test_http_refusals_of_our_server_are_connection_failed_at_once_with_the_status(self) -> None:
         full = self.serve(max_connections=1)
         self.make(full.url).connect()
-        servers = {
-            404: f"{self.serve(path='/here').url}/not",
-            403: self.serve(verify_request=lambda request: False).url,
-            418: self.serve(verify_request=lambda request: 418).url,
-            503: full.url,
+        servers: dict[int, tuple[Any, bool]] = {
+            404: (f"{self.serve(path='/here').url}/not", True),
+            403: (self.serve(verify_request=lambda request: False).url, True),
+            418: (self.serve(verify_request=lambda request: 418).url, True),
+            503: (full.url, False),
         }
-        for status, url in servers.items():
+        for status, (url, again) in servers.items():
             with self.subTest(status=status):
-                error = self.assert_fails_cleanly(ConnectionFailed, self.make(url), accepting=True)
+                client = self.make(url, auto_reconnect=again)
+                error = self.assert_fails_cleanly(ConnectionFailed, client, accepting=True)
                 self.assertEqual(error.status, status)
                 self.assertIn(str(status), str(error))
                 self.assertIsNotNone(error.__cause__)
@@ -730,7 +731,7 @@ class SendTest(DialingTestCase):
             client.send("x", [object()])
         with self.assertRaises(ValueError):
             client.send("ezez-ws::x")
-        self.assertEqual(len(client._queue), 0)
+        self.assertEqual(len(inner(client, "queue")), 0)
 
     def test_send_json_is_a_plain_text_message(self) -> None:
         client, peer, _ = self.meet()

@@ -21,7 +21,7 @@ from ezez_ws import (
     SentMessage,
 )
 from ezez_ws.messages.protocol import AUTH_REJECTED
-from tests.dialing import DialingTestCase
+from tests.dialing import DialingTestCase, inner
 from tests.rawpeer import RawPeer, RawServer
 from tests.serving import Gate, Result, ServingTestCase
 from tests.support import REPO, allow_seconds, eventually, free_port, switch_interval
@@ -129,7 +129,7 @@ class ReconnectTest(DialingTestCase):
         gate.open()
         peer = self.come_back(client, server)
         self.assertTrue(sent)
-        eventually(lambda: not client._queue)
+        eventually(lambda: not inner(client, "queue"))
 
     def test_there_is_no_new_connection_after_close(self) -> None:
         client, peer, server = self.meet(reconnect_delay=0.3, reconnect_delay_max=0.3, **self.recorded())
@@ -261,16 +261,6 @@ class QueueTest(DialingTestCase):
         client.connect()
         self.assertEqual([each.event_id for each in sent], [1, 1, 2])
 
-    def test_on_auth_ok_runs_after_the_queue_is_out(self) -> None:
-        server = self.listen()
-        clients: list[EZEZWebSocketClient] = []
-        client = self.make(server.url, on_auth_ok=lambda: clients[0].send("from on_auth_ok"))
-        clients.append(client)
-        client.send("queued")
-        client.start()
-        peer = self.accept(server)
-        self.assertEqual([peer.read_event().name for _ in range(2)], ["queued", "from on_auth_ok"])
-
     def test_queued_messages_outlive_connections_that_are_lost_before_the_authentication(self) -> None:
         server = self.listen()
         client = self.make(server.url)
@@ -358,6 +348,124 @@ class QueueTest(DialingTestCase):
             client.close()
 
 
+class GreetingTest(DialingTestCase):
+    """What is sent inside ``on_auth_ok``, and inside ``on_connect`` without authentication, is there first."""
+
+    def greet(self, greeting: Any, **options: Any) -> tuple[EZEZWebSocketClient, RawServer]:
+        """A client with a queue, whose greeting is called with it."""
+        server = self.listen()
+        name = "on_connect" if options.get("auth", "") is None else "on_auth_ok"
+        clients: list[EZEZWebSocketClient] = []
+        clients.append(self.make(server.url, **options, **{name: lambda: greeting(clients[0])}))
+        clients[0].send("queued")
+        clients[0].start()
+        return clients[0], server
+
+    def test_what_the_greeting_sends_goes_out_before_the_queue_at_each_connection(self) -> None:
+        for auth in ("secret", None):
+            with self.subTest(auth=auth):
+                client, server = self.greet(lambda client: client.send("join"), auth=auth)
+                for number in range(2):
+                    peer = self.accept(server, auth is not None)
+                    self.assertEqual([peer.read_event().name for _ in range(2)], ["join", "queued"])
+                    peer.close()
+                    if number == 0:
+                        eventually(lambda: not client.alive)  # noqa: B023
+                        client.send("queued")
+                client.close()
+
+    def test_what_other_threads_send_meanwhile_goes_out_after_the_queue(self) -> None:
+        gate = Gate()
+        self.addCleanup(gate.open)
+
+        def greeting(client: EZEZWebSocketClient) -> None:
+            self.assertEqual(client.send("join").event_id, 1)
+            gate()
+            client.send("join", [2])
+
+        client, server = self.greet(greeting)
+        peer = self.accept(server)
+        gate.wait_entered()
+        self.assertTrue(client.alive)
+        sent = client.send("from elsewhere")
+        self.assertIsNone(sent.event_id)
+        gate.open()
+        names = [peer.read_event().name for _ in range(4)]
+        self.assertEqual(names, ["join", "join", "queued", "from elsewhere"])
+
+    def test_the_greeting_can_wait_for_a_reply_and_listeners_answer_meanwhile(self) -> None:
+        got: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        client, server = self.greet(lambda client: got.put(client.send("join").wait_reply(10).args))
+        client.on("who", lambda args, reply, ids: client.send("me"))
+        peer = self.accept(server)
+        self.assertEqual(peer.read_event().name, "join")
+        peer.send_event("who")
+        self.assertEqual(peer.read_event().name, "me")
+        peer.send_event("joined", [5], reply_to=1)
+        self.assertEqual(got.get(timeout=10), [5])
+        self.assertEqual(peer.read_event().name, "queued")
+
+    def test_connect_returns_when_the_greeting_has_and_the_queue_is_out(self) -> None:
+        gate = Gate()
+        self.addCleanup(gate.open)
+        client, server = self.greet(gate)
+        self.accept(server)
+        connecting = Result(client.connect, 30)
+        gate.wait_entered()
+        self.assertFalse(connecting.done)
+        gate.open()
+        connecting.get()
+        self.assertEqual(client.send("x").event_id, 2)
+
+    def test_connect_returns_at_its_timeout_where_the_greeting_has_not(self) -> None:
+        gate = Gate()
+        self.addCleanup(gate.open)
+        client, server = self.greet(gate)
+        peer = self.accept(server)
+        gate.wait_entered()
+        client.connect(0.05)
+        self.assertTrue(client.alive)
+        self.assertTrue(client.send_json("at once"))
+        client.send("x")
+        gate.open()
+        peer.read_message()
+        self.assertEqual([peer.read_event().name for _ in range(2)], ["queued", "x"])
+
+    def test_without_a_queue_other_threads_can_send_while_it_runs(self) -> None:
+        for mode in ("raise", "ignore"):
+            with self.subTest(mode):
+                server, gate = self.listen(), Gate()
+                self.addCleanup(gate.open)
+                client = self.make(server.url, send_when_not_connected=mode, on_auth_ok=gate)
+                client.start()
+                peer = self.accept(server)
+                gate.wait_entered()
+                self.assertEqual(client.send("x").event_id, 1)
+                self.assertEqual(peer.read_event().name, "x")
+                gate.open()
+                client.close()
+
+    def test_what_the_greeting_sends_to_a_connection_that_is_gone_is_queued(self) -> None:
+        gate = Gate()
+        self.addCleanup(gate.open)
+        left: list[SentMessage] = []
+
+        def greeting(client: EZEZWebSocketClient) -> None:
+            if not left:
+                gate()
+                left.append(client.send("late"))
+
+        client, server = self.greet(greeting)
+        peer = self.accept(server)
+        gate.wait_entered()
+        peer.close()
+        eventually(lambda: not client.alive)
+        gate.open()
+        peer = self.accept(server)
+        self.assertEqual([peer.read_event().name for _ in range(2)], ["queued", "late"])
+        self.assertEqual(left[0].event_id, 2)
+
+
 class StressTest(DialingTestCase):
     """Threads send while the connection goes up and down."""
 
@@ -413,7 +521,7 @@ class StressTest(DialingTestCase):
     def is_over(self, client: EZEZWebSocketClient) -> bool:
         try:
             client.send("end").wait_reply(timeout=5)
-            return len(client._queue) == 0
+            return len(inner(client, "queue")) == 0
         except (ConnectionClosed, NotConnected, ReplyTimeout):
             return False
 

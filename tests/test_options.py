@@ -38,7 +38,7 @@ WRONG_BY_CHECK: Mapping[Any, list[Any]] = {
     options._ssl: [True, "cert.pem", object()],
     options._port: ["80", -1, 65536, 1.5, True],
     options._path: [1, "", "chat", "/chat?x", "/chat#x", b"/"],
-    options._auth: [5, b"key", ["key"], "\ud800"],
+    options.check_auth: [5, b"key", ["key"], "\ud800"],
 }
 WRONG_BY_NAME: Mapping[str, list[Any]] = {  # what a parser checks
     "url": [5, None, b"ws://a", "", "a", "ftp://a", "ws://", "ws://a:0", "ws://a#b", "ws://user@a", "ws://a b"],

@@ -53,7 +53,8 @@ FAILING = """
         server.start()
         client = EZEZWebSocketClient(server.url, auto_reconnect=False)
         client.connect()
-        client.close_within = client.say_goodbye = lambda *args: None
+        at_exit = client._EZEZWebSocketClient__at_exit
+        at_exit.close_within = at_exit.say_goodbye = lambda *args: None
         keep += [server, client]
 """
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import MalformedMessage
@@ -28,17 +28,23 @@ if TYPE_CHECKING:
 __all__ = ["ClientConnection", "ClientConnectionEvents"]
 
 
+_HASTE = 0.5  # seconds that a server has to close after a rejection, where we come again with another key
+
+
 class ClientConnectionEvents(NamedTuple):
     """What a connection tells its client, on the connection's thread."""
 
-    ready: Callable[["ClientConnection"], bool]
-    """We are authenticated: send what is queued; false where that lost the connection, or the client was closed."""
-    rejected: Callable[["ClientConnection", str], None]
+    accepted: Callable[["ClientConnection", bool], bool]
+    """We are authenticated, or need not be; and whether a callback comes before the queue. False: it is over."""
+    ready: Callable[["ClientConnection"], None]
+    """That callback has returned: send what is queued."""
+    rejected: Callable[["ClientConnection", str], bool]
+    """We are not, for a reason; whether that is final."""
     ended: Callable[["ClientConnection"], None]
 
 
 class ClientConnection(Connection):
-    """One connection of a client. ``_answered`` belongs to the connection's thread."""
+    """One connection of a client. ``_awaited``, the answers still to be heeded, belongs to the connection's thread."""
 
     def __init__(self, stream: Stream, options: "ClientOptions", events: ClientConnectionEvents) -> None:
         keep_text = options.unknown_messages != "ignore"
@@ -47,19 +53,22 @@ class ClientConnection(Connection):
         self._unknown_messages = options.unknown_messages
         self._unknown_data = options.unknown_data
         self._events = events
-        self._answered = False
+        self._awaited: Collection[bool] = (True, False)
 
     def begin(self, auth: str | None) -> None:
-        """Authenticate, or count as ready at once, and run ``on_connect``."""
+        """Authenticate, or count as authenticated at once, and run ``on_connect``."""
         self.inbox.own()
         self.begin_user_code()
+        greeting = self._callbacks.on_connect
         if auth is None:
-            self._answered = True
-            self._events.ready(self)
+            self._awaited = (False,)  # from a server that wants authentication after all
+            self._events.accepted(self, greeting is not None)
         else:
             self.stream.send(self._codec.encode([AUTH, auth, VERSION]))
         self.start_keepalive()
-        self.call(self._callbacks.on_connect)
+        self.call(greeting)
+        if auth is None:
+            self._events.ready(self)
 
     def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
         """Deal with the answer to our authentication, an event, or something unknown."""
@@ -71,8 +80,8 @@ class ClientConnection(Connection):
             return
         if isinstance(message, Event):
             self.deliver(message, payload, routed)
-        elif not self._answered:
-            self._answered = True
+        elif message[0] in self._awaited:
+            self._awaited = ()
             self._handle_answer(*message)
 
     def handle_other(self, what: str | Mark) -> None:
@@ -82,13 +91,17 @@ class ClientConnection(Connection):
 
     def _handle_answer(self, accepted: bool, reason: str) -> None:
         restore_scheduling()  # what these callbacks start shall not inherit what reading has chosen
-        if not accepted:
-            self._events.rejected(self, reason)
+        if accepted:
+            greeting = self._callbacks.on_auth_ok
+            if self._events.accepted(self, greeting is not None):
+                self.call(greeting)
+                self._events.ready(self)
+        elif self._events.rejected(self, reason):
             # the server closes now; one that does not is left
             self.call_later(self.options.close_timeout, self._leave)
             self.call(self._callbacks.on_auth_rejected, reason)
-        elif self._events.ready(self):
-            self.call(self._callbacks.on_auth_ok)
+        else:
+            self.call_later(min(_HASTE, self.options.close_timeout), self.cut)
 
     def disconnected(self, ending: Ending) -> None:
         """Tell the client, and run ``on_disconnect``."""

@@ -76,10 +76,15 @@ class OutgoingQueue:
     """
 
     def __init__(
-        self, condition: Condition, limit: int, is_trying: Callable[[], bool], is_own_thread: Callable[[], bool]
+        self,
+        condition: Condition,
+        fork_guard: ForkGuard,
+        limit: int,
+        is_trying: Callable[[], bool],
+        is_own_thread: Callable[[], bool],
     ) -> None:
         self._condition = condition
-        self._fork_guard = ForkGuard("client")
+        self._fork_guard = fork_guard
         self._limit = limit
         self._is_trying = is_trying
         self._is_own_thread = is_own_thread

@@ -3,9 +3,11 @@
 import base64
 import os
 import re
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..logs import shown
 from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, encode_headers, list_items
 from .url import URL
 
@@ -16,16 +18,34 @@ else:
 
 __all__ = ["ClientHandshake", "DialRefused"]
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.1 [1-9][0-9]{2}(?: .*)?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.(?:1 [1-9][0-9]{2}|0 [2-9][0-9]{2})(?: .*)?")  # a proxy may refuse in HTTP/1.0
 _MAX_INTERIM_RESPONSES = 10
+_MAX_BODY = 4096
+_MAX_RETRY_AFTER = 3600.0  # seconds
+_OVERLOADED = (429, 502, 503, 504)
 
 
 class DialRefused(Exception):
-    """There is somebody, but no WebSocket for us; trying again would give the same. ``status`` is HTTP's, if any."""
+    """There is somebody, but no WebSocket for us; ``status``, ``headers`` and ``body`` are HTTP's, if it is that."""
 
-    def __init__(self, text: str, status: int | None = None) -> None:
+    def __init__(self, text: str, status: int | None = None, headers: Headers | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.headers = Headers() if headers is None else headers
+        self.body = b""
+
+    @property
+    def final(self) -> bool:
+        """Whether trying again would give the same, as far as one can tell."""
+        return self.status not in _OVERLOADED
+
+    @property
+    def retry_after(self) -> float:
+        """The seconds that the server asks us to wait, at most an hour; 0 where it does not."""
+        value = self.headers.get("Retry-After", "")
+        if value.isdecimal() and value.isascii():
+            return min(float(value[:10]), _MAX_RETRY_AFTER)
+        return max(0.0, min(_seconds_until(value), _MAX_RETRY_AFTER)) if value else 0.0
 
 
 class ClientHandshake:
@@ -49,6 +69,7 @@ class ClientHandshake:
         self._head = HeadReader(_STATUS_LINE)
         self._interim_responses = 0
         self._complete = False
+        self.body = b""
         self._http = h11.Connection(h11.CLIENT)
         own = [
             ("Host", target.host_header),
@@ -66,8 +87,8 @@ class ClientHandshake:
 
     @property
     def trailing(self) -> bytes:
-        """What followed the response's head: the first bytes of the WebSocket."""
-        return self._head.trailing if self._complete else b""
+        """What followed the response's head: the first bytes of the WebSocket, or of a refusal's body."""
+        return self._head.trailing
 
     def request(self) -> bytes:
         """Return the request to send; the same each time."""
@@ -90,12 +111,31 @@ class ClientHandshake:
             raise DialRefused(f"the server's answer to the handshake is refused: {error.text}") from None
         return self._complete
 
+    def feed_body(self, data: bytes) -> bool:
+        """Take what follows the head of a refusal, ``b""`` at the end of the bytes; True once ``body`` is complete.
+
+        Complete is what is whole, or 4 KiB long, or cannot be told.
+        """
+        try:
+            self._http.receive_data(data)
+            while len(self.body) < _MAX_BODY:
+                event = self._http.next_event()
+                if event is h11.NEED_DATA:
+                    return False
+                if not isinstance(event, h11.Data):
+                    break
+                self.body += bytes(event.data[: _MAX_BODY - len(self.body)])
+        except h11.RemoteProtocolError:
+            pass
+        return True
+
     def _parse(self) -> "h11.InformationalResponse | h11.Response":
         self._http.receive_data(b"\r\n".join([*self._head.lines, b"", b""]))
         try:
             parsed = self._http.next_event()
         except h11.RemoteProtocolError as error:
-            raise DialRefused(f"the server's answer to the handshake is no proper HTTP/1.1: {error}") from None
+            text = f"the server's answer to the handshake is no proper HTTP/1.1: {shown(str(error))}"
+            raise DialRefused(text) from None
         assert isinstance(parsed, (h11.InformationalResponse, h11.Response))
         self.response_headers = decode_headers(parsed.headers.raw_items())
         return parsed
@@ -103,11 +143,11 @@ class ClientHandshake:
     def _judge(self, response: "h11.InformationalResponse | h11.Response") -> None:
         headers = self.response_headers
         if response.status_code != 101:
-            status = f"{response.status_code} {response.reason.decode('latin-1')}".strip()[:100]
+            status = shown(f"{response.status_code} {response.reason.decode('latin-1')}".strip(), 100)
             text = f"the server answered {status}, not 101 Switching Protocols"
             if 300 <= response.status_code < 400 and "Location" in headers:
                 text += f"; it redirects to {_shown(headers, 'Location')}, which is not followed"
-            raise DialRefused(text, response.status_code)
+            raise DialRefused(text, response.status_code, headers)
         # RFC 6455 has one value for Upgrade, but a list of tokens for Connection.
         if headers.get("Upgrade", "").lower() != "websocket":
             raise DialRefused(f"the server's Upgrade must be websocket, not {_shown(headers, 'Upgrade')}")
@@ -131,7 +171,7 @@ class ClientHandshake:
         self.extensions = headers.get_all("Sec-WebSocket-Extensions")
         extra = [name for name in _extension_names(self.extensions) if name not in self._offered_extensions]
         if extra:
-            raise DialRefused(f"the server uses the extension {extra[0][:100]!r}, which was not offered")
+            raise DialRefused(f"the server uses the extension '{shown(extra[0], 100)}', which was not offered")
 
 
 def _extension_names(values: Sequence[str]) -> list[str]:
@@ -140,4 +180,13 @@ def _extension_names(values: Sequence[str]) -> list[str]:
 
 
 def _shown(headers: Headers, name: str) -> str:
-    return repr(headers[name][:200]) if name in headers else "missing"
+    return f"'{shown(headers[name])}'" if name in headers else "missing"
+
+
+def _seconds_until(date: str) -> float:
+    from email.utils import parsedate_to_datetime  # here, as it takes a tenth of what importing the library may take
+
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()  # what a date is compared with is the wall clock
+    except (TypeError, ValueError, OverflowError):
+        return 0.0

@@ -8,6 +8,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..logs import shown
 from ..threads.deadline import Deadline
 from ..threads.waiting import Event
 from ..wire.sockets import SocketWire, Wire, WireError
@@ -16,6 +17,7 @@ from .client_handshake import ClientHandshake, DialRefused
 if TYPE_CHECKING:
     from ..client_run import ClientOptions
     from ..websocket.deflate import Deflate
+    from .asking import Asked
 
 __all__ = ["DialCancelled", "DialRefused", "Dialed", "Dialer"]
 
@@ -25,6 +27,7 @@ _DEFLATE_OFFERS = (
 )
 _SLICE = 0.1  # seconds after which a step looks whether it is still wanted
 _READ = 4096
+_BODY_TIME = 1.0  # seconds that the body of a refusal may take, which some servers never end
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK))
 
 
@@ -33,19 +36,21 @@ class DialCancelled(Exception):
 
 
 class Dialed(NamedTuple):
-    """A WebSocket: the wire, what arrived behind the handshake, and the compression that was agreed."""
+    """A WebSocket: the wire, what arrived behind the handshake, and what was agreed."""
 
     wire: Wire
     early: bytes
     deflate: "Deflate | None"
+    subprotocol: str | None
 
 
 class Dialer:
     """One attempt to connect. ``dial`` runs on one thread; ``cancel`` may be called from any."""
 
-    def __init__(self, options: "ClientOptions") -> None:
+    def __init__(self, options: "ClientOptions", asked: "Asked") -> None:
         self._options = options
-        self._target = options.target
+        self._target = asked.target
+        self._headers = asked.headers
         self._lock = threading.Lock()
         self._cancelled = False  # guarded by _lock; a step that waits looks at it ten times a second
 
@@ -55,16 +60,27 @@ class Dialer:
             self._cancelled = True
 
     def dial(self, deadline: Deadline) -> Dialed:
-        """Connect and shake hands. ``OSError``: nobody is there, or not in time, or went before the end."""
+        """Connect and shake hands.
+
+        Raises:
+            OSError: nobody is there, or not in time, or went before the end.
+            DialRefused: there is somebody, but no WebSocket for us.
+        """
         wire = self._connect(deadline)
         try:
             if self._target.secure:
                 wire = self._secure(wire, deadline)
             options, offer = self._options, _DEFLATE_OFFERS if self._options.compress else ""
-            handshake = ClientHandshake(self._target, options.headers, options.subprotocols, offer)
+            handshake = ClientHandshake(self._target, self._headers, options.subprotocols, offer)
             self._write(wire, handshake.request(), deadline)
-            self._read_response(wire, handshake, deadline)
-            return Dialed(wire, handshake.trailing, _agreed(handshake))
+            try:
+                self._read_response(wire, handshake, deadline)
+            except DialRefused as refusal:
+                if refusal.status is not None:
+                    self._read_body(wire, handshake, deadline.sooner(Deadline(_BODY_TIME)))
+                    refusal.body = handshake.body
+                raise
+            return Dialed(wire, handshake.trailing, _agreed(handshake), handshake.subprotocol)
         except BaseException:
             wire.close()
             raise
@@ -79,9 +95,10 @@ class Dialer:
         try:
             wire.shake_hands(lambda: self._check(deadline, "shaking hands in TLS"))
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            raise ConnectionResetError(f"the server closed the connection during the TLS handshake: {error}") from error
+            text = f"the server closed the connection during the TLS handshake: {shown(str(error))}"
+            raise ConnectionResetError(text) from error
         except ssl.SSLError as error:
-            raise DialRefused(f"TLS: {error}") from error
+            raise DialRefused(f"TLS: {shown(str(error))}") from error
         return wire
 
     def _check(self, deadline: Deadline, step: str) -> float:
@@ -167,11 +184,22 @@ class Dialer:
                 continue
             data = wire.read_now(_READ)
             if data == b"" and wire.failure is not None:  # such as: it wants a certificate of ours
-                raise DialRefused(f"TLS: {wire.failure}") from wire.failure
+                raise DialRefused(f"TLS: {shown(str(wire.failure))}") from wire.failure
             if data == b"":
                 raise ConnectionResetError("the server closed the connection during the handshake")
             if data is not None and handshake.feed(data):
                 return
+
+    def _read_body(self, wire: Wire, handshake: ClientHandshake, deadline: Deadline) -> None:
+        """Read what a refusal says beside its head, as far as it comes in time."""
+        data: bytes | None = handshake.trailing
+        with contextlib.suppress(TimeoutError):
+            while not (data and handshake.feed_body(data)):
+                ready = wire.poll(True, False, self._check(deadline, "reading the server's refusal"))[0]
+                data = wire.read_now(_READ) if ready else None
+                if data == b"":
+                    handshake.feed_body(data)
+                    break
 
 
 def _agreed(handshake: ClientHandshake) -> "Deflate | None":

@@ -23,7 +23,7 @@ AGENT = "ezez_ws"
 def connect(url: str, deflate: bool) -> Stream:
     """Open a WebSocket."""
     told: Any = SimpleNamespace(target=parse_url(url), headers=(), subprotocols=(), ssl=None, compress=deflate)
-    dialed = Dialer(told).dial(Deadline(10))
+    dialed = Dialer(told, told).dial(Deadline(10))
     return Stream(dialed.wire, True, MAX_PAYLOAD, MAX_PAYLOAD, dialed.early, dialed.deflate)
 
 

@@ -31,6 +31,7 @@ from ezez_ws.websocket.frames import BINARY, CLOSE, PING, PONG, FrameDecoder, en
 from ezez_ws.websocket.outbox import Buffer, Outbox, Put
 from ezez_ws.websocket.stream import Ending
 from ezez_ws.wire.sockets import Wire, WireError
+from tests.dialing import inner
 from tests.rawpeer import RawPeer, RawServer
 from tests.serving import Result
 from tests.support import EZEZTestCase, allow_seconds, eventually
@@ -513,7 +514,7 @@ class ClientQueueMachine(RuleBasedStateMachine):
 
     def new(self, size: int, has_on_reply: bool) -> Sending:
         number = len(self.messages)
-        body = self.client._codec.encode([number, "x" * size])
+        body = inner(self.client, "codec").encode([number, "x" * size])
         self.messages.append(Sending(number, "x" * size, 1 + len(body) + 24, has_on_reply))
         return self.messages[-1]
 
@@ -711,8 +712,8 @@ class ClientQueueMachine(RuleBasedStateMachine):
     @invariant()
     def what_the_queue_counts_is_what_waits(self) -> None:
         if hasattr(self, "client"):
-            with self.client._condition.lock:
-                assert self.client._queue._bytes == self.queued_bytes()
+            with inner(self.client, "condition").lock:
+                assert inner(self.client, "queue")._bytes == self.queued_bytes()
 
     @invariant()
     def callbacks_run_once(self) -> None:

@@ -41,7 +41,7 @@ def wait_for_the_end(sock: socket.socket) -> None:
 
 def make_dialer(url: URL, headers: tuple[tuple[str, str], ...] = (), subprotocols: tuple[str, ...] = ()) -> Dialer:
     options: Any = SimpleNamespace(target=url, headers=headers, subprotocols=subprotocols, ssl=None, compress=False)
-    return Dialer(options)
+    return Dialer(options, options)
 
 
 class DialerTestCase(EZEZTestCase):
