@@ -184,9 +184,11 @@ def _shown(headers: Headers, name: str) -> str:
 
 
 def _seconds_until(date: str) -> float:
-    from email.utils import parsedate_to_datetime  # here, as it takes a tenth of what importing the library may take
+    from email.utils import mktime_tz, parsedate_tz  # here, as it takes long to import, and few need it
 
+    parsed = parsedate_tz(date)
     try:
-        return parsedate_to_datetime(date).timestamp() - time.time()  # what a date is compared with is the wall clock
+        # what a date is compared with is the wall clock
+        return 0.0 if parsed is None else mktime_tz(parsed) - time.time()
     except (TypeError, ValueError, OverflowError):
         return 0.0

@@ -1,5 +1,7 @@
 """The client's side of the handshake, over bytes."""
 
+import email.utils
+import time
 import unittest
 from typing import Any
 from unittest import mock
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezez_ws.opening.client_handshake import ClientHandshake, DialRefused
-from ezez_ws.opening.head import MAX_HEAD_BYTES, MAX_HEADERS
+from ezez_ws.opening.head import MAX_HEAD_BYTES, MAX_HEADERS, Headers
 from ezez_ws.opening.url import parse_url
 
 GOOD = (
@@ -217,3 +219,88 @@ class PropertyTest(unittest.TestCase):
     @given(st.integers(0, 150), st.integers(0, 20), st.binary(max_size=20), st.integers(0, 150))
     def test_a_good_response_with_a_damage(self, place: int, removed: int, put_in: bytes, cut: int) -> None:
         self.feed(GOOD[:place] + put_in + GOOD[place + removed :], cut)
+
+
+class BodyTest(unittest.TestCase):
+    """The body of a refusal."""
+
+    def read(self, response: bytes, size: int) -> tuple[DialRefused, bytes, bool]:
+        """Feed a response in pieces, the rest behind its head as the body; return that, and whether it is complete."""
+        handshake = make_handshake()
+        pieces = [response[start : start + size] for start in range(0, len(response), size)]
+        with self.assertRaises(DialRefused) as caught:
+            while True:
+                handshake.feed(pieces.pop(0))
+        complete = False
+        for piece in [handshake.trailing, *pieces]:
+            complete = complete or (bool(piece) and handshake.feed_body(piece))
+        return caught.exception, handshake.body, complete
+
+    def test_it_is_read_whatever_pieces_it_comes_in(self) -> None:
+        head = b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nX-Why: load\r\n"
+        cases = {
+            head + b"Content-Length: 5\r\n\r\nlater": (b"later", True),
+            head + b"Transfer-Encoding: chunked\r\n\r\n3\r\nlat\r\n2\r\ner\r\n0\r\n\r\n": (b"later", True),
+            head + b"\r\nlater": (b"later", False),
+            head + b"Content-Length: 9\r\n\r\nlater": (b"later", False),
+            head + b"\r\n" + b"x" * 10000: (b"x" * 4096, True),
+            head + b"Content-Length: 0\r\n\r\n": (b"", False),  # nothing is fed
+            b"HTTP/1.0" + head[8:] + b"\r\nlater": (b"later", False),
+        }
+        for response, wanted in cases.items():
+            for size in (1, 7, 100000):
+                with self.subTest(response=response[:100], size=size):
+                    refusal, body, complete = self.read(response, size)
+                    self.assertEqual((body, complete), wanted)
+                    self.assertEqual((refusal.status, refusal.headers["x-why"]), (503, "load"))
+
+    def test_what_is_no_body_by_its_head_ends_it(self) -> None:
+        head = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.assertEqual(self.read(head + b"2\r\nok\r\nnonsense\r\n", 100)[1:], (b"ok", True))
+
+    def test_the_end_of_the_bytes_is_the_end_of_it(self) -> None:
+        for head in (b"", b"Content-Length: 100\r\n"):
+            handshake = make_handshake()
+            with self.assertRaises(DialRefused):
+                handshake.feed(b"HTTP/1.1 500 No\r\n" + head + b"\r\nit ends")
+            self.assertFalse(handshake.feed_body(handshake.trailing))
+            self.assertTrue(handshake.feed_body(b""))
+            self.assertEqual(handshake.body, b"it ends")
+
+
+class RefusedTest(unittest.TestCase):
+    def refusal(self, status: int, retry_after: str | None = None) -> DialRefused:
+        return DialRefused("no", status, Headers([] if retry_after is None else [("RETRY-After", retry_after)]))
+
+    def test_an_overloaded_server_is_not_the_last_word(self) -> None:
+        statuses = (200, 301, 401, 403, 404, 429, 500, 502, 503, 504)
+        self.assertEqual([status for status in statuses if not self.refusal(status).final], [429, 502, 503, 504])
+        self.assertTrue(DialRefused("TLS: nobody knows it").final)
+
+    def test_retry_after_is_seconds_or_a_date_and_an_hour_at_most(self) -> None:
+        def date(seconds: float) -> str:
+            return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+        cases = {"0": 0, "7": 7, "3600": 3600, "3601": 3600, "9" * 5000: 3600, date(100000): 3600, date(-100): 0}
+        nonsense = ("", "soon", "-5", "1.5", "\xb2", "7, 8", "Wed, 99 Nov 2026", "Mon, 01 Jan 0000 00:00:00 GMT", "\0")
+        for value, wanted in {**cases, **dict.fromkeys(nonsense, 0)}.items():
+            with self.subTest(value=value[:40]):
+                self.assertEqual(self.refusal(503, value).retry_after, wanted)
+        self.assertTrue(50 < self.refusal(429, date(60)).retry_after <= 60)
+        self.assertEqual(self.refusal(503).retry_after, 0)
+
+    def test_what_the_server_says_is_escaped_and_cut(self) -> None:
+        evil = "\x9b31m" + "x" * 1000
+        for response in (
+            f"HTTP/1.1 403 {evil}\r\n\r\n",
+            f"HTTP/1.1 302 Found\r\nLocation: {evil}\r\n\r\n",
+            GOOD.decode().replace("Upgrade: websocket", f"Upgrade: {evil}"),
+            good_with(f"Sec-WebSocket-Protocol: {evil}").decode("latin-1"),
+            good_with(f"Sec-WebSocket-Extensions: {evil}").decode("latin-1"),
+        ):
+            with self.subTest(response=response[:60]):
+                with self.assertRaises(DialRefused) as caught:
+                    make_handshake().feed(response.encode("latin-1"))
+                self.assertTrue(str(caught.exception).isprintable())
+                self.assertIn("\\x9b", str(caught.exception))
+                self.assertLess(len(str(caught.exception)), 400)

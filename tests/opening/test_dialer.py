@@ -120,6 +120,7 @@ class SuccessTest(DialerTestCase):
                 got += dialed.wire.read(4096)
             self.assertEqual(got, early + b"later")
             self.assertIsNone(dialed.deflate)
+            self.assertIsNone(dialed.subprotocol)
             dialed.wire.retire()
             dialed.wire.close()
 
@@ -203,6 +204,38 @@ class RefusalTest(DialerTestCase):
                 self.dial(self.serve(refuse, wait_for_the_end))
             self.assertEqual(raised.exception.status, status)
             self.assertIn(str(status), str(raised.exception))
+
+    def test_the_body_of_a_refusal_is_read_as_far_as_it_comes(self) -> None:
+        for script in (wait_for_the_end, lambda sock: None):
+            for length in (b"Content-Length: 7\r\n", b"Content-Length: 70\r\n", b""):
+
+                def refuse(sock: socket.socket, length: bytes = length) -> None:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    read_request(sock)
+                    for piece in (b"HTTP/1.1 429 Slow\r\nX: y\r\n" + length + b"\r\nnot", b" now"):
+                        sock.sendall(piece)
+
+                with self.subTest(length=length), self.assertRaises(DialRefused) as raised:
+                    self.dial(self.serve(refuse, script))
+                self.assertEqual((raised.exception.status, raised.exception.body), (429, b"not now"))
+                self.assertEqual(raised.exception.headers["x"], "y")
+
+    def test_a_body_that_never_ends_delays_the_refusal_by_a_second(self) -> None:
+        def trickle(sock: socket.socket) -> None:
+            read_request(sock)
+            pause = threading.Event()
+            with contextlib.suppress(OSError):
+                sock.sendall(b"HTTP/1.1 503 Busy\r\n\r\n")
+                while True:
+                    sock.sendall(b"x")
+                    pause.wait(0.01)
+
+        start = time.monotonic()
+        with self.assertRaises(DialRefused) as raised:
+            self.dial(self.serve(trickle))
+        self.assertLess(time.monotonic() - start, 10)
+        self.assertLessEqual({*raised.exception.body}, {ord("x")})
+        self.assertGreater(len(raised.exception.body), 5)
 
     def test_an_answer_that_is_none_is_refused_without_a_status(self) -> None:
         for data in (
