@@ -28,6 +28,7 @@ from .options import check_args, check_callback, check_client, check_seconds, pi
 from .threads.deadline import Deadline
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
+from .threads.interrupted import calls_user_code
 from .threads.starting import start_thread
 from .threads.waiting import Condition
 from .websocket.stream import Ending
@@ -218,10 +219,12 @@ class EZEZWebSocketClient(Listening):
         """
         return self.__condition.wait_for(self.__has_ended, self.__check_blocking("wait_closed", timeout)) is not None
 
+    @calls_user_code
     def __enter__(self) -> "EZEZWebSocketClient":
         self.connect()
         return self
 
+    @calls_user_code
     def __exit__(self, *_: object) -> None:
         self.close()
 

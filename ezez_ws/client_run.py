@@ -29,6 +29,7 @@ from .opening.asking import Asking, CannotAsk
 from .opening.attempts import Attempts
 from .opening.dialer import DialCancelled, Dialer, DialRefused
 from .threads.deadline import Deadline
+from .threads.interrupted import calls_user_code
 from .threads.timers import janitor
 from .threads.waiting import Condition
 from .websocket.stream import Ending, Stream
@@ -316,17 +317,18 @@ class ClientRun:
         why = f"after {told.number} in a row" if self._options.auto_reconnect else "as auto_reconnect is off"
         logger.log(level, "%s (giving up %s)", told.error, why)
         if self._options.on_gave_up is not None:
-            try:
-                self._options.on_gave_up(told.error)
-            except BaseException as error:  # SystemExit too, as in any callback
-                self._callback_failed(error)
+            self._call_on_gave_up(self._options.on_gave_up, told.error)
 
-    def _callback_failed(self, error: BaseException) -> None:
-        on_error = self._options.callbacks.on_error
-        if on_error is None:
-            logger.error("an error in on_gave_up", exc_info=error)
-        else:
-            report_error(on_error, (), error)
+    @calls_user_code
+    def _call_on_gave_up(self, on_gave_up: Callable[[ConnectionFailed], Any], failure: ConnectionFailed) -> None:
+        try:
+            on_gave_up(failure)
+        except BaseException as error:  # SystemExit too, as in any callback
+            on_error = self._options.callbacks.on_error
+            if on_error is None:
+                logger.error("an error in on_gave_up", exc_info=error)
+            else:
+                report_error(on_error, (), error)
 
     # -- what a connection tells ------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ..logs import shown
 from ..options import check_auth
+from ..threads.interrupted import calls_user_code
 from .url import URL, parse_url, validate_client_headers
 
 __all__ = ["Asked", "Asking", "CannotAsk"]
@@ -70,6 +71,7 @@ class Asking:
         return target
 
 
+@calls_user_code
 def _call(name: str, ask: Callable[[], Any], kind: type | None = None) -> Any:
     try:
         answer = ask()
