@@ -1,5 +1,6 @@
 """The client loses its connection: what it does then, and what becomes of messages, listeners and waiters."""
 
+import contextlib
 import itertools
 import queue
 import signal
@@ -549,6 +550,34 @@ class StressTest(DialingTestCase):
     @allow_seconds(120)
     def test_with_raise_what_was_raised_does_not_come_and_the_rest_in_order_at_most_once(self) -> None:
         self.check(self.stress("raise"))
+
+    @allow_seconds(120)
+    def test_the_greeting_comes_first_on_each_connection_and_the_queue_before_the_rest(self) -> None:
+        first: dict[int, str] = {}
+
+        def receive(client: EZEZServerClient, event: str, args: Any, reply: Any, ids: Any) -> None:
+            first.setdefault(client.connection_id, event)
+            if event == "join":
+                reply("joined")
+            else:
+                self.receive(client, event, args, reply, ids)
+
+        def greet() -> None:
+            with contextlib.suppress(ConnectionClosed):
+                client.send("join").wait_reply(10)
+
+        server = self.serve(on_message=receive, close_timeout=1.0)
+        client: EZEZWebSocketClient = self.make(
+            server.url, on_auth_ok=greet, reconnect_delay=0.001, reconnect_delay_max=0.002
+        )
+        client.connect()
+        with switch_interval():
+            refused = [each.get(50) for each in [Result(self.send, client, sender, 200) for sender in range(4)]]
+        eventually(lambda: self.is_over(client), 30, "the server has everything")
+        self.assertEqual(refused, [set()] * 4)
+        self.check(refused)
+        self.assertGreater(len(first), 5)
+        self.assertEqual(set(first.values()), {"join"})
 
     @allow_seconds(120)
     def test_every_waiter_gets_its_own_reply_or_hears_of_the_loss(self) -> None:

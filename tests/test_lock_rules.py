@@ -105,8 +105,9 @@ class Load:
     def client(self) -> EZEZWebSocketClient:
         nothing = self.wrap(lambda *args: None)
         client = EZEZWebSocketClient(
-            self.url,
-            auth=KEY,
+            self.wrap(lambda: self.url),
+            auth=self.wrap(lambda: KEY),
+            headers=self.wrap(dict),
             ssl=self.tls[1] if self.tls else None,
             reconnect_delay=0.02,
             reconnect_delay_max=0.05,

@@ -146,7 +146,8 @@ class ClientHandshake:
             status = shown(f"{response.status_code} {response.reason.decode('latin-1')}".strip(), 100)
             text = f"the server answered {status}, not 101 Switching Protocols"
             if 300 <= response.status_code < 400 and "Location" in headers:
-                text += f"; it redirects to {_shown(headers, 'Location')}, which is not followed"
+                place, query, _ = headers["Location"].partition("?")  # our query, most likely, which may be a secret
+                text += f"; it redirects to '{shown(place)}{'?…' if query else ''}', which is not followed"
             raise DialRefused(text, response.status_code, headers)
         # RFC 6455 has one value for Upgrade, but a list of tokens for Connection.
         if headers.get("Upgrade", "").lower() != "websocket":

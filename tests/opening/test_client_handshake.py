@@ -289,6 +289,11 @@ class RefusedTest(unittest.TestCase):
         self.assertTrue(50 < self.refusal(429, date(60)).retry_after <= 60)
         self.assertEqual(self.refusal(503).retry_after, 0)
 
+    def test_where_it_redirects_to_is_told_without_the_query(self) -> None:
+        with self.assertRaises(DialRefused) as caught:
+            make_handshake().feed(b"HTTP/1.1 301 Moved\r\nLocation: https://h/a?token=hunter2\r\n\r\n")
+        self.assertIn("'https://h/a?…'", str(caught.exception))
+
     def test_what_the_server_says_is_escaped_and_cut(self) -> None:
         evil = "\x9b31m" + "x" * 1000
         for response in (
