@@ -311,12 +311,11 @@ class ClientRun:
         if told is None:
             return
         level = logging.WARNING if warn else logging.INFO
-        if not told.last:
-            logger.log(level, "%s (attempt %d in a row; trying again)", told.error, told.number)
-            return
-        why = f"after {told.number} in a row" if self._options.auto_reconnect else "as auto_reconnect is off"
-        logger.log(level, "%s (giving up %s)", told.error, why)
-        if self._options.on_gave_up is not None:
+        limit = self._options.reconnect_attempts
+        which = f"attempt {told.number}{'' if limit is None else f' of {limit}'}"
+        what = f"{which if self._options.auto_reconnect else 'auto_reconnect is off'}; giving up"
+        logger.log(level, "%s (%s)", told.error, what if told.last else f"{which}; trying again")
+        if told.last and self._options.on_gave_up is not None:
             self._call_on_gave_up(self._options.on_gave_up, told.error)
 
     @calls_user_code
