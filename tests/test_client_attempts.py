@@ -446,7 +446,7 @@ class ReconnectNowTest(AttemptsTestCase):
         client.connect()
         connection = client.client
         client.reconnect()
-        self.assertIs(client.client, connection)
+        self.assertEqual(client.client, connection)
         client.send("x")
         self.assertEqual(peer.read_event().name, "x")
 
