@@ -90,6 +90,7 @@ class RawPeer:
         *,
         headers: Sequence[tuple[str, str]] = (),
         subprotocols: Sequence[str] = (),
+        extensions: str = "",
         receive_buffer: int | None = None,
         early: bytes = b"",
         timeout: float = TIMEOUT,
@@ -98,6 +99,7 @@ class RawPeer:
         """Connect and shake hands; with ``auth`` authenticate too, and expect auth-ok.
 
         Args:
+            extensions: offered; what is compressed is for the test to send, and a violation where it is received.
             receive_buffer: bytes for ``SO_RCVBUF``, small ones make a slow peer soon.
             early: sent in one piece with the upgrade request, behind it.
         """
@@ -110,7 +112,7 @@ class RawPeer:
             sock.settimeout(timeout)
             sock.connect((target.host, target.port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            handshake = ClientHandshake(target, headers, subprotocols)
+            handshake = ClientHandshake(target, headers, subprotocols, extensions)
             sock.sendall(handshake.request() + early)
             while not handshake.feed(_receive_some(sock)):
                 pass

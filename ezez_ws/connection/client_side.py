@@ -62,6 +62,7 @@ class ClientConnection(Connection):
         greeting = self._callbacks.on_connect
         if auth is None:
             self._awaited = (False,)  # from a server that wants authentication after all
+            self.stream.begin_compressing()
             self._events.accepted(self, greeting is not None)
         else:
             self.stream.send(self._codec.encode([AUTH, auth, VERSION]))
@@ -92,6 +93,7 @@ class ClientConnection(Connection):
     def _handle_answer(self, accepted: bool, reason: str) -> None:
         restore_scheduling()  # what these callbacks start shall not inherit what reading has chosen
         if accepted:
+            self.stream.begin_compressing()
             greeting = self._callbacks.on_auth_ok
             if self._events.accepted(self, greeting is not None):
                 self.call(greeting)

@@ -211,6 +211,7 @@ class ServerConnection(Connection):
             outcome = self.stream.put(answer, needs_room=False)
         if outcome is WAITING:
             self.stream.flush_later()
+        self.stream.begin_compressing()
         self.take_events()
         self.inbox.put_back(self._early)
         self._early = []

@@ -1,7 +1,6 @@
 """permessage-deflate (RFC 7692), bounded: what inflates is counted while it grows. See ``opening/extensions.py``."""
 
 import zlib
-from functools import partial
 from typing import NamedTuple
 
 from .frames import Violation
@@ -27,17 +26,18 @@ class Deflater:
 
     def __init__(self, bits: int, afresh: bool) -> None:
         # zlib has no window of 8 bits for raw streams; with 9 it refers back no further than 250 bytes
-        self._make = partial(zlib.compressobj, wbits=-max(9, bits))
+        self._bits = max(9, bits)
         self._afresh = afresh
-        self._compressor = self._make()
+        self._compressor: zlib._Compress | None = None
 
     def compress(self, payload: bytes) -> bytes | None:
         """Return the compressed payload, or ``None`` where it is better sent as it is."""
         if len(payload) < _SMALLEST:
             return None
-        if self._afresh:
-            self._compressor = self._make()
-        compressed = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+        compressor = self._compressor or zlib.compressobj(wbits=-self._bits)
+        if not self._afresh:
+            self._compressor = compressor
+        compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
         return compressed[: -len(_TAIL)]
 
 

@@ -44,14 +44,15 @@ class Outbox:
     sending; in TLS it is the wire's. Under it only the inbox's lock may be taken, and while that is done which a signal
     handler has left, those of the flusher and the janitor. It guards the life of the wire's descriptor, too: it is cut
     and closed under it. ``masked`` is true on a client (RFC 6455, section 5.1); ``limit`` are the bytes that may wait.
+    ``deflater`` compresses the messages, while there is one.
     """
 
-    def __init__(self, wire: Wire, masked: bool, limit: int, deflater: "Deflater | None" = None) -> None:
+    def __init__(self, wire: Wire, masked: bool, limit: int) -> None:
         self.lock = make_lock() if wire.lock is None else wire.lock
         self._wire = wire
         self._masks = Masks() if masked else None
         self._limit = limit
-        self._deflater = deflater
+        self.deflater: Deflater | None = None
         self._waiting: list[Buffer] = []  # a bytearray at its end still grows; a deque would take ten times the memory
         self.waiting_bytes = 0
         self._torn = False  # the first that waits is the rest of a frame: nothing may come before it
@@ -75,11 +76,11 @@ class Outbox:
             return REFUSED
         if self._waiting and needs_room and not self.has_room(len(payload)):
             return FULL
-        if self._deflater is None:
+        if self.deflater is None:
             mask = None if self._masks is None else self._masks.next()
             return self._put_frame(assemble(FIN | opcode, payload, mask))
         try:
-            compressed = self._deflater.compress(payload)
+            compressed = self.deflater.compress(payload)
         except BaseException:
             self._abandon()  # what was compressed, the peer will miss
             raise
@@ -87,7 +88,7 @@ class Outbox:
 
     def put_prepared(self, message: Prepared) -> Put:
         """Send a message that others get, too. Requires holding the lock."""
-        if self._masks is not None or self._deflater is not None:
+        if self._masks is not None or self.deflater is not None:
             return self.put(message.payload)
         if not self.open:
             return REFUSED

@@ -64,8 +64,8 @@ class Stream:
         early: bytes = b"",
         deflate: "Deflate | None" = None,
     ) -> None:
-        inflater, deflater = _compression(deflate, client_side)
-        self._outbox = outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit, deflater=deflater)
+        inflater, self._deflater = _compression(deflate, client_side)
+        self._outbox = outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit)
         self.sending = outbox.lock
         self.put, self.put_prepared, self.flush_later = outbox.put, outbox.put_prepared, outbox.watch
         self.call_for_room, self.answers, self.hung_up = outbox.call_for_room, outbox.readable, outbox.hung_up
@@ -101,6 +101,11 @@ class Stream:
     def limit_payload(self, max_payload: int) -> None:
         """Change the bytes that an incoming message may have, from the next frame on. Requires the reading role."""
         self._decoder.max_payload = max_payload
+
+    def begin_compressing(self) -> None:
+        """Compress what is sent from now on, if that was agreed; the first message takes the memory for it."""
+        with self.sending:
+            self._outbox.deflater = self._deflater
 
     def readable(self, timeout: float) -> bool:
         """Wait until there is something to receive; false where the time passed. Requires the reading role."""

@@ -22,6 +22,7 @@ MAX_PAYLOAD = 32 << 20
 
 def echo(stream: Stream) -> None:
     """Send back every message, waiting for room, until the connection has ended; then give it back."""
+    stream.begin_compressing()
     while stream.ending is None:
         for message in stream.receive(None) or ():
             while stream.open:

@@ -7,9 +7,22 @@ import unittest
 import zlib
 
 from ezez_ws import ConnectionClosed, EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws.messages.protocol import AUTH, AUTH_REJECTED
 from ezez_ws.opening.extensions import accept_answer, choose_offer
 from ezez_ws.websocket.deflate import Deflate, Deflater, Inflater
-from ezez_ws.websocket.frames import BINARY, CONTINUATION, PING, RSV1, TEXT, FrameDecoder, Message, encode_frame
+from ezez_ws.websocket.frames import (
+    BINARY,
+    CONTINUATION,
+    PING,
+    RSV1,
+    TEXT,
+    FrameDecoder,
+    Message,
+    Violation,
+    encode_frame,
+)
+from tests.rawpeer import RawServer
+from tests.serving import ServingTestCase
 from tests.support import EZEZTestCase
 
 ABOUT_THE_EXTENSION = True
@@ -132,6 +145,20 @@ class RoundTripTest(unittest.TestCase):
         self.assertEqual(decoder.feed(encode_frame(TEXT, final + b"\0", rsv=RSV1)), [Message(TEXT, "hello")])
 
 
+class MemoryTest(unittest.TestCase):
+    def test_memory_to_compress_is_taken_with_the_first_message(self) -> None:
+        deflater = Deflater(15, False)
+        self.assertIsNone(deflater.compress(b"x"))
+        self.assertIsNone(deflater._compressor)
+        deflater.compress(b"x" * 100)
+        self.assertIsNotNone(deflater._compressor)
+
+    def test_what_begins_each_message_afresh_keeps_none_between_two(self) -> None:
+        deflater = Deflater(15, True)
+        deflater.compress(b"x" * 100)
+        self.assertIsNone(deflater._compressor)
+
+
 class RefusalTest(unittest.TestCase):
     def failure(self, wire: bytes, inflater: bool = True) -> int:
         decoder = FrameDecoder(False, 1 << 20, Inflater(False) if inflater else None)
@@ -174,6 +201,37 @@ class RefusalTest(unittest.TestCase):
         assert compressed is not None
         decoder = FrameDecoder(False, 1 << 20, Inflater(False))
         self.assertEqual(decoder.feed(encode_frame(BINARY, compressed, rsv=RSV1)), [Message(BINARY, bytes(1 << 20))])
+
+
+class ServedTest(ServingTestCase):
+    """A server and a client that compress, and a peer that does by hand."""
+
+    OFFER = "permessage-deflate"
+
+    def test_a_server_compresses_nothing_before_authentication(self) -> None:
+        server = self.serve(compression="deflate")
+        server.on("echo", lambda client, args, reply, ids: reply("echo", args))
+        peer = self.peer(server, None, extensions=self.OFFER)
+        peer.send_values(AUTH, "wrong", 1)
+        self.assertEqual([AUTH_REJECTED, "Invalid auth key"], peer.read_values())
+        peer = self.peer(server, extensions=self.OFFER)
+        peer.send_event("echo", ["x" * 1000])
+        with self.assertRaisesRegex(Violation, "a reserved bit is set"):
+            peer.read_event()
+
+    def test_a_client_compresses_nothing_before_authentication(self) -> None:
+        for auth in ("x" * 1000, None):
+            with RawServer() as listening:
+                client = EZEZWebSocketClient(listening.url, auth=auth, compression="deflate", auto_reconnect=False)
+                self.addCleanup(client.close)
+                client.start()
+                peer = listening.accept(headers=[("Sec-WebSocket-Extensions", self.OFFER)])
+                self.addCleanup(peer.close)
+                if auth is not None:
+                    self.assertEqual(auth, peer.accept_auth().key)
+                client.send("event", ["x" * 1000])
+                with self.assertRaisesRegex(Violation, "a reserved bit is set"):
+                    peer.read_event()
 
 
 class EndToEndTest(EZEZTestCase):

@@ -8,6 +8,7 @@ import unittest
 from collections.abc import Callable
 from typing import Any
 
+from ezez_ws.websocket.deflate import Deflate
 from ezez_ws.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Message, encode_close, encode_frame
 from ezez_ws.websocket.stream import Stream
 from ezez_ws.wire.sockets import SocketWire
@@ -19,6 +20,7 @@ ABOUT_THE_EXTENSION = True
 MASK = b"\x0a\x0b\x0c\x0d"
 MIB = 1 << 20
 LONG = 30.0  # seconds that are never needed
+AGREED = Deflate(15, 15, False, False)
 
 
 class InterruptedWire(SocketWire):
@@ -59,11 +61,12 @@ class StreamTestCase(EZEZTestCase):
         pair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair,
         kind: Callable[[socket.socket], Any] = SocketWire,
         early: bytes = b"",
+        deflate: Deflate | None = None,
     ) -> tuple[Stream, Far]:
         ours, theirs = pair()
         theirs.settimeout(10.0)
         self.addCleanup(theirs.close)
-        stream = Stream(kind(ours), client_side, MIB, MIB, early)
+        stream = Stream(kind(ours), client_side, MIB, MIB, early, deflate)
         self.addCleanup(stream.dispose)
         return stream, Far(theirs, not client_side)
 
@@ -208,6 +211,23 @@ class ReceiveTest(StreamTestCase):
             self.assertEqual(far.messages, [Message(BINARY, payload)])
             far.send(BINARY, b"x")
             self.assertTrue(stream.wait_for_room(LONG))
+
+
+class CompressionTest(StreamTestCase):
+    PAYLOAD = bytes(100_000)
+
+    def test_nothing_is_compressed_until_it_is_begun(self) -> None:
+        for role in ROLES:
+            stream, far = self.make(role, deflate=AGREED)
+            stream.send(self.PAYLOAD)
+            self.assertEqual(far.read_until(1), [Message(BINARY, self.PAYLOAD)])
+            stream.begin_compressing()
+            stream.send(self.PAYLOAD)
+            self.assertLess(len(far.sock.recv(MIB)), 1000)
+            stream, far = self.make(role)
+            stream.begin_compressing()  # it was not agreed
+            stream.send(self.PAYLOAD)
+            self.assertEqual(far.read_until(1), [Message(BINARY, self.PAYLOAD)])
 
 
 class CloseTest(StreamTestCase):
