@@ -1,6 +1,10 @@
-"""permessage-deflate (RFC 7692), bounded: what inflates is counted while it grows. See ``opening/extensions.py``."""
+"""permessage-deflate (RFC 7692), bounded: what inflates is handed out in steps. See ``opening/extensions.py``.
+
+zlib takes 256 KB to compress and 40 KB to inflate, and here only with the first message that wants it.
+"""
 
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from .frames import Violation
@@ -9,7 +13,9 @@ __all__ = ["Deflate", "Deflater", "Inflater"]
 
 _TAIL = b"\x00\x00\xff\xff"  # what section 7.2.1 has removed
 _SMALLEST = 16  # bytes under which compressing costs more than it saves
-_STEP = 1 << 16
+_STEP_IN = 4096  # bytes: zlib copies what is left of its input each time
+_STEP_OUT = 1 << 16
+_BARREN = 1 << 16  # compressed bytes in a row of which nothing need come out
 
 
 class Deflate(NamedTuple):
@@ -46,25 +52,40 @@ class Inflater:
 
     def __init__(self, afresh: bool) -> None:
         self._afresh = afresh
-        self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._decompressor: zlib._Decompress | None = None
+        self._barren = 0  # compressed bytes of this message since the last that something came out of
 
-    def inflate_into(self, message: bytearray, piece: bytes, final: bool, limit: int) -> None:
-        """Append what a piece inflates to; ``Violation``: 1009 as soon as the limit is passed, 1002 for broken data."""
-        self._inflate_into(message, piece, limit)
+    def inflate(self, piece: bytes, final: bool) -> Iterator[bytes]:
+        """Yield what a piece of a message inflates to, at most 64 KiB at a time; ``final``: it is the last piece.
+
+        Raises:
+            Violation: 1002, for broken data, and when nothing comes out of 64 KiB.
+        """
+        for start in range(0, len(piece), _STEP_IN):
+            yield from self._inflate(piece[start : start + _STEP_IN])
         if final:
-            self._inflate_into(message, _TAIL, limit)
+            self._barren = 0
+            yield from self._inflate(_TAIL)
+            self._barren = 0
             if self._afresh:
-                self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+                self._decompressor = None
 
-    def _inflate_into(self, message: bytearray, rest: bytes, limit: int) -> None:
+    def _inflate(self, rest: bytes) -> Iterator[bytes]:
         while rest:
+            decompressor = self._decompressor = self._decompressor or zlib.decompressobj(-zlib.MAX_WBITS)
+            size = len(rest)
             try:
-                message += self._decompressor.decompress(rest, min(limit - len(message) + 1, _STEP))
+                inflated = decompressor.decompress(rest, _STEP_OUT)
             except zlib.error as error:
                 raise Violation(1002, f"a compressed message is broken: {error}") from None
-            if len(message) > limit:
-                raise Violation(1009, f"a message over {limit} bytes")
-            rest = self._decompressor.unconsumed_tail
-            if self._decompressor.eof:  # a block that says it is the last; another stream may follow
-                rest = self._decompressor.unused_data
-                self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+            rest = decompressor.unconsumed_tail
+            if decompressor.eof:  # a block that says it is the last; another stream may follow
+                rest = decompressor.unused_data
+                self._decompressor = None
+            if inflated:
+                self._barren = 0
+                yield inflated
+            else:
+                self._barren += size - len(rest)
+                if self._barren >= _BARREN:
+                    raise Violation(1002, f"nothing comes out of {_BARREN} compressed bytes")

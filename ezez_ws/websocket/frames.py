@@ -43,6 +43,7 @@ RSV1 = 0x40  # the bit of a compressed message (RFC 7692, section 6)
 FIN = 0x80  # the bit of a message's last frame
 _RSV, _MASKED = 0x70, 0x80
 _LARGE = 65536  # bytes of a message that has arrived in pieces
+_INFLATED_AT_ONCE = 65536  # bytes after which the frames behind stay compressed for now
 
 
 # -- masking (section 5.3) ------------------------------------------------------------------------------------------
@@ -195,11 +196,15 @@ class FrameDecoder:
     A server's peer must mask (RFC 6455, section 5.1). ``max_payload`` may be changed between two calls of ``feed``. A
     message that has RSV1 set (RFC 7692) is a violation without an ``inflater``. After a violation ``failure`` says
     which, and what follows is ignored, as it is after a close frame.
+
+    ``feed`` inflates 64 KiB, and on to the end of a frame; what is left of its data is ``take_rest``, to be fed next.
     """
 
     def __init__(self, masked: bool, max_payload: int, inflater: "Inflater | None" = None) -> None:
         self.max_payload = max_payload
         self._inflater = inflater
+        self._inflated = 0
+        self._rest = b""
         self.failure: Violation | None = None
         self._masked = _MASKED if masked else 0
         self._closed = False
@@ -240,6 +245,7 @@ class FrameDecoder:
         if self._head:
             data = self._head + data
             self._head = b""
+        self._inflated = 0
         try:
             self._parse(data, messages)
         except Violation as violation:
@@ -247,6 +253,11 @@ class FrameDecoder:
             self._message = bytearray()
         self._idle = self.idle and self.failure is None and not self._closed
         return messages
+
+    def take_rest(self) -> bytes:
+        """Return what of the last data was not taken, once, because enough had been inflated."""
+        rest, self._rest = self._rest, b""
+        return rest
 
     def is_pong(self, data: bytes) -> bool:
         """Tell whether the data are one whole pong, between two messages; they are not taken."""
@@ -260,6 +271,9 @@ class FrameDecoder:
         while not self._closed:
             if not self._in_frame:
                 if position >= end:
+                    return
+                if self._inflated >= _INFLATED_AT_ONCE:
+                    self._rest = data[position:]
                     return
                 position, whole = self._parse_head(data, position, end)
                 if not self._in_frame:
@@ -343,19 +357,27 @@ class FrameDecoder:
             return
         if self._opcode != CONTINUATION:
             self._message_opcode = self._opcode
-        final = self._fin and self._received == self._size
         if self._compressed:
             assert self._inflater is not None
-            start = len(self._message)
-            self._inflater.inflate_into(self._message, piece, final, self.max_payload)
-            piece = bytes(self._message[start:]) if self._message_opcode == TEXT else b""
+            for inflated in self._inflater.inflate(piece, self._fin and self._received == self._size):
+                self._inflated += len(inflated)
+                self._take_data(inflated)
         else:
-            self._message += piece
+            self._take_data(piece)
+
+    def _take_data(self, data: bytes) -> None:
+        """Take a part of the message that is arriving."""
+        if len(self._message) + len(data) > self.max_payload:
+            raise Violation(1009, f"a message over {self.max_payload} bytes")
         if self._message_opcode == TEXT:
-            try:
-                self._utf8.decode(piece, final)
-            except UnicodeDecodeError:
-                raise Violation(1007, "a text message is no UTF-8") from None
+            self._check_text(data)
+        self._message += data
+
+    def _check_text(self, data: bytes, final: bool = False) -> None:
+        try:
+            self._utf8.decode(data, final)
+        except UnicodeDecodeError:
+            raise Violation(1007, "a text message is no UTF-8") from None
 
     def _end_frame(self, messages: list[Message]) -> None:
         """Hand out what is complete with the end of this frame. Only a last or a control frame completes anything."""
@@ -368,14 +390,16 @@ class FrameDecoder:
                 self._closed = True
             messages.append(Message(self._opcode, payload))
         elif self._fin:
-            opcode, payload = self._message_opcode, bytes(self._message)
+            opcode, message = self._message_opcode, self._message
             self._message_opcode, self._message = 0, bytearray()
-            if len(payload) >= _LARGE:
+            if opcode == TEXT:
+                self._check_text(b"", final=True)
+            if len(message) >= _LARGE:
                 keep_freed_memory()
-            messages.append(Message(opcode, payload if opcode == BINARY else _text(payload)))
+            messages.append(Message(opcode, bytes(message) if opcode == BINARY else _text(message)))
 
 
-def _text(payload: bytes) -> str:
+def _text(payload: bytes | bytearray) -> str:
     try:
         return payload.decode("utf-8")
     except UnicodeDecodeError:

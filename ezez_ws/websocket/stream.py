@@ -52,7 +52,8 @@ class Stream:
     the lock over sending: whoever gives out ids holds it over ``put`` and ``put_prepared``. It guards ``ending``,
     ``failure`` and what our close frame said, too. ``over`` and the decoder are guarded by the reading role, whose
     holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read. While the holder
-    sleeps in the wire, another thread may take a pong for it. ``early`` is what arrived behind the handshake.
+    sleeps in the wire, which it does only when nothing is unread, another thread may take a pong for it. ``early`` is
+    what arrived behind the handshake.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Stream:
         self._client_side = client_side
         self._decoder = FrameDecoder(not client_side, max_payload, inflater)
         self._read_size = _SMALLEST_READ
-        self._early = early
+        self._unread = early  # came off the wire, and is to be decoded before what else does
         self._last_word: ClosePayload | Violation | None = None
         self._at_end = False
         self._ending: Ending | None = None
@@ -109,10 +110,12 @@ class Stream:
 
     def readable(self, timeout: float) -> bool:
         """Wait until there is something to receive; false where the time passed. Requires the reading role."""
-        return bool(self._early) or self._last_word is not None or self._wire.poll(True, False, timeout)[0]
+        return bool(self._unread) or self._last_word is not None or self._wire.poll(True, False, timeout)[0]
 
     def receive(self, timeout: float | None, looked: bool = False) -> list[Message] | None:
         """Read once and return the messages that this completes, perhaps none; requires the reading role.
+
+        Of what is compressed there may be more than is inflated at a time: the next call goes on with that.
 
         Returns ``None`` where ``timeout`` passed; with none it waits, and makes no system call more. ``looked``:
         ``readable`` has just said that there is something. After the last bytes ``ending`` is set.
@@ -124,20 +127,20 @@ class Stream:
             if self._last_word is not None:
                 self._hear_last_word(self._last_word)
                 return []
-            size = self._read_size
-            if self._early:
-                data, self._early = self._early, b""
+            if self._unread:
+                data, self._unread = self._unread, b""
             else:
+                size = self._read_size
                 data = self._wire.read(size) if timeout is None else self._wire.read_now(size)
-            if data is None:
-                return None
-            if not data:
-                self._at_end = self.over = True
-                self.cut()
-                return []
-            if size > _SMALLEST_READ or len(data) == size:
-                self._adapt_read_size(len(data))
-            self.last_received = time.monotonic()
+                if data is None:
+                    return None
+                if not data:
+                    self._at_end = self.over = True
+                    self.cut()
+                    return []
+                if size > _SMALLEST_READ or len(data) == size:
+                    self._adapt_read_size(len(data))
+                self.last_received = time.monotonic()
             messages = self._decoder.feed(data)
             return messages if self._decoder.usual else self._hear_control(messages)
         except BaseException:
@@ -152,10 +155,11 @@ class Stream:
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until there is something to read (true), or something could be written, and write it."""
-        readable, writable = self._wire.poll(True, True, timeout)
+        to_receive = bool(self._unread) or self._last_word is not None
+        readable, writable = self._wire.poll(True, True, 0 if to_receive else timeout)
         if writable:
             self._outbox.flush()
-        return readable or self._last_word is not None
+        return readable or to_receive
 
     def send(self, data: bytes | str) -> bool:
         """Send one raw message, text or binary, without waiting for room; false where nothing can be sent any more."""
@@ -193,6 +197,7 @@ class Stream:
         """
         if self._at_end:
             return
+        self._unread = b""
         heard = isinstance(self._last_word, ClosePayload)
         flushed = self._outbox.flush()
         if flushed:
@@ -234,6 +239,7 @@ class Stream:
 
     def _hear_control(self, messages: list[Message]) -> list[Message]:
         """Deal with what are no messages; return the rest."""
+        self._unread = self._decoder.take_rest()
         kept = []
         for message in messages:
             if message.opcode < CLOSE:

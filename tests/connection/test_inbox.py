@@ -13,8 +13,9 @@ from ezez_ws import Codec, ConnectionClosed, MalformedMessage
 from ezez_ws.connection.inbox import Inbox
 from ezez_ws.connection.replies import Reply, RoutedReply, SentMessage
 from ezez_ws.messages.protocol import parse_event
-from ezez_ws.threads.deadline import Deadline
-from ezez_ws.websocket.frames import PING, PONG, TEXT
+from ezez_ws.threads.deadline import NEVER, Deadline
+from ezez_ws.websocket.deflate import Deflate, Deflater
+from ezez_ws.websocket.frames import BINARY, PING, PONG, RSV1, TEXT
 from ezez_ws.websocket.stream import Ending, Stream
 from ezez_ws.wire.sockets import SocketWire
 from tests.rawpeer import RawPeer
@@ -41,7 +42,13 @@ class InboxTest(EZEZTestCase):
         with socket.create_server(("127.0.0.1", 0)) as listening:  # TCP: a Unix socket tells of a hang-up sooner
             there = socket.create_connection(listening.getsockname())
             here, _ = listening.accept()
-        self.stream = Stream(SocketWire(here), client_side=False, max_payload=1 << 20, send_buffer_limit=1 << 20)
+        self.stream = Stream(
+            SocketWire(here),
+            client_side=False,
+            max_payload=1 << 20,
+            send_buffer_limit=1 << 20,
+            deflate=Deflate(15, 15, False, False),
+        )
         self.inbox = Inbox(self.stream, limit, False, parse_reply, True)
         self.peer = RawPeer(there, is_client=True)
         self.addCleanup(self.stream.dispose)
@@ -187,6 +194,57 @@ class InboxTest(EZEZTestCase):
         self.inbox.look_in()
         names = self.own(lambda: [self.name(self.next()), self.name(self.next()), self.next()]).get()
         self.assertEqual(["first", "second", Ending(1006, "")], names)
+
+    def look_in(self) -> Inbox:
+        self.inbox.look_in()
+        return self.inbox
+
+    def fill(self, count: int, size: int, text: bool = False) -> None:
+        """Let a read of 256 KiB bring so many compressed events, or texts, of so many bytes each."""
+        deflater = Deflater(15, False)
+        wire = b""
+        for number in range(count):
+            payload = b"x" * size if text else self.peer.event_bytes(str(number), ["x" * size])
+            compressed = deflater.compress(payload)
+            assert compressed is not None
+            wire += self.peer.frame(TEXT if text else BINARY, compressed, rsv=RSV1)
+        self.assertLess(len(wire), 1 << 18)
+        self.peer.send_raw(wire)
+        self.stream._read_size = 1 << 18
+
+    def test_what_does_not_fit_stays_compressed(self) -> None:
+        self.open(limit=1 << 20)
+        self.inbox.own()
+        self.fill(500, 100_000)
+        eventually(lambda: self.look_in().full)
+        self.inbox.look_in()
+        self.assertLess(self.inbox._bytes, (1 << 20) + 101_000)
+        self.assertLess(len(self.stream._unread), 1 << 18)
+        for number in range(500):
+            self.assertEqual(str(number), self.name(self.inbox.next(NEVER)))
+            self.inbox.look_in()
+            self.assertLess(self.inbox._bytes, (1 << 20) + 101_000)
+
+    def test_who_waits_reads_what_stays_compressed_without_the_wire(self) -> None:
+        self.open(limit=1 << 24)
+        sent = self.expect(77)
+        deflater = Deflater(15, False)
+        wire = b""
+        for reply_to in (None, None, None, 77):
+            compressed = deflater.compress(self.peer.event_bytes("event", ["x" * 100_000], reply_to))
+            assert compressed is not None
+            wire += self.peer.frame(BINARY, compressed, rsv=RSV1)
+        self.peer.send_raw(wire)
+        self.stream._read_size = 1 << 18
+        self.assertIs(sent, self.wait_for(sent).get())
+        names = self.own(lambda: [self.name(self.next()) for _ in range(4)]).get()
+        self.assertEqual(["event"] * 4, names)
+
+    def test_texts_that_nobody_wants_are_read_away(self) -> None:
+        self.fill(100, 100_000, text=True)
+        self.peer.send_close(4000)
+        self.inbox.own()
+        self.assertEqual(Ending(4000, ""), self.inbox.next(NEVER))
 
     def test_look_in_never_blocks_and_leaves_the_role_to_who_has_it(self) -> None:
         self.inbox.look_in()

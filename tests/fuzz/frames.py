@@ -54,6 +54,8 @@ def _feed(options: int, limit: int, pieces: list[bytes]) -> _Outcome:
     for piece in pieces:
         ended = decoder.failure is not None or any(message.opcode == CLOSE for message in messages)
         got = decoder.feed(piece)
+        while rest := decoder.take_rest():
+            got += decoder.feed(rest)
         assert not (ended and got), "something came after the end"
         messages += got
     if decoder.failure is None:

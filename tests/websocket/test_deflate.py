@@ -1,13 +1,21 @@
 """permessage-deflate (RFC 7692): what is negotiated, that it is lossless, and that it is bounded."""
 
+import itertools
 import os
 import random
 import tracemalloc
 import unittest
 import zlib
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
-from ezez_ws import ConnectionClosed, EZEZWebSocketClient, EZEZWebsocketServer
-from ezez_ws.messages.protocol import AUTH, AUTH_REJECTED
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ezez_ws import ConnectionClosed, EZEZServerClient, EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws.connection.inbox import Inbox
+from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
 from ezez_ws.opening.extensions import accept_answer, choose_offer
 from ezez_ws.websocket.deflate import Deflate, Deflater, Inflater
 from ezez_ws.websocket.frames import (
@@ -21,14 +29,29 @@ from ezez_ws.websocket.frames import (
     Violation,
     encode_frame,
 )
-from tests.rawpeer import RawServer
-from tests.serving import ServingTestCase
-from tests.support import EZEZTestCase
+from tests.rawpeer import RawPeer, RawServer
+from tests.serving import Calls, Gate, ServingTestCase
+from tests.support import EZEZTestCase, eventually
 
 ABOUT_THE_EXTENSION = True
 
 BOMB = zlib.compressobj(9, wbits=-15)
 BOMB_BYTES = b"".join(BOMB.compress(bytes(1 << 20)) for _ in range(256)) + BOMB.flush(zlib.Z_SYNC_FLUSH)
+
+
+def feed_all(decoder: FrameDecoder, data: bytes) -> list[Message]:
+    """Feed what data there are, and what is left of them each time."""
+    messages = decoder.feed(data)
+    while data := decoder.take_rest():
+        messages += decoder.feed(data)
+    return messages
+
+
+def compressed_frame(payload: bytes, mask: bytes | None = None) -> bytes:
+    """Make the frame of a message that needs no other to be inflated."""
+    compressed = Deflater(15, True).compress(payload)
+    assert compressed is not None
+    return encode_frame(BINARY, compressed, mask, rsv=RSV1)
 
 
 class OfferTest(unittest.TestCase):
@@ -114,7 +137,7 @@ class RoundTripTest(unittest.TestCase):
                     got = []
                     while wire:
                         cut = rng.randrange(1, 70_000)
-                        got += decoder.feed(wire[:cut])
+                        got += feed_all(decoder, wire[:cut])
                         wire = wire[cut:]
                     self.assertEqual(got, [Message(BINARY, payload)])
 
@@ -143,20 +166,6 @@ class RoundTripTest(unittest.TestCase):
         final = compressor.compress(b"hello") + compressor.flush()  # BFINAL=1 (RFC 7692, section 7.2.3.4)
         decoder = FrameDecoder(False, 1 << 20, Inflater(False))
         self.assertEqual(decoder.feed(encode_frame(TEXT, final + b"\0", rsv=RSV1)), [Message(TEXT, "hello")])
-
-
-class MemoryTest(unittest.TestCase):
-    def test_memory_to_compress_is_taken_with_the_first_message(self) -> None:
-        deflater = Deflater(15, False)
-        self.assertIsNone(deflater.compress(b"x"))
-        self.assertIsNone(deflater._compressor)
-        deflater.compress(b"x" * 100)
-        self.assertIsNotNone(deflater._compressor)
-
-    def test_what_begins_each_message_afresh_keeps_none_between_two(self) -> None:
-        deflater = Deflater(15, True)
-        deflater.compress(b"x" * 100)
-        self.assertIsNone(deflater._compressor)
 
 
 class RefusalTest(unittest.TestCase):
@@ -203,10 +212,221 @@ class RefusalTest(unittest.TestCase):
         self.assertEqual(decoder.feed(encode_frame(BINARY, compressed, rsv=RSV1)), [Message(BINARY, bytes(1 << 20))])
 
 
+class BoundTest(unittest.TestCase):
+    """What is inflated at a time, and what never ends or inflates to nothing."""
+
+    def test_no_more_is_inflated_at_a_time_than_one_message_over_64_kib(self) -> None:
+        wire = compressed_frame(bytes(40_000)) * 1000
+        decoder = FrameDecoder(False, 1 << 20, Inflater(False))
+        count = 0
+        while wire:
+            messages = decoder.feed(wire)
+            self.assertEqual([len(message.payload) for message in messages], [40_000] * 2)
+            count += len(messages)
+            wire = decoder.take_rest()
+            self.assertEqual(decoder.take_rest(), b"")
+        self.assertEqual(count, 1000)
+
+    def test_fragments_are_inflated_64_kib_at_a_time_too(self) -> None:
+        compressed = Deflater(15, False).compress(bytes(1 << 20))
+        assert compressed is not None
+        wire = encode_frame(BINARY, b"", fin=False, rsv=RSV1)
+        wire += b"".join(
+            encode_frame(CONTINUATION, compressed[at : at + 1], fin=False) for at in range(len(compressed))
+        )
+        decoder = FrameDecoder(False, 1 << 20, Inflater(False))
+        sizes = [0]
+        wire += encode_frame(CONTINUATION, b"")
+        while wire:
+            messages = decoder.feed(wire)
+            wire = decoder.take_rest()
+            sizes.append(len(decoder._message) or 1 << 20)
+        self.assertEqual(messages, [Message(BINARY, bytes(1 << 20))])
+        self.assertLess(max(after - before for before, after in itertools.pairwise(sizes)), 80_000)
+
+    def test_what_is_not_compressed_comes_at_once(self) -> None:
+        wire = encode_frame(BINARY, bytes(40_000)) * 10
+        decoder = FrameDecoder(False, 1 << 20, Inflater(False))
+        self.assertEqual(len(decoder.feed(wire)), 10)
+        self.assertEqual(decoder.take_rest(), b"")
+
+    def test_64_kib_of_which_nothing_comes_out_are_a_violation(self) -> None:
+        for block in (b"\0\0\0\xff\xff", b"\x03\0"):  # an empty stored block, and one that says it is the last
+            for size, code in (((1 << 16) - 1, None), (1 << 16, 1002)):
+                barren = (block * (1 << 16))[:size]
+                for step in (1000, 1 << 16):
+                    decoder = FrameDecoder(False, 1 << 20, Inflater(False))
+                    decoder.feed(encode_frame(BINARY, barren, fin=False, rsv=RSV1)[:10])
+                    for at in range(10, len(barren) + 10, step):
+                        decoder.feed(encode_frame(BINARY, barren, fin=False, rsv=RSV1)[at : at + step])
+                    self.assertEqual(decoder.failure and decoder.failure.code, code)
+
+    def test_a_frame_that_never_ends_is_ended(self) -> None:
+        head = bytes((BINARY | RSV1, 127)) + (1 << 40).to_bytes(8, "big")
+        for data, code in ((b"\x03\0", 1002), (b"\x4b\x04\0", 1009)):  # nothing comes out of it, and one letter
+            decoder = FrameDecoder(False, 100_000, Inflater(False))
+            decoder.feed(head)
+            fed = 0
+            while decoder.failure is None and fed < 1 << 20:
+                decoder.feed(data * 1000)
+                fed += len(data) * 1000
+            self.assertEqual(decoder.failure and decoder.failure.code, code)
+
+    def test_what_inflates_in_between_begins_the_count_anew(self) -> None:
+        decoder = FrameDecoder(False, 1 << 20, Inflater(False))
+        decoder.feed(encode_frame(BINARY, b"", fin=False, rsv=RSV1))
+        for _ in range(5):
+            decoder.feed(encode_frame(CONTINUATION, b"\x03\0" * 20_000 + b"\x4b\x04\0", fin=False))
+        self.assertEqual(decoder.feed(encode_frame(CONTINUATION, b"\0")), [Message(BINARY, b"aaaaa")])
+
+    def test_blocks_that_say_they_are_the_last_cost_linear_time(self) -> None:
+        # counted in what zlib is given, copies included: each such block makes it copy what is left
+        given = []
+
+        class Counting:
+            def __init__(self, wbits: int) -> None:
+                self._real = zlib.decompressobj(wbits)
+
+            def decompress(self, data: bytes, most: int) -> bytes:
+                given.append(len(data))
+                return self._real.decompress(data, most)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._real, name)
+
+        letters = b"\x4b\x04\0"
+        for count in (1000, 10_000):
+            given.clear()
+            fake = SimpleNamespace(decompressobj=Counting, error=zlib.error, MAX_WBITS=zlib.MAX_WBITS)
+            with mock.patch("ezez_ws.websocket.deflate.zlib", fake):
+                inflated = b"".join(Inflater(False).inflate(letters * count + b"\0", final=True))
+            self.assertEqual(inflated, b"a" * count)
+            self.assertLess(sum(given), count * len(letters) * 2000)
+
+    def test_memory_is_taken_with_the_first_message(self) -> None:
+        inflater, deflater = Inflater(False), Deflater(15, False)
+        decoder = FrameDecoder(False, 1 << 20, inflater)
+        decoder.feed(encode_frame(BINARY, b"x"))
+        self.assertIsNone(deflater.compress(b"x"))
+        self.assertIsNone(inflater._decompressor)
+        self.assertIsNone(deflater._compressor)
+        decoder.feed(compressed_frame(b"x" * 100))
+        self.assertIsNotNone(inflater._decompressor)
+        deflater.compress(b"x" * 100)
+        self.assertIsNotNone(deflater._compressor)
+
+    def test_what_begins_each_message_afresh_keeps_no_memory_between_two(self) -> None:
+        inflater, deflater = Inflater(True), Deflater(15, True)
+        FrameDecoder(False, 1 << 20, inflater).feed(compressed_frame(b"x" * 100))
+        deflater.compress(b"x" * 100)
+        self.assertIsNone(inflater._decompressor)
+        self.assertIsNone(deflater._compressor)
+
+
+Sent = tuple[int, bytes, bool]
+"""A message: its opcode, what is in it, and whether it is compressed."""
+
+sent_messages = st.lists(
+    st.tuples(
+        st.sampled_from((TEXT, BINARY, PING)),
+        st.one_of(st.binary(max_size=100), st.integers(0, 3000).map(lambda size: b"a" * size)),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+class PropertyTest(unittest.TestCase):
+    @given(sent_messages, st.booleans(), st.integers(1, 4000), st.integers(1, 3000))
+    def test_whatever_the_pieces_and_the_budget_the_messages_are_the_same(
+        self, sent: list[Sent], afresh: bool, piece: int, budget: int
+    ) -> None:
+        wire, wanted = self.encode(sent, afresh)
+        with mock.patch("ezez_ws.websocket.frames._INFLATED_AT_ONCE", budget):
+            for size in (len(wire) or 1, piece, 1):
+                decoder = FrameDecoder(True, 1 << 20, Inflater(afresh))
+                got = [one for at in range(0, len(wire), size) for one in feed_all(decoder, wire[at : at + size])]
+                self.assertEqual(got, wanted)
+                self.assertIsNone(decoder.failure)
+                self.assertTrue(decoder.idle)
+
+    def encode(self, sent: list[Sent], afresh: bool) -> tuple[bytes, list[Message]]:
+        """Return what is on the wire, masked and some in fragments, and what shall come of it."""
+        deflater = Deflater(15, afresh)
+        wire, wanted = b"", []
+        for opcode, payload, compress in sent:
+            if opcode == TEXT:
+                payload = payload.decode("latin-1").encode()
+            data: bytes | None = None
+            if opcode == PING:
+                payload = payload[:125]
+            elif compress:
+                data = deflater.compress(payload)
+            rsv = 0 if data is None else RSV1
+            data = payload if data is None else data
+            if opcode == PING or len(data) % 2:
+                wire += encode_frame(opcode, data, b"mask", rsv=rsv)
+            else:
+                middle = len(data) // 3
+                wire += encode_frame(opcode, data[:middle], b"mask", fin=False, rsv=rsv)
+                wire += encode_frame(CONTINUATION, data[middle:], b"mask")
+            wanted.append(Message(opcode, payload.decode() if opcode == TEXT else payload))
+        return wire, wanted
+
+
 class ServedTest(ServingTestCase):
     """A server and a client that compress, and a peer that does by hand."""
 
     OFFER = "permessage-deflate"
+
+    def inbox_of(self, server: EZEZWebsocketServer) -> Inbox:
+        run = server._current()
+        assert run is not None
+        (connection,) = run._connections
+        return connection.inbox
+
+    def check_bounded(self, server: EZEZWebsocketServer, peer: RawPeer, gate: Gate, size: int) -> None:
+        """Send 100 MB in compressed events while the server is busy, and see that it keeps 1 MiB of them."""
+        gate.wait_entered()
+        inbox = self.inbox_of(server)
+        wire = compressed_frame(peer.event_bytes("bomb", ["x" * size], event_id=1), b"mask") * (100_000_000 // size)
+        self.assertLess(len(wire), 1 << 18)
+        peer.send_raw(wire)
+
+        def is_full() -> bool:
+            inbox.look_in()
+            return inbox.full
+
+        eventually(is_full)
+        inbox.look_in()
+        self.assertLess(inbox._bytes, (1 << 20) + (1 << 16) + size + 100)
+
+    def test_a_busy_server_keeps_no_more_than_its_limit_and_loses_nothing(self) -> None:
+        calls, gate = Calls(), self.gate()
+        server = self.serve(compression="deflate", on_message=calls.named("message", 1))
+        server.once("begin", gate)
+        peer = self.peer(server, extensions=self.OFFER)
+        peer.send_event("begin")
+        self.check_bounded(server, peer, gate, 1_000_000)
+        gate.open()
+        peer.send_event("last")
+        self.assertEqual([("message", "begin"), *[("message", "bomb")] * 100, ("message", "last")], calls.wait(102))
+
+    def test_so_does_one_that_is_asked_whether_a_client_is_authenticated(self) -> None:
+        for mode in ("ignore", "accept", "queue"):
+            with self.subTest(mode):
+                gate = self.gate()
+
+                def ask(client: EZEZServerClient, key: str, gate: Gate = gate) -> bool:
+                    gate()
+                    return True
+
+                server = self.serve(compression="deflate", messages_before_auth=mode, on_auth_request=ask)
+                peer = self.peer(server, None, extensions=self.OFFER)
+                peer.send_values(AUTH, "", 1)
+                self.check_bounded(server, peer, gate, 60_000)
+                gate.open()
+                self.assertEqual([AUTH_OK], peer.read_values())
 
     def test_a_server_compresses_nothing_before_authentication(self) -> None:
         server = self.serve(compression="deflate")

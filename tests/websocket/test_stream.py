@@ -7,9 +7,21 @@ import time
 import unittest
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
-from ezez_ws.websocket.deflate import Deflate
-from ezez_ws.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Message, encode_close, encode_frame
+from ezez_ws.websocket.deflate import Deflate, Deflater
+from ezez_ws.websocket.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    RSV1,
+    TEXT,
+    Message,
+    encode_close,
+    encode_frame,
+)
 from ezez_ws.websocket.stream import Stream
 from ezez_ws.wire.sockets import SocketWire
 from tests.support import EZEZTestCase, eventually
@@ -214,7 +226,71 @@ class ReceiveTest(StreamTestCase):
 
 
 class CompressionTest(StreamTestCase):
+    """Of what one read has brought, what stays compressed is received later, before anything else."""
+
     PAYLOAD = bytes(100_000)
+
+    def meet(self, count: int, role: bool, behind: bytes = b"", early: bool = False) -> tuple[Stream, Far]:
+        """Let so many compressed messages wait to be received, and then ``behind``, which all come with one read."""
+        mask = None if role else MASK
+        wire = b"".join(self.frame(mask) for _ in range(count)) + behind
+        self.assertLess(len(wire), 2048)
+        stream, far = self.make(role, deflate=AGREED, early=wire if early else b"")
+        stream._read_size = 2048
+        if not early:
+            far.sock.sendall(wire)
+        return stream, far
+
+    def frame(self, mask: bytes | None) -> bytes:
+        compressed = Deflater(15, True).compress(self.PAYLOAD)
+        assert compressed is not None
+        return encode_frame(BINARY, compressed, mask, rsv=RSV1)
+
+    def test_each_time_one_message_is_inflated_and_the_next_is_there_without_the_wire(self) -> None:
+        for role in ROLES:
+            for early in (False, True):
+                stream, _ = self.meet(5, role, early=early)
+                self.assertEqual(stream.receive(LONG), [Message(BINARY, self.PAYLOAD)])
+                heard = stream.last_received
+                with mock.patch.object(stream, "_wire", None):  # nobody asks it
+                    for timeout in (None, 0, LONG):
+                        self.assertTrue(stream.readable(LONG))
+                        self.assertEqual(stream.receive(timeout), [Message(BINARY, self.PAYLOAD)])
+                self.assertEqual(stream.last_received, heard)
+                self.assertTrue(stream.wait_for_room(LONG))
+                self.assertEqual(stream.receive(0, looked=True), [Message(BINARY, self.PAYLOAD)])
+                self.assertFalse(stream.readable(0))
+                self.assertIsNone(stream.receive(0))
+
+    def test_control_frames_behind_are_heard_in_their_turn(self) -> None:
+        for role in ROLES:
+            mask = None if role else MASK
+            behind = encode_frame(PING, b"p", mask) + encode_frame(CLOSE, encode_close(4000, "bye"), mask)
+            stream, far = self.meet(2, role, behind)
+            self.assertEqual(stream.receive(None), [Message(BINARY, self.PAYLOAD)])
+            self.assertEqual(stream.receive(None), [Message(BINARY, self.PAYLOAD)])
+            self.assertIsNone(stream.ending)
+            self.assertEqual(self.receive_all(stream), [])
+            self.assertEqual(stream.ending, (4000, "bye"))
+            stream.dispose()
+            self.assertEqual(far.read_to_end(), [Message(PONG, b"p"), Message(CLOSE, encode_close(4000, ""))])
+
+    def test_messages_are_received_before_the_end_of_the_bytes_and_before_a_violation(self) -> None:
+        for role in ROLES:
+            for behind, code in ((b"", 1006), (b"\xff\xff", 1002)):
+                stream, far = self.meet(3, role, behind)
+                far.sock.close()
+                self.assertEqual(self.receive_all(stream), [Message(BINARY, self.PAYLOAD)] * 3)
+                self.assertEqual(stream.ending and stream.ending.code, code)
+
+    def test_what_came_later_is_received_later(self) -> None:
+        for role in ROLES:
+            stream, far = self.meet(2, role, far_half := self.frame(None if role else MASK)[:20])
+            self.assertEqual(stream.receive(None), [Message(BINARY, self.PAYLOAD)])
+            far.sock.sendall(self.frame(None if role else MASK)[len(far_half) :])
+            far.send(BINARY, b"plain")
+            wanted = [Message(BINARY, self.PAYLOAD), Message(BINARY, self.PAYLOAD), Message(BINARY, b"plain")]
+            self.assertEqual(self.receive_some(stream, 3), wanted)
 
     def test_nothing_is_compressed_until_it_is_begun(self) -> None:
         for role in ROLES:
