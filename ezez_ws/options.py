@@ -199,7 +199,8 @@ SERVER = {option.name: option for option in (
            'what does not fit: `"ignore"` drops it, `"disconnect"` closes with 1008, a callable `(client, byte_length)`'
            " is called and the message is dropped"),
     Option("max_payload_before_auth", 64 << 10, _count,
-           'one incoming message until the client is authenticated, with `messages_before_auth="ignore"`; otherwise'
+           'one incoming message until the client is authenticated, with `messages_before_auth="ignore"`: a larger one'
+           " is read away and dropped like the others, and an authentication message closes with 1009; otherwise"
            " `max_payload` holds from the start"),
     Option("allowed_origins", None, None,
            'a collection such as `{"https://example.org"}`: a browser\'s `Origin` must be in it, 403 otherwise. A'

@@ -204,7 +204,7 @@ class ServerRun:
         stream = Stream(
             wire,
             client_side=False,
-            max_payload=options.connection.first_max_payload,
+            max_payload=options.connection.common.max_payload,
             send_buffer_limit=options.connection.common.send_buffer_limit,
             early=admission.early,
             deflate=admission.deflate,

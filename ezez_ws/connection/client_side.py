@@ -16,6 +16,7 @@ from ..messages.protocol import (
     Ids,
     parse_from_server,
 )
+from ..websocket.frames import Start
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
 from .connection import Connection
@@ -85,8 +86,8 @@ class ClientConnection(Connection):
             self._awaited = ()
             self._handle_answer(*message)
 
-    def handle_other(self, what: str | Mark) -> None:
-        """Make an event of a text message. No mark is ever put."""
+    def handle_other(self, what: str | Start | Mark) -> None:
+        """Make an event of a text message. Nothing else is ever there."""
         assert isinstance(what, str)
         self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(what))
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..messages.codec import Codec
 from ..messages.protocol import Event
 from ..threads.interrupted import calls_user_code
+from ..websocket.frames import Start
 from ..websocket.stream import Ending
 from .inbox import Arrived, Inbox, Mark
 from .listeners import Listeners
@@ -71,7 +72,7 @@ class Dispatcher:
         """Deal with a binary message that is not plainly an event, or that comes while events are not taken."""
         raise NotImplementedError
 
-    def handle_other(self, what: str | Mark) -> None:
+    def handle_other(self, what: str | Start | Mark) -> None:
         """Deal with what else was in the inbox."""
         raise NotImplementedError
 
@@ -95,7 +96,7 @@ class Dispatcher:
         elif isinstance(arrived, Exception):
             self.report_error(arrived)
         else:
-            assert isinstance(arrived, (str, Mark))
+            assert isinstance(arrived, (str, Start, Mark))
             self.handle_other(arrived)
 
     def handle(self, payload: bytes, routed: RoutedReply | None = None) -> None:

@@ -47,7 +47,7 @@ class Mark:
 
 
 Arrived = bytes | str | RoutedReply | Exception | Mark
-"""A message as it came, a reply that its waiter has, an error that another thread met, for ``on_error``, or a mark."""
+"""A message as it came or its ``Start``, a reply that its waiter has, an error for ``on_error``, or a mark."""
 
 Item = Arrived | Ending | None
 
@@ -438,7 +438,7 @@ class Inbox:
                     self._append(message.payload)
                 return
         for _, payload in messages:
-            reply_to = peek_reply_to(payload) if isinstance(payload, bytes) else None
+            reply_to = peek_reply_to(payload) if type(payload) is bytes else None
             later = reply_to is not None and plainly and not self._parses_plainly
             reply = None if later else self._parse(payload, reply_to)
             with self.lock:
@@ -470,7 +470,7 @@ class Inbox:
         try:
             with self.lock:
                 self._unrouted = False
-                payloads = [payload for payload in self._arrived if isinstance(payload, bytes)]
+                payloads = [payload for payload in self._arrived if type(payload) is bytes]
             for payload in payloads:
                 reply = self._parse(payload, peek_reply_to(payload))
                 with self.lock:

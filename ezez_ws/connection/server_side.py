@@ -20,6 +20,7 @@ from ..messages.protocol import (
 )
 from ..threads.deadline import NEVER, Deadline
 from ..threads.interrupted import calls_user_code
+from ..websocket.frames import Start
 from ..websocket.outbox import WAITING
 from ..websocket.stream import Ending, Stream
 from .connection import Connection, ConnectionOptions
@@ -46,13 +47,6 @@ class ServerConnectionOptions(NamedTuple):
     queue_limit_bytes: int
     queue_overflow: str | Callable[..., Any]
     raise_after_disconnect: bool
-
-    @property
-    def first_max_payload(self) -> int:
-        """The bytes of one message until the client is authenticated."""
-        if self.messages_before_auth == "ignore":
-            return min(self.max_payload_before_auth, self.common.max_payload)
-        return self.common.max_payload
 
 
 class ServerConnection(Connection):
@@ -82,6 +76,8 @@ class ServerConnection(Connection):
         self._auth_in_time: bool | None = None  # had it, when the time was over
         self.inbox.note = self._note_auth
         self.inbox.routes_replies = self._options.messages_before_auth == "accept"
+        if self._options.messages_before_auth == "ignore":
+            stream.keep_payload(self._options.max_payload_before_auth)
 
     def run(self) -> None:
         """Serve the connection until it has ended."""
@@ -100,9 +96,7 @@ class ServerConnection(Connection):
 
     def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
         """Deal with an authentication message, or with an event that is not plain or comes early."""
-        if not self._attempted and self._is_too_late():
-            self._begin_attempt()
-            self._reject("Auth timeout")
+        if not self._attempted and self._reject_if_late():
             return
         try:
             decoded = self._codec._decode_event(payload)
@@ -118,9 +112,15 @@ class ServerConnection(Connection):
             elif self._options.messages_before_auth == "queue":
                 self._keep(payload, routed)
 
-    def handle_other(self, what: str | Mark) -> None:
-        """Note that the mark has come; texts are not kept."""
-        self._mark = None
+    def handle_other(self, what: str | Start | Mark) -> None:
+        """Note that the mark has come, or see what came early and was too large to be kept; texts are not kept."""
+        if isinstance(what, Mark):
+            self._mark = None
+        elif self._attempted or self._reject_if_late():
+            pass
+        elif isinstance(what, Start) and what.startswith(AUTH_PREFIX):
+            reason = f"an authentication message over {self._options.max_payload_before_auth} bytes"
+            self.fail(MalformedMessage(reason), CloseCode.MESSAGE_TOO_BIG, reason)
 
     def _parse(self, values: list[object]) -> Event | AuthRequest | None:
         if not self._attempted:
@@ -142,19 +142,21 @@ class ServerConnection(Connection):
 
     def read_deadline_passed(self) -> None:
         """No authentication message has come in time, unless the last look finds one."""
-        if not self._is_too_late():
-            return
-        self.begin_user_code()
-        self._begin_attempt()
-        self._reject("Auth timeout")
+        self._reject_if_late()
 
     def _begin_attempt(self) -> None:
         """From now on no authentication message is waited for."""
         self._attempted = True
         self.read_deadline = NEVER
 
-    def _is_too_late(self) -> bool:
-        return self._auth_deadline.passed() and not self._look_for_auth()
+    def _reject_if_late(self) -> bool:
+        """Reject who has not sent its authentication message in time."""
+        if not self._auth_deadline.passed() or self._look_for_auth():
+            return False
+        self.begin_user_code()
+        self._begin_attempt()
+        self._reject("Auth timeout")
+        return True
 
     def _look_for_auth(self) -> bool:
         """Tell whether an authentication message had arrived when this was first asked. The janitor's, too."""
@@ -201,9 +203,8 @@ class ServerConnection(Connection):
     def _accept(self) -> None:
         if not self._handle_arrived_meanwhile():
             return
-        limit = self.options.max_payload
-        if limit != self._options.first_max_payload:
-            self.inbox.between_reads(lambda: self.stream.limit_payload(limit))
+        if self._options.messages_before_auth == "ignore":
+            self.inbox.between_reads(lambda: self.stream.keep_payload(self.options.max_payload))
         answer = self._codec.encode([AUTH_OK])
         with self.stream.sending:
             # whoever sees that the client is authenticated, and sends, comes behind this answer

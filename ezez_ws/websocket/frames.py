@@ -2,7 +2,7 @@
 
 ``FrameDecoder.feed`` returns every message and control frame that its data complete. A frame that has arrived whole is
 cut out in one step; one that arrives in pieces is unmasked and counted piece by piece, so that its size is refused from
-its header on, and its text as soon as it is no UTF-8.
+its header on, and its text as soon as it is no UTF-8. Of one that is larger than is kept there is its start.
 """
 
 import codecs
@@ -29,6 +29,7 @@ __all__ = [
     "Masks",
     "Message",
     "Prepared",
+    "Start",
     "Violation",
     "apply_mask",
     "assemble",
@@ -44,6 +45,7 @@ FIN = 0x80  # the bit of a message's last frame
 _RSV, _MASKED = 0x70, 0x80
 _LARGE = 65536  # bytes of a message that has arrived in pieces
 _INFLATED_AT_ONCE = 65536  # bytes after which the frames behind stay compressed for now
+_START = 32  # bytes
 
 
 # -- masking (section 5.3) ------------------------------------------------------------------------------------------
@@ -89,8 +91,14 @@ apply_mask = _apply_mask if compiled is None else compiled.apply_mask
 # -- messages -------------------------------------------------------------------------------------------------------
 
 
+class Start(bytes):
+    """The first bytes of a binary message that was too large to be kept."""
+
+    __slots__ = ()
+
+
 class Message(NamedTuple):
-    """A whole message (``TEXT`` as ``str``, ``BINARY``) or a control frame."""
+    """A whole message (``TEXT`` as ``str``, ``BINARY``; of a large one perhaps the ``Start``) or a control frame."""
 
     opcode: int
     payload: bytes | str
@@ -193,15 +201,16 @@ def parse_close(payload: bytes) -> ClosePayload:
 class FrameDecoder:
     """Turns the bytes of one direction of a connection into messages. Not locked: one thread feeds it at a time.
 
-    A server's peer must mask (RFC 6455, section 5.1). ``max_payload`` may be changed between two calls of ``feed``. A
-    message that has RSV1 set (RFC 7692) is a violation without an ``inflater``. After a violation ``failure`` says
-    which, and what follows is ignored, as it is after a close frame.
+    A server's peer must mask (RFC 6455, section 5.1). A message over ``max_payload`` bytes is a violation; one that is
+    larger than is to be kept is read away: there is the ``Start`` of a binary one, and nothing of a text. A message
+    that has RSV1 set (RFC 7692) is a violation without an ``inflater``. After a violation ``failure`` says which, and
+    what follows is ignored, as it is after a close frame.
 
     ``feed`` inflates 64 KiB, and on to the end of a frame; what is left of its data is ``take_rest``, to be fed next.
     """
 
     def __init__(self, masked: bool, max_payload: int, inflater: "Inflater | None" = None) -> None:
-        self.max_payload = max_payload
+        self._max_payload = self._max_kept = max_payload
         self._inflater = inflater
         self._inflated = 0
         self._rest = b""
@@ -223,6 +232,8 @@ class FrameDecoder:
         self._message_opcode = 0
         self._compressed = False
         self._message = bytearray()
+        self._message_size = 0
+        self._read_away = False  # only the start is kept
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
 
     @property
@@ -234,7 +245,7 @@ class FrameDecoder:
         """Take bytes and return what they complete, in order; on a violation what came before it."""
         messages: list[Message] = []
         if self._idle:
-            taken = take_frames(data, self._masked, self.max_payload, Message, messages)
+            taken = take_frames(data, self._masked, self._max_kept, Message, messages)
             self.usual = taken == len(data)
             if self.usual:
                 return messages
@@ -253,6 +264,10 @@ class FrameDecoder:
             self._message = bytearray()
         self._idle = self.idle and self.failure is None and not self._closed
         return messages
+
+    def keep(self, size: int) -> None:
+        """From the next bytes on, keep messages of up to ``size`` bytes only."""
+        self._max_kept = min(size, self._max_payload)
 
     def take_rest(self) -> bytes:
         """Return what of the last data was not taken, once, because enough had been inflated."""
@@ -312,8 +327,8 @@ class FrameDecoder:
                 raise Violation(1002, "a payload length that is not in its shortest form, or is too large")
             start += width
         compressed = bool(first & RSV1) or (opcode == CONTINUATION and self._compressed)
-        if opcode < CLOSE and not compressed and len(self._message) + size > self.max_payload:
-            raise Violation(1009, f"a message over {self.max_payload} bytes")
+        if opcode < CLOSE and not compressed and self._message_size + size > self._max_payload:
+            raise Violation(1009, f"a message over {self._max_payload} bytes")
         if self._masked:
             if end - start < 4:
                 return position, False
@@ -323,7 +338,8 @@ class FrameDecoder:
         self._size, self._received = size, 0
         if opcode < CLOSE:
             self._compressed = compressed
-        return start, first >= FIN and 0 < opcode < CLOSE and end - start >= size and not compressed
+        is_short = size <= min(end - start, self._max_kept)
+        return start, first >= FIN and 0 < opcode < CLOSE and is_short and not compressed
 
     def _check_head(self, first: int, second: int, opcode: int) -> None:
         if first & _RSV and (first & _RSV != RSV1 or self._inflater is None or opcode not in (TEXT, BINARY)):
@@ -367,11 +383,17 @@ class FrameDecoder:
 
     def _take_data(self, data: bytes) -> None:
         """Take a part of the message that is arriving."""
-        if len(self._message) + len(data) > self.max_payload:
-            raise Violation(1009, f"a message over {self.max_payload} bytes")
+        self._message_size += len(data)
+        if self._message_size > self._max_payload:
+            raise Violation(1009, f"a message over {self._max_payload} bytes")
         if self._message_opcode == TEXT:
             self._check_text(data)
-        self._message += data
+        self._read_away = self._read_away or self._message_size > self._max_kept
+        if self._read_away:
+            self._message += data[:_START]
+            del self._message[_START:]
+        else:
+            self._message += data
 
     def _check_text(self, data: bytes, final: bool = False) -> None:
         try:
@@ -390,13 +412,17 @@ class FrameDecoder:
                 self._closed = True
             messages.append(Message(self._opcode, payload))
         elif self._fin:
-            opcode, message = self._message_opcode, self._message
+            opcode, message, read_away = self._message_opcode, self._message, self._read_away
             self._message_opcode, self._message = 0, bytearray()
+            self._message_size, self._read_away = 0, False
             if opcode == TEXT:
                 self._check_text(b"", final=True)
             if len(message) >= _LARGE:
                 keep_freed_memory()
-            messages.append(Message(opcode, bytes(message) if opcode == BINARY else _text(message)))
+            if opcode == BINARY:
+                messages.append(Message(opcode, Start(message) if read_away else bytes(message)))
+            elif not read_away:
+                messages.append(Message(opcode, _text(message)))
 
 
 def _text(payload: bytes | bytearray) -> str:

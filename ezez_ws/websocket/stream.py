@@ -47,7 +47,7 @@ class Ending(NamedTuple):
 class Stream:
     """One WebSocket.
 
-    ``receive``, ``readable``, ``wait_for_room`` and ``limit_payload`` belong to whoever has the reading role;
+    ``receive``, ``readable``, ``wait_for_room`` and ``keep_payload`` belong to whoever has the reading role;
     ``finish`` and ``dispose`` to the last who has it; every other method may be called from any thread. ``sending`` is
     the lock over sending: whoever gives out ids holds it over ``put`` and ``put_prepared``. It guards ``ending``,
     ``failure`` and what our close frame said, too. ``over`` and the decoder are guarded by the reading role, whose
@@ -99,9 +99,9 @@ class Stream:
         """Whether messages can be sent."""
         return self._ending is None and self._outbox.open
 
-    def limit_payload(self, max_payload: int) -> None:
-        """Change the bytes that an incoming message may have, from the next frame on. Requires the reading role."""
-        self._decoder.max_payload = max_payload
+    def keep_payload(self, size: int) -> None:
+        """Keep only the ``Start`` of a message over ``size`` bytes, from the next bytes on. Needs the reading role."""
+        self._decoder.keep(size)
 
     def begin_compressing(self) -> None:
         """Compress what is sent from now on, if that was agreed; the first message takes the memory for it."""

@@ -1,5 +1,6 @@
 """Authentication on the server: section 5 of the protocol, line by line, and what happens to messages before it."""
 
+import contextlib
 import threading
 import time
 import unittest
@@ -7,7 +8,8 @@ from typing import Any
 
 from ezez_ws import UNDEFINED, BigInt, EZEZServerClient, MalformedMessage
 from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
-from ezez_ws.websocket.frames import PONG
+from ezez_ws.websocket.deflate import Deflater
+from ezez_ws.websocket.frames import BINARY, CONTINUATION, PONG, RSV1
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, Gate, ServingTestCase
 from tests.support import eventually
@@ -629,7 +631,28 @@ class PayloadLimitTest(ServingTestCase):
         peer.send_message(message + b"x")
         self.assertEqual(1009, peer.read_end().code)
 
-    def test_one_byte_more_before_authentication_closes_with_1009(self) -> None:
+    def test_what_is_larger_is_dropped_in_silence_before_authentication(self) -> None:
+        calls = Calls()
+        callbacks = {name: calls.named(name, 1) for name in ("on_error", "on_message", "on_disconnect")}
+        server = self.serve(max_payload_before_auth=1000, max_payload=5000, compression="deflate", **callbacks)
+        peer = self.peer(server, None, extensions="permessage-deflate")
+        message = self.sized(peer, 5000)
+        deflater = Deflater(15, False)
+        for size in (1001, 5000):
+            peer.send_message(message[:size])
+            peer.send_frame(BINARY, message[:300], fin=False)
+            peer.send_ping(b"between")
+            peer.send_frame(CONTINUATION, message[300:size])
+            peer.send_message("x" * size)
+            compressed = deflater.compress(message[:size])
+            assert compressed is not None
+            peer.send_frame(BINARY, compressed, rsv=RSV1)
+            self.assertEqual(b"between", peer.read(PONG))
+        peer.authenticate(KEY)
+        peer.send_message(message)
+        self.assertEqual([("on_message", "big")], calls.wait())
+
+    def test_more_than_max_payload_closes_with_1009_before_authentication(self) -> None:
         calls = Calls()
         server = self.serve(
             max_payload_before_auth=1000,
@@ -638,10 +661,78 @@ class PayloadLimitTest(ServingTestCase):
             on_disconnect=calls.named("disconnect", 1),
         )
         peer = self.peer(server, None)
-        peer.send_message(self.sized(peer, 1001))
+        peer.send_message(self.sized(peer, 5001))
         self.assertEqual(1009, peer.read_end().code)
         peer.close()
         self.assertEqual([("error",), ("disconnect", 1009)], calls.wait(2))
+
+    def test_an_authentication_that_is_larger_is_1009_and_says_why(self) -> None:
+        calls = Calls()
+        server = self.serve(max_payload_before_auth=1000, max_payload=5000, on_error=calls.named("error", 1))
+        peer = self.peer(server, None)
+        peer.send_values(AUTH, "x" * 1000, 1)
+        end = peer.read_end()
+        self.assertEqual((1009, "an authentication message over 1000 bytes"), (end.code, end.reason))
+        ((_, error),) = calls.wait()
+        self.assertIsInstance(error, MalformedMessage)
+
+    def test_a_second_authentication_is_dropped_however_large_it_is(self) -> None:
+        gate = self.gate()
+
+        def ask(client: EZEZServerClient, key: str) -> bool:
+            gate()
+            return True
+
+        server = self.serve(max_payload_before_auth=1000, max_payload=5000, on_auth_request=ask)
+        server.on("echo", lambda client, args, reply, ids: reply("echo"))
+        peer = self.peer(server, None)
+        peer.send_values(AUTH, KEY, 1)
+        gate.wait_entered()
+        peer.send_values(AUTH, "x" * 1000, 1)
+        gate.open()
+        self.assertEqual([AUTH_OK], peer.read_values())
+        peer.send_event("echo")
+        self.assertEqual("echo", peer.read_event().name)
+
+    def test_what_began_before_auth_ok_is_dropped_to_its_end(self) -> None:
+        calls, gate = Calls(), self.gate()
+
+        def ask(client: EZEZServerClient, key: str) -> bool:
+            gate()
+            return True
+
+        server = self.serve(
+            max_payload_before_auth=1000,
+            max_payload=5000,
+            on_auth_request=ask,
+            on_message=calls.named("message", 1),
+            on_error=calls.named("error", 1),
+        )
+        peer = self.peer(server, None)
+        peer.send_values(AUTH, KEY, 1)
+        gate.wait_entered()
+        frame = peer.frame(BINARY, self.sized(peer, 5000))
+        peer.send_raw(frame[:2000])
+        gate.open()
+        self.assertEqual([AUTH_OK], peer.read_values())
+        peer.send_raw(frame[2000:])
+        peer.send_event("last")
+        self.assertEqual([("message", "last")], calls.wait())
+
+    def test_who_sends_all_the_time_is_rejected_in_time_all_the_same(self) -> None:
+        server = self.serve(max_payload_before_auth=10, auth_timeout=0.3)
+        peer = self.peer(server, None)
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    peer.send_message(bytes(50_000))
+
+        sending = self.in_thread(send)
+        end = peer.read_end()
+        self.assertEqual(([[AUTH_REJECTED, "Auth timeout"]], 1008), (end.messages, end.code))
+        peer.close()
+        sending.get()
 
     def test_max_payload_holds_from_the_start_where_messages_count_before_authentication(self) -> None:
         for mode in ("queue", "accept"):

@@ -15,7 +15,7 @@ from ezez_ws.connection.replies import Reply, RoutedReply, SentMessage
 from ezez_ws.messages.protocol import parse_event
 from ezez_ws.threads.deadline import NEVER, Deadline
 from ezez_ws.websocket.deflate import Deflate, Deflater
-from ezez_ws.websocket.frames import BINARY, PING, PONG, RSV1, TEXT
+from ezez_ws.websocket.frames import BINARY, PING, PONG, RSV1, TEXT, Start
 from ezez_ws.websocket.stream import Ending, Stream
 from ezez_ws.wire.sockets import SocketWire
 from tests.rawpeer import RawPeer
@@ -245,6 +245,16 @@ class InboxTest(EZEZTestCase):
         self.peer.send_close(4000)
         self.inbox.own()
         self.assertEqual(Ending(4000, ""), self.inbox.next(NEVER))
+
+    def test_the_start_of_a_message_is_no_reply(self) -> None:
+        sent = self.expect(5)
+        self.stream.keep_payload(100)
+        message = self.peer.event_bytes("nine-long", ["x" * 200], reply_to=5, event_id=12)
+        self.assertEqual(5, parse_reply(message[:32]).ids.reply_to)  # cut here, it could pass for one
+        self.peer.send_message(message)
+        eventually(lambda: self.look_in()._arrived)
+        self.assertIsNone(sent.outcome)
+        self.assertIs(Start, type(self.own(self.next).get()))
 
     def test_look_in_never_blocks_and_leaves_the_role_to_who_has_it(self) -> None:
         self.inbox.look_in()

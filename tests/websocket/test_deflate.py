@@ -26,6 +26,7 @@ from ezez_ws.websocket.frames import (
     TEXT,
     FrameDecoder,
     Message,
+    Start,
     Violation,
     encode_frame,
 )
@@ -303,6 +304,15 @@ class BoundTest(unittest.TestCase):
             self.assertEqual(inflated, b"a" * count)
             self.assertLess(sum(given), count * len(letters) * 2000)
 
+    def test_what_is_too_large_to_be_kept_is_inflated_and_read_away(self) -> None:
+        wire = compressed_frame(bytes(range(256)) * 2000) + compressed_frame(b"x" * 1000)
+        for pieces in ([wire], [wire[at : at + 1] for at in range(len(wire))]):
+            decoder = FrameDecoder(False, 1 << 20, Inflater(False))
+            decoder.keep(1000)
+            got = [message for piece in pieces for message in feed_all(decoder, piece)]
+            self.assertEqual(got, [Message(BINARY, Start(range(32))), Message(BINARY, b"x" * 1000)])
+            self.assertEqual([type(message.payload) for message in got], [Start, bytes])
+
     def test_memory_is_taken_with_the_first_message(self) -> None:
         inflater, deflater = Inflater(False), Deflater(15, False)
         decoder = FrameDecoder(False, 1 << 20, inflater)
@@ -337,20 +347,22 @@ sent_messages = st.lists(
 
 
 class PropertyTest(unittest.TestCase):
-    @given(sent_messages, st.booleans(), st.integers(1, 4000), st.integers(1, 3000))
+    @given(sent_messages, st.booleans(), st.integers(1, 4000), st.integers(1, 3000), st.integers(0, 4000))
     def test_whatever_the_pieces_and_the_budget_the_messages_are_the_same(
-        self, sent: list[Sent], afresh: bool, piece: int, budget: int
+        self, sent: list[Sent], afresh: bool, piece: int, budget: int, kept: int
     ) -> None:
-        wire, wanted = self.encode(sent, afresh)
+        wire, wanted = self.encode(sent, afresh, kept)
         with mock.patch("ezez_ws.websocket.frames._INFLATED_AT_ONCE", budget):
             for size in (len(wire) or 1, piece, 1):
                 decoder = FrameDecoder(True, 1 << 20, Inflater(afresh))
+                decoder.keep(kept)
                 got = [one for at in range(0, len(wire), size) for one in feed_all(decoder, wire[at : at + size])]
                 self.assertEqual(got, wanted)
+                self.assertEqual([type(one.payload) for one in got], [type(one.payload) for one in wanted])
                 self.assertIsNone(decoder.failure)
                 self.assertTrue(decoder.idle)
 
-    def encode(self, sent: list[Sent], afresh: bool) -> tuple[bytes, list[Message]]:
+    def encode(self, sent: list[Sent], afresh: bool, kept: int) -> tuple[bytes, list[Message]]:
         """Return what is on the wire, masked and some in fragments, and what shall come of it."""
         deflater = Deflater(15, afresh)
         wire, wanted = b"", []
@@ -370,7 +382,10 @@ class PropertyTest(unittest.TestCase):
                 middle = len(data) // 3
                 wire += encode_frame(opcode, data[:middle], b"mask", fin=False, rsv=rsv)
                 wire += encode_frame(CONTINUATION, data[middle:], b"mask")
-            wanted.append(Message(opcode, payload.decode() if opcode == TEXT else payload))
+            if opcode == PING or len(payload) <= kept:
+                wanted.append(Message(opcode, payload.decode() if opcode == TEXT else payload))
+            elif opcode == BINARY:
+                wanted.append(Message(opcode, Start(payload[:32])))
         return wire, wanted
 
 

@@ -16,6 +16,7 @@ from ezez_ws.websocket.frames import (
     TEXT,
     FrameDecoder,
     Message,
+    Start,
     Violation,
     encode_close,
     encode_frame,
@@ -258,13 +259,66 @@ class RefusalTest(FramesTestCase):
                 self.assertEqual(decode(pieces, masked, 100), (wanted, None))
             self.assert_refused(start + head(CONTINUATION, 41, masked, 0), masked, 1009, limit=100)
 
-    def test_the_limit_may_change_between_two_reads(self) -> None:
+    def test_what_is_kept_may_change_between_two_reads(self) -> None:
         for _, masked in ROLES:
-            decoder = FrameDecoder(masked, 10)
+            decoder = FrameDecoder(masked, 20)
+            decoder.keep(10)
             self.assertEqual(decoder.feed(frame(BINARY, b"x" * 10, masked)), [Message(BINARY, b"x" * 10)])
-            decoder.max_payload = 20
+            decoder.keep(30)  # never more than the largest that there may be
             self.assertEqual(decoder.feed(frame(BINARY, b"x" * 20, masked)), [Message(BINARY, b"x" * 20)])
             decoder.feed(frame(BINARY, b"x" * 21, masked))
+            self.assertEqual(decoder.failure and decoder.failure.code, 1009)
+
+    def test_a_message_that_is_too_large_to_be_kept_is_read_away_but_for_its_start(self) -> None:
+        for _, masked in ROLES:
+            for size, fin in ((0, False), (1, False), (10, False), (11, False), (40, False), (100, True)):
+                payload = b"0123456789" * 10
+                wire = frame(BINARY, payload[:size], masked, fin)
+                if not fin:
+                    wire += frame(PING, b"", masked) + frame(CONTINUATION, payload[size:], masked)
+                wire += frame(BINARY, payload[:10], masked)
+                start = Message(BINARY, Start(payload[:32]))
+                for pieces in ([wire], single_bytes(wire)):
+                    decoder = FrameDecoder(masked, 100)
+                    decoder.keep(10)
+                    messages = [message for piece in pieces for message in decoder.feed(piece)]
+                    self.assertEqual(messages[-2:], [start, Message(BINARY, payload[:10])])
+                    self.assertEqual([type(message.payload) for message in messages[-2:]], [Start, bytes])
+                    self.assertTrue(decoder.idle)
+
+    def test_of_a_text_that_is_too_large_to_be_kept_nothing_is_left_but_it_must_be_utf8(self) -> None:
+        for _, masked in ROLES:
+            for payload, code in ((b"\xc3\xa4" * 20, None), (b"\xc3\xa4" * 20 + b"\xc3", 1007)):
+                wire = frame(TEXT, payload, masked) + frame(TEXT, b"short", masked)
+                for pieces in ([wire], single_bytes(wire)):
+                    decoder = FrameDecoder(masked, 100)
+                    decoder.keep(10)
+                    messages = [message for piece in pieces for message in decoder.feed(piece)]
+                    self.assertEqual(messages, [] if code else [Message(TEXT, "short")])
+                    self.assertEqual(decoder.failure and decoder.failure.code, code)
+
+    def test_what_has_begun_to_be_read_away_is_so_to_its_end(self) -> None:
+        for _, masked in ROLES:
+            decoder = FrameDecoder(masked, 1000)
+            decoder.keep(10)
+            wire = frame(BINARY, b"x" * 500, masked)
+            self.assertEqual(decoder.feed(wire[:100]), [])
+            decoder.keep(1000)
+            (message,) = decoder.feed(wire[100:])
+            self.assertIs(type(message.payload), Start)
+            self.assertEqual(decoder.feed(wire), [Message(BINARY, b"x" * 500)])
+
+    def test_what_is_read_away_takes_no_memory_and_is_refused_beyond_the_limit(self) -> None:
+        for _, masked in ROLES:
+            decoder = FrameDecoder(masked, 1 << 20)
+            decoder.keep(1000)
+            decoder.feed(frame(BINARY, b"", masked, fin=False))
+            piece = frame(CONTINUATION, bytes(1 << 16), masked, fin=False)
+            for _ in range(16):
+                self.assertEqual(decoder.feed(piece), [])
+                self.assertLessEqual(len(decoder._message), 1000)
+            self.assertIsNone(decoder.failure)
+            decoder.feed(head(CONTINUATION, 1, masked, 0))
             self.assertEqual(decoder.failure and decoder.failure.code, 1009)
 
 

@@ -19,6 +19,7 @@ from ezez_ws.websocket.frames import (
     RSV1,
     TEXT,
     Message,
+    Start,
     encode_close,
     encode_frame,
 )
@@ -185,16 +186,16 @@ class ReceiveTest(StreamTestCase):
             stream.dispose()
             self.assertEqual(far.read_to_end(), [Message(CLOSE, encode_close(1000, ""))])
 
-    def test_the_limit_of_a_message_may_change_between_two_reads(self) -> None:
+    def test_how_much_is_kept_of_a_message_may_change_between_two_reads(self) -> None:
         for role in ROLES:
             stream, far = self.make(role)
-            stream.limit_payload(10)
-            far.send(BINARY, b"x" * 10)
-            self.assertEqual(stream.receive(LONG), [Message(BINARY, b"x" * 10)])
-            stream.limit_payload(20)
-            far.send(BINARY, b"x" * 20)
-            self.assertEqual(stream.receive(LONG), [Message(BINARY, b"x" * 20)])
-            far.send(BINARY, b"x" * 21)
+            for size in (10, 20):
+                stream.keep_payload(size)
+                far.send(BINARY, b"x" * size)
+                self.assertEqual(stream.receive(LONG), [Message(BINARY, b"x" * size)])
+                far.send(BINARY, b"x" * 1000)
+                self.assertEqual(self.receive_some(stream, 1), [Message(BINARY, Start(b"x" * 32))])
+            far.sock.sendall(far.frame(BINARY, b"x" * (MIB + 1))[:20])
             self.assertEqual(self.receive_all(stream), [])
             self.assertEqual(stream.ending and stream.ending.code, 1009)
 
