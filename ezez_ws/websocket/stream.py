@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Ending", "Stream"]
 
 _LAST_WAIT = 1.0  # seconds that a client waits for the server's end when both have said goodbye
+_READ_AWAY = 16384  # bytes at a time: of large blocks that many threads take and free malloc() wastes much memory
 _SMALLEST_READ, _LARGEST_READ = 256, 262144  # bytes; each idle connection holds a buffer of the smallest
 
 
@@ -211,7 +212,7 @@ class Stream:
         while not (self._at_end or deadline.passed()):
             readable, _ = self._wire.poll(True, not flushed, deadline.remaining())
             if readable:
-                self._at_end = self._wire.read_now(_LARGEST_READ) == b""
+                self._at_end = self._wire.read_now(_READ_AWAY) == b""
             if not flushed and self._outbox.flush():
                 flushed = True
                 self._outbox.end_writing()
