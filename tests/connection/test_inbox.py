@@ -253,7 +253,7 @@ class InboxTest(EZEZTestCase):
         self.assertEqual(5, parse_reply(message[:32]).ids.reply_to)  # cut here, it could pass for one
         self.peer.send_message(message)
         eventually(lambda: self.look_in()._arrived)
-        self.assertIsNone(sent.outcome)
+        self.assertIsNone(sent._outcome)
         self.assertIs(Start, type(self.own(self.next).get()))
 
     def test_look_in_never_blocks_and_leaves_the_role_to_who_has_it(self) -> None:

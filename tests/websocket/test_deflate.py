@@ -395,7 +395,7 @@ class ServedTest(ServingTestCase):
     OFFER = "permessage-deflate"
 
     def inbox_of(self, server: EZEZWebsocketServer) -> Inbox:
-        run = server._current()
+        run = server._ezez_current_run()
         assert run is not None
         (connection,) = run._connections
         return connection.inbox
