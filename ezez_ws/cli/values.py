@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ..logs import shown
 from ..messages.protocol import Ids
 from ..messages.refusals import Bad
 from ..messages.scalars import MAX_BIGINT_DIGITS, UNDEFINED, BigInt, bigint, digits_of, format_number, number
@@ -22,6 +23,7 @@ from .outcome import UsageError
 __all__ = ["read_argument", "read_words", "write_arguments", "write_event", "write_json"]
 
 _MARK = "$"
+_OPENING = ("{", "[", '"')
 
 
 def write_json(value: Any) -> str:
@@ -66,11 +68,19 @@ def _plain(value: Any) -> Any:
 
 
 def read_argument(text: str) -> Any:
-    """Return an argument: JSON where it is JSON, the text else; ``UsageError`` for JSON such as ``{"$bytes": 5}``."""
+    """Return an argument: JSON where it is JSON, the text else.
+
+    ``UsageError``: it begins like JSON and is none, or is JSON such as ``{"$bytes": 5}``.
+    """
     try:
         return _DECODER.decode(text)
-    except (json.JSONDecodeError, RecursionError):
-        return text
+    except json.JSONDecodeError as error:
+        where = f"{error.msg} at column {error.pos + 1}"
+    except RecursionError:
+        where = "it is nested too deeply"
+    if text.lstrip()[:1] in _OPENING:
+        raise UsageError(f"{shown(text, 60)} is no JSON ({where}){_hint(text.lstrip())}")
+    return text
 
 
 def read_words(line: str) -> list[Any]:
@@ -90,9 +100,13 @@ def _read_word(line: str, start: int) -> tuple[Any, int]:
     except (json.JSONDecodeError, RecursionError):
         pass
     word = line[start:].split(None, 1)[0]
-    if word[0] in '{["':
-        raise UsageError(f"no JSON from column {start + 1} on; a text that begins with {word[0]} is to be in quotes")
+    if word[0] in _OPENING:
+        raise UsageError(f"no JSON from column {start + 1} on{_hint(word)}")
     return word, start + len(word)
+
+
+def _hint(text: str) -> str:
+    return f"; a text that begins with {text[0]} is written in quotes: {json.dumps(text[0] + '...')}"
 
 
 def _revive(found: dict[str, Any]) -> Any:
@@ -135,7 +149,7 @@ def _read_integer(digits: str) -> int:
 
 def _refuse_constant(name: str) -> NoReturn:
     """``NaN`` and ``Infinity``, which Python's reader takes, are no JSON: they are texts."""
-    raise json.JSONDecodeError("no JSON", name, 0)
+    raise json.JSONDecodeError(f"{name} is a number that JSON does not have", name, 0)
 
 
 _DECODER = json.JSONDecoder(object_hook=_revive, parse_int=_read_integer, parse_constant=_refuse_constant)
