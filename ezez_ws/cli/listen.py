@@ -11,6 +11,7 @@ from ..client import EZEZWebSocketClient
 from ..errors import AuthRejected, ConnectionClosed, EZEZError
 from ..messages.protocol import Event, Ids
 from .arguments import add_dialing, connected, integer, make_client, shown_url
+from .outcome import words_of
 from .output import notice, write_line
 from .values import write_event
 
@@ -93,6 +94,10 @@ def _make_client(options: argparse.Namespace, arrivals: Arrivals) -> EZEZWebSock
         elif not arrivals.closed.is_set():
             notice(f"{ConnectionClosed(code, reason)}, connecting again")
 
+    def failed(error: BaseException) -> None:
+        if arrivals.was_connected.is_set() and not arrivals.closed.is_set():  # before that, connect() tells
+            notice(words_of(error))
+
     return make_client(
         options,
         unknown_messages="emit",
@@ -100,5 +105,6 @@ def _make_client(options: argparse.Namespace, arrivals: Arrivals) -> EZEZWebSock
         on_message=arrived,
         on_disconnect=lost,
         on_auth_ok=greeted,
+        on_error=failed,
         on_auth_rejected=lambda reason: arrivals.put(AuthRejected(reason)),
     )

@@ -5,14 +5,15 @@ options between the arguments of an event (``call URL sum 2 --timeout 5 3``).
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from ..cli import call, connect, decode, listen, send, serve
 from ..errors import EZEZError
-from .outcome import ExitCode, UsageError, exit_code_of
-from .output import complain, give_up_what_is_left
+from .outcome import ExitCode, UsageError, exit_code_of, words_of
+from .output import give_up_what_is_left, log_to_stderr, notice
 
 __all__ = ["COMMANDS", "main", "parse"]
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return ExitCode.BROKEN_PIPE
     except (EZEZError, UsageError, OSError) as error:
-        complain(error)
+        notice(f"ezez-ws: {words_of(error)}")
         return exit_code_of(error)
     finally:
         give_up_what_is_left()
@@ -58,9 +59,11 @@ def _run(argv: Sequence[str]) -> int:
     try:
         options = parse(argv)
     except SystemExit as end:  # after --help, --version or what was wrong
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return end.code if isinstance(end.code, int) else ExitCode.OK
-    COMMANDS[options.command].file.run(options)
+    with log_to_stderr(False, logging.ERROR):
+        COMMANDS[options.command].file.run(options)
     return ExitCode.OK
 
 
@@ -85,9 +88,18 @@ def _main_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that says in a line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        notice(f"{self.prog}: {message}")
+        self.exit(ExitCode.USAGE)
+
+
 def _parser(name: str, summary: str) -> argparse.ArgumentParser:
     as_is = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(name, None, summary, _EPILOG, formatter_class=as_is, allow_abbrev=False)
+    return _Parser(name, None, summary, _EPILOG, formatter_class=as_is, allow_abbrev=False)
 
 
 class _Version(argparse.Action):

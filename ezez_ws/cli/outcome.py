@@ -3,8 +3,9 @@
 from enum import IntEnum
 
 from ..errors import AuthRejected, ConnectionFailed, MalformedMessage, ReplyTimeout, SerializationError
+from ..logs import shown
 
-__all__ = ["ExitCode", "UsageError", "exit_code_of"]
+__all__ = ["ExitCode", "UsageError", "exit_code_of", "words_of"]
 
 
 class ExitCode(IntEnum):
@@ -32,3 +33,10 @@ def exit_code_of(error: Exception) -> ExitCode:
     if isinstance(error, ReplyTimeout):
         return ExitCode.NO_REPLY
     return ExitCode.NO_CONNECTION
+
+
+def words_of(error: BaseException) -> str:
+    """Return what an error says; a reason of the peer's, which may be as long as a message, is cut."""
+    if isinstance(error, AuthRejected):
+        error = AuthRejected(shown(error.reason))
+    return str(error) or type(error).__name__

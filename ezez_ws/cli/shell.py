@@ -15,7 +15,7 @@ from ..errors import AuthRejected, ConnectionClosed, EZEZError
 from ..messages.protocol import Ids, check_event_name
 from .arguments import connected, make_client, shown_url
 from .memory import Memory
-from .outcome import UsageError
+from .outcome import UsageError, words_of
 from .screen import Screen
 from .values import read_words
 
@@ -106,7 +106,7 @@ class Shell:
         except (UsageError, EZEZError) as error:
             if self._lines.strict:
                 raise
-            self._screen.say(str(error))
+            self._screen.say(words_of(error))
 
     def _send(self, reply_to: int | None, event: str, args: list[Any]) -> None:
         send = self._client.send if reply_to is None else self._memory.reply_to(reply_to)
@@ -138,7 +138,7 @@ class Shell:
 
     def _failed(self, error: BaseException) -> None:
         if self._was_connected.is_set() and not self._over.is_set():  # before that, connect() tells
-            self._show(self._screen.say, str(error))
+            self._show(self._screen.say, words_of(error))
 
     def _show(self, show: Callable[..., None], *args: Any) -> None:
         try:

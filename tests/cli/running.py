@@ -5,9 +5,11 @@ import io
 import os
 import pty
 import queue
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -108,7 +110,10 @@ class Program:
         self.process.stdin.close()
 
     def interrupt(self) -> None:
-        self.process.send_signal(signal.SIGINT)
+        self.signal(signal.SIGINT)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
 
     def read_line(self) -> str:
         """Return the next line of either output, without its end."""
@@ -154,6 +159,7 @@ class Terminal:
         self._screen = _Screen(self.type)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
+        self._gone = threading.Event()
         self._master, slave = pty.openpty()
         try:
             self._process = subprocess.Popen(
@@ -175,11 +181,25 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the terminal, as who closes its window."""
+        self._gone.set()
         self._reader.join()
-        os.close(self._master)
+        if self._master >= 0:
+            os.close(self._master)
+        self._master = -1
 
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def echoes(self) -> bool:
+        """Whether what is typed shows by itself, as at a terminal that no program has taken over."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
 
     def lines(self) -> list[str]:
         """Return what stands on the screen, without the empty lines at its end."""
@@ -202,6 +222,10 @@ class Terminal:
         assert found is not None
         return found
 
+    def wait_until_shown(self, text: str) -> None:
+        """Wait until a text stands anywhere on the screen."""
+        eventually(lambda: text in "".join(self.lines()), TIMEOUT, f"{text} on the screen")
+
     def wait(self) -> int:
         """Return the exit code; all of its output is on the screen then."""
         code = self._process.wait(TIMEOUT)
@@ -210,10 +234,9 @@ class Terminal:
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):  # as it ends on Linux, when nobody has the other side open any more
-            for chunk in iter(self._next_chunk, b""):
-                with self._lock:
-                    self.raw += chunk
-                    self._stream.feed(chunk)
-
-    def _next_chunk(self) -> bytes:
-        return os.read(self._master, 65536)
+            while not self._gone.is_set():
+                if select.select([self._master], [], [], 0.1)[0]:
+                    chunk = os.read(self._master, 65536)
+                    with self._lock:
+                        self.raw += chunk
+                        self._stream.feed(chunk)
