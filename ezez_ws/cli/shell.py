@@ -21,6 +21,8 @@ from .values import read_words
 
 __all__ = ["COMMANDS", "Lines", "Shell"]
 
+_PATIENCE = 1.0  # seconds; what is sent is shown at once, but a server may name what was never sent
+
 COMMANDS = {
     "/reply": ("ID EVENT ARG...", "answer the message with this id"),
     "/quit": ("", "leave (or Ctrl-D)"),
@@ -49,7 +51,7 @@ class Lines(Protocol):
 
 
 class Shell:
-    """One session. The lock guards ``_ending``, which is set once; ``_over`` is set when the session is to end."""
+    """One session. ``_lock`` guards ``_ending``, which is set once; ``_over`` is set when the session is to end."""
 
     def __init__(self, options: argparse.Namespace, memory: Memory, screen: Screen, lines: Lines) -> None:
         self._options = options
@@ -57,6 +59,9 @@ class Shell:
         self._screen = screen
         self._lines = lines
         self._lock = threading.Lock()
+        self._nothing_unshown = threading.Event()  # cleared from sending a message to showing it
+        self._nothing_unshown.set()
+        self._newest_shown = 0  # the id of a message; written before _nothing_unshown is set
         self._ending: Exception | None = None
         self._over = threading.Event()
         self._was_connected = threading.Event()
@@ -110,21 +115,29 @@ class Shell:
 
     def _send(self, reply_to: int | None, event: str, args: list[Any]) -> None:
         send = self._client.send if reply_to is None else self._memory.reply_to(reply_to)
-        sent = send(event, args)
-        if not sent:
-            raise ConnectionClosed()
-        self._memory.note_name(event)
-        self._screen.sent(sent.event_id, event, args)
+        self._nothing_unshown.clear()
+        try:
+            sent = send(event, args)
+            if not sent:
+                raise ConnectionClosed()
+            self._memory.note_name(event)
+            self._screen.sent(sent.event_id, event, args)
+            self._newest_shown = sent.event_id or 0
+        finally:
+            self._nothing_unshown.set()
 
     def _connected(self) -> None:
         self._was_connected.set()
         self._memory.forget_replies()
+        self._newest_shown = 0
         self._show(self._screen.say, f"connected to {shown_url(self._options)}")
 
     def _arrived(self, event: str, args: list[Any], reply: Callable[..., Any], ids: Ids) -> None:
         if ids.event_id > 0:  # else the client has made it itself, of something that is no message
             self._memory.note_name(event)
             self._memory.note_reply(ids.event_id, reply)
+        if ids.reply_to is not None and ids.reply_to > self._newest_shown:
+            self._nothing_unshown.wait(_PATIENCE)  # a reply is shown after what it answers; a send may wait for room
         self._show(self._screen.arrived, event, args, ids)
 
     def _lost(self, code: int, reason: str) -> None:

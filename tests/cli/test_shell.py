@@ -75,9 +75,11 @@ class Recorder:
 
 
 class ShellTest(ServingTestCase):
-    def start(self, server: EZEZWebsocketServer, *options: str, strict: bool = False) -> None:
+    def start(
+        self, server: EZEZWebsocketServer, *options: str, strict: bool = False, memory: Memory | None = None
+    ) -> None:
         """Start a session on a thread; it has connected when this returns."""
-        self.lines, self.screen, self.memory = Script(strict), Recorder(), Memory()
+        self.lines, self.screen, self.memory = Script(strict), Recorder(), memory or Memory()
         shell = Shell(
             parse(["connect", str(server.url), "--auth", KEY, *options]),
             self.memory,
@@ -96,6 +98,27 @@ class ShellTest(ServingTestCase):
         shown = self.screen.calls.wait(3)[1:]
         self.assertEqual([("arrived", "echoed", [1]), ("sent", "echo", [1])], sorted(shown))
         self.assertEqual((["echo", "echoed"], [1]), (self.memory.names(), self.memory.ids()))
+        self.lines.stop()
+        self.session.get()
+
+    def test_a_reply_is_never_shown_before_what_it_answers(self) -> None:
+        class SlowMemory(Memory):
+            """One whose session, having sent, goes on when the reply has come, and had the time to be shown."""
+
+            def note_name(self, event: str) -> None:
+                if event == "ask":
+                    replied.wait(TIMEOUT)
+                    shown.wait(0.2)
+
+            def note_reply(self, event_id: int, reply: Any) -> None:
+                replied.set()
+
+        replied, shown = threading.Event(), threading.Event()
+        server = self.serve()
+        server.on("ask", lambda client, args, reply, ids: reply("answer"))
+        self.start(server, memory=SlowMemory())
+        self.lines.type("ask")
+        self.assertEqual([("sent", "ask", []), ("arrived", "answer", [])], self.screen.calls.wait(3)[1:])
         self.lines.stop()
         self.session.get()
 
