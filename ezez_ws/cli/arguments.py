@@ -14,6 +14,7 @@ from ..messages.protocol import check_event_name
 from ..opening.url import parse_url
 from ..options import CLIENT
 from .outcome import UsageError
+from .signals import closing_first
 from .values import read_argument
 
 if TYPE_CHECKING:
@@ -127,14 +128,22 @@ def make_client(options: argparse.Namespace, **more: Any) -> EZEZWebSocketClient
 
 @contextlib.contextmanager
 def connected(
-    options: argparse.Namespace, client: EZEZWebSocketClient, heard: Callable[[EZEZError], bool] = lambda error: False
+    options: argparse.Namespace,
+    client: EZEZWebSocketClient,
+    heard: Callable[[EZEZError], bool] = lambda error: False,
+    ending: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
     """Connect for the time of a ``with``.
 
     ``heard`` is asked when this fails: true where the callbacks have heard of a connection, and of its end, before
-    ``connect`` returned; they may have events of it.
+    ``connect`` returned; they may have events of it. ``ending`` is called before a signal closes the client.
     """
-    with contextlib.closing(client):
+
+    def close() -> None:
+        ending()
+        client.close()
+
+    with contextlib.closing(client), closing_first(close):
         try:
             client.connect(timeout=options.connect_timeout)
         except EZEZError as error:

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
         arrivals.put(error)
         return arrivals.was_connected.is_set()
 
-    with connected(options, _make_client(options, arrivals), heard):
+    with connected(options, _make_client(options, arrivals), heard, arrivals.close):
         try:
             wanted = (arrival for arrival in arrivals if not options.events or arrival.name in options.events)
             for name, ids, args in islice(wanted, options.count):

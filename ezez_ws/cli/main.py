@@ -14,6 +14,7 @@ from ..cli import call, connect, decode, listen, send, serve
 from ..errors import EZEZError
 from .outcome import ExitCode, UsageError, exit_code_of, words_of
 from .output import give_up_what_is_left, log_to_stderr, notice
+from .signals import EndingSignals
 
 __all__ = ["COMMANDS", "main", "parse"]
 
@@ -36,20 +37,28 @@ COMMANDS = {
 
 _EPILOG = """\
 An ARG is JSON where it is JSON, and a text else; '"5"' is the text 5. What begins with a dash comes after --.
-Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 130 Ctrl-C.
+Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see docs/cli.md for both. ``argv``: without the program's name."""
+    code: int = ExitCode.OK
+    with EndingSignals() as signals:
+        code = _main(sys.argv[1:] if argv is None else argv, signals)
+    return signals.exit_code or code
+
+
+def _main(argv: Sequence[str], signals: EndingSignals) -> int:
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        return _run(argv)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return ExitCode.BROKEN_PIPE
     except (EZEZError, UsageError, OSError) as error:
-        notice(f"ezez-ws: {words_of(error)}")
+        if not signals.exit_code:  # else it is what has come of the signal
+            notice(f"ezez-ws: {words_of(error)}")
         return exit_code_of(error)
     finally:
         give_up_what_is_left()

@@ -16,8 +16,10 @@ class ExitCode(IntEnum):
     USAGE = 2
     REFUSED = 3
     NO_REPLY = 4
-    INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
-    BROKEN_PIPE = 141  # 128 + SIGPIPE
+    HUNG_UP = 129  # 128 + SIGHUP, as a shell says it
+    INTERRUPTED = 130  # SIGINT
+    BROKEN_PIPE = 141  # SIGPIPE
+    TERMINATED = 143  # SIGTERM
 
 
 class UsageError(Exception):

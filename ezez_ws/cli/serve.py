@@ -13,6 +13,7 @@ from ..server import EZEZWebsocketServer
 from ..server_client import EZEZServerClient
 from .arguments import add_key, integer, key_of
 from .output import write_line
+from .signals import closing_first
 from .values import write_arguments
 
 __all__ = ["Relay", "add_arguments", "run"]
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     relay = Relay(options.host, options.port, key_of(options))
-    with relay.server as server:
+    with relay.server as server, closing_first(relay.server.close):
         write_line(f"listening on {server.url}, Ctrl-C ends it")
         while True:
             time.sleep(_LOOK)

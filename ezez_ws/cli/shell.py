@@ -78,7 +78,7 @@ class Shell:
 
     def run(self) -> None:
         """Go on until the lines end, or raise what else has ended the session."""
-        with connected(self._options, self._client, self._heard):
+        with connected(self._options, self._client, self._heard, self._over.set):
             try:
                 self._read_lines()
             finally:

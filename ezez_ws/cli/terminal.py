@@ -90,10 +90,10 @@ class EventCompleter(Completer):
 def _open_history() -> History:
     """Return the history of earlier sessions, readable by the user alone, or one for this session only."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    path = Path(state).expanduser() / "ezez-ws" / "history"
     try:
+        path = Path(state).expanduser() / "ezez-ws" / "history"
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError:
+    except (OSError, RuntimeError):  # the latter: nobody knows where the home is
         return InMemoryHistory()
     return FileHistory(str(path))

@@ -1,4 +1,4 @@
-"""``ezez-ws`` as a process: exit codes, pipes, Ctrl-C, and what it needs installed."""
+"""``ezez-ws`` as a process: exit codes, pipes, and several that talk with each other."""
 
 import json
 import os
@@ -40,29 +40,6 @@ class ExitTest(ProcessTestCase):
         done = subprocess.run([command, "decode", "0"], capture_output=True, encoding="utf-8", timeout=TIMEOUT)
         self.assertEqual((2, ""), (done.returncode, done.stdout))
         self.assertIn("last digit", done.stderr)
-
-    def test_ctrl_c_ends_each_of_the_lasting_commands_without_a_word(self) -> None:
-        calls = Calls()
-        url = self.url(on_disconnect=lambda client, code, reason: calls.add(code))
-        for args, ready in (
-            (["listen", url], "connected to"),
-            (["connect", url], "connected to"),
-            (["serve", "--port", "0"], "listening on"),
-        ):
-            with self.subTest(args[0]), Program(*args) as program:
-                self.assertIn(ready, program.read_line())
-                program.interrupt()
-                self.assertEqual(130, program.wait())
-                self.assertEqual([], program.rest())
-        self.assertEqual([(1000,), (1000,)], calls.wait(2))
-
-    def test_ctrl_c_ends_a_wait_for_a_reply(self) -> None:
-        calls = Calls()
-        url = self.url(on_message=calls.named("message", 1))
-        with Program("call", url, "nothing") as program:
-            calls.wait()
-            program.interrupt()
-            self.assertEqual((130, []), (program.wait(), program.rest()))
 
 
 class PipeTest(ProcessTestCase):
@@ -246,7 +223,8 @@ class RelayTest(ProcessTestCase):
             relay.interrupt()
             self.assertEqual(130, relay.wait())
             self.assertEqual(
-                ["#0 was refused", "#0 has gone (1008)", "#1 has come", "#1 echo", "#1 has gone (1000)"], relay.rest()
+                ["#0 was refused", "#0 has gone (1008)", "#1 has come", "#1 echo", "#1 has gone (1000)"],
+                relay.rest(),
             )
 
     def check(self, program: Program, line: str, event: str, args: Any) -> None:

@@ -1,5 +1,6 @@
 """``connect`` at a terminal: what a person types and sees."""
 
+import signal
 import stat
 import sys
 import tempfile
@@ -122,13 +123,34 @@ class EndTest(TerminalTestCase):
             self.assertEqual(130, terminal.wait())
             self.assertNotIn("Traceback", "\n".join(terminal.lines()))
 
+    def test_sigterm_ends_it_with_143_and_leaves_the_terminal_as_it_was(self) -> None:
+        calls = Calls()
+        with self.connect(self.serve_echo(on_disconnect=calls.named("gone", 1))) as terminal:
+            terminal.wait_for(">")
+            self.assertFalse(terminal.echoes())
+            terminal.type("half a li")
+            terminal.wait_for("> half a li")
+            terminal.signal(signal.SIGTERM)
+            self.assertEqual(143, terminal.wait())
+            self.assertNotIn("Traceback", "\n".join(terminal.lines()))
+            self.assertTrue(terminal.echoes())
+            self.assertEqual([("gone", 1000)], calls.wait())
+
+    def test_a_terminal_that_is_closed_ends_it_with_129(self) -> None:
+        calls = Calls()
+        with self.connect(self.serve_echo(on_disconnect=calls.named("gone", 1))) as terminal:
+            terminal.wait_for(">")
+            terminal.hang_up()
+            self.assertEqual(129, terminal.wait())
+            self.assertEqual([("gone", 1000)], calls.wait())
+
     def test_ctrl_c_ends_a_listening_command_with_130(self) -> None:
         server = self.serve_echo()
         with Terminal(*PROGRAM, "listen", str(server.url), env=self.environment()) as terminal:
             terminal.wait_for(f"connected to {server.url}")
             terminal.type(CTRL_C)
             self.assertEqual(130, terminal.wait())
-            self.assertEqual([f"connected to {server.url}", "^C"], terminal.lines())
+            self.assertEqual([f"connected to {server.url}", "^C"], terminal.lines()[-2:])
 
     def test_the_end_of_the_connection_ends_it_with_1_while_a_line_is_typed(self) -> None:
         server = self.serve_echo()
