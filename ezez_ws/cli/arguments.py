@@ -4,27 +4,28 @@ import argparse
 import contextlib
 import math
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..client import EZEZWebSocketClient
 from ..errors import EZEZError
 from ..messages.protocol import check_event_name
-from ..opening.url import parse_url
 from ..options import CLIENT
 from .outcome import UsageError
+from .output import notice
 from .signals import closing_first
+from .tls import add_client_tls, client_context
 from .values import read_argument
-
-if TYPE_CHECKING:
-    import ssl
 
 __all__ = [
     "add_dialing",
     "add_key",
     "add_message",
     "add_seconds",
+    "add_verbose",
     "connected",
     "integer",
     "key_of",
@@ -35,6 +36,7 @@ __all__ = [
 
 _MAX_PAYLOAD = 64 << 20  # of one message; who asks at a shell wants to see it
 _CLOSE_TIMEOUT = 2.0
+_PATIENCE = 0.3  # seconds after which a person wants to know what is waited for
 
 
 def add_dialing(parser: argparse.ArgumentParser, stays: bool = False) -> None:
@@ -44,10 +46,14 @@ def add_dialing(parser: argparse.ArgumentParser, stays: bool = False) -> None:
     parser.add_argument(
         "--header", type=_pair, action="append", metavar="'NAME: VALUE'", help="for the handshake; may be given again"
     )
-    parser.add_argument("--insecure", action="store_true", help="wss://: take any certificate")
+    parser.add_argument(
+        "--subprotocol", action="append", metavar="NAME", help="to offer in the handshake; may be given again"
+    )
+    add_client_tls(parser)
     add_seconds(parser, "--connect-timeout", CLIENT["connect_timeout"].default, "to connect")
     if stays:
         parser.add_argument("--reconnect", action="store_true", help="connect again when the connection is lost")
+    add_verbose(parser)
 
 
 def add_key(parser: argparse.ArgumentParser, meaning: str) -> None:
@@ -56,9 +62,15 @@ def add_key(parser: argparse.ArgumentParser, meaning: str) -> None:
     group.add_argument("--auth-env", metavar="NAME", help="the environment variable that holds the key")
 
 
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    words = "tell on standard error what happens: frames, handshakes, events"
+    parser.add_argument("-v", "--verbose", action="store_true", help=words)
+
+
 def add_message(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("event", type=partial(_read, check_event_name), metavar="EVENT", help="its name")
-    parser.add_argument("args", type=partial(_read, read_argument), nargs="*", metavar="ARG", help="JSON, or a text")
+    read = partial(_read, read_argument)
+    parser.add_argument("args", type=read, nargs="*", default=[], metavar="ARG", help="JSON, or a text")
 
 
 def add_seconds(
@@ -115,7 +127,8 @@ def make_client(options: argparse.Namespace, **more: Any) -> EZEZWebSocketClient
             options.url,
             auth=key_of(options) or "",
             headers=options.header,
-            ssl=_blind_trust() if options.insecure and parse_url(options.url).secure else None,
+            subprotocols=options.subprotocol,
+            ssl=client_context(options),
             auto_reconnect=options.reconnect,
             connect_timeout=options.connect_timeout,
             max_payload=_MAX_PAYLOAD,
@@ -133,7 +146,7 @@ def connected(
     heard: Callable[[EZEZError], bool] = lambda error: False,
     ending: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
-    """Connect for the time of a ``with``.
+    """Connect for the time of a ``with``; where that takes a while, a person at a terminal is told.
 
     ``heard`` is asked when this fails: true where the callbacks have heard of a connection, and of its end, before
     ``connect`` returned; they may have events of it. ``ending`` is called before a signal closes the client.
@@ -145,11 +158,32 @@ def connected(
 
     with contextlib.closing(client), closing_first(close):
         try:
-            client.connect(timeout=options.connect_timeout)
+            with _telling_who_waits(options, client):
+                client.connect(timeout=options.connect_timeout)
         except EZEZError as error:
             if not heard(error):
                 raise
         yield
+
+
+@contextlib.contextmanager
+def _telling_who_waits(options: argparse.Namespace, client: EZEZWebSocketClient) -> Iterator[None]:
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+
+    def tell() -> None:
+        if not client.alive:
+            notice(f"connecting to {shown_url(options)} ...")
+
+    timer = threading.Timer(_PATIENCE, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def key_of(options: argparse.Namespace) -> str | None:
@@ -165,13 +199,3 @@ def key_of(options: argparse.Namespace) -> str | None:
 def shown_url(options: argparse.Namespace) -> str:
     """Return the URL without its query, which may hold a secret."""
     return options.url.partition("?")[0]  # type: ignore[no-any-return]
-
-
-def _blind_trust() -> "ssl.SSLContext":
-    """Encryption without knowing to whom: for a server of one's own with a certificate of one's own."""
-    import ssl  # it takes longer to import than all the rest
-
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

@@ -24,13 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    text = " ".join(options.hex) if options.hex else sys.stdin.read()
-    values = Codec().decode(_read_hex(text))
+    values = Codec().decode(_read_hex(" ".join(options.hex) if options.hex else _read_input()))
     try:
         write_line(_describe(list(values)))
     except MalformedMessage:  # each value is right, the whole is no message: let it be seen, and fail
         write_line(write_json({"values": values}))
         raise
+
+
+def _read_input() -> str:
+    if sys.stdin is None:
+        raise UsageError("there are no bytes, and no standard input to read them from")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise UsageError("no bytes in hex: standard input is no text; xxd -p makes hex of what is captured") from None
 
 
 def _read_hex(text: str) -> bytes:

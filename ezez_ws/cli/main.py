@@ -20,25 +20,28 @@ __all__ = ["COMMANDS", "main", "parse"]
 
 
 class Command(NamedTuple):
-    """A command: what it does, and the file that says what it takes (``add_arguments``) and runs it (``run``)."""
+    """What a command takes and does, and the file with its arguments (``add_arguments``) that runs it (``run``)."""
 
+    takes: str
     help: str
     file: Any
 
 
 COMMANDS = {
-    "connect": Command("talk to a server: type events, see what arrives", connect),
-    "call": Command("send an event, print its reply as JSON", call),
-    "send": Command("send an event", send),
-    "listen": Command("print the events that arrive, as JSON lines", listen),
-    "serve": Command("a relay to try things with: echo, broadcast, rooms", serve),
-    "decode": Command("print a captured message as JSON", decode),
+    "connect": Command("URL", "talk to a server: type events, see what arrives", connect),
+    "call": Command("URL EVENT [ARG...]", "send an event, print its reply as JSON", call),
+    "send": Command("URL EVENT [ARG...]", "send an event", send),
+    "listen": Command("URL", "print the events that arrive, as JSON lines", listen),
+    "serve": Command("", "a relay to try things with: echo, broadcast, rooms", serve),
+    "decode": Command("[HEX...]", "print a captured message as JSON", decode),
 }
 
 _EPILOG = """\
-An ARG is JSON where it is JSON, and a text else; '"5"' is the text 5. What begins with a dash comes after --.
+An ARG is JSON where it is JSON, and a text otherwise; '"5"' is the text 5. What begins with {, [ or " must be JSON.
+Arguments that begin with a dash come after --.
 Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
+_MISSING = "the following arguments are required: "  # as argparse says it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +74,7 @@ def _run(argv: Sequence[str]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return end.code if isinstance(end.code, int) else ExitCode.OK
-    with log_to_stderr(False, logging.ERROR):
+    with log_to_stderr(options.verbose, options.quiet_level):
         COMMANDS[options.command].file.run(options)
     return ExitCode.OK
 
@@ -79,36 +82,59 @@ def _run(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options; ``command`` is the name of the command. Help, and what is wrong, end with ``SystemExit``."""
     if not argv or argv[0] not in COMMANDS:
-        _main_parser().parse_args(argv[:1])
-    command = COMMANDS[argv[0]]
-    parser = _parser(f"ezez-ws {argv[0]}", command.help)
+        main_parser = _main_parser()
+        if not argv:
+            main_parser.help_instead()
+        main_parser.parse_args(argv[:1])  # which ends with --help, --version, or an error
+    name, *rest = argv
+    command = COMMANDS[name]
+    parser = _Parser(name, command.takes, command.help)
+    parser.set_defaults(verbose=False, quiet_level=logging.ERROR)
     command.file.add_arguments(parser)
-    options = parser.parse_intermixed_args(argv[1:])
-    options.command = argv[0]
+    if not rest and command.takes.startswith("URL"):
+        parser.help_instead()
+    options = parser.parse_intermixed_args(rest)
+    options.command = name
     return options
 
 
-def _main_parser() -> argparse.ArgumentParser:
-    parser = _parser("ezez-ws", "Talk to servers of ezez_ws and @ezez/ws-server from the shell.")
+class _Parser(argparse.ArgumentParser):
+    """One that says in a line what is wrong, and whose usage leaves the options to ``--help``."""
+
+    def __init__(self, command: str, takes: str, summary: str) -> None:
+        self.takes = takes
+        name = f"ezez-ws {command}".rstrip()
+        super().__init__(
+            prog=name,
+            usage=f"{name} [OPTION...] {takes}".rstrip(),
+            description=summary,
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith(_MISSING):
+            needed, _, optional = self.takes.partition(" [")
+            optional = f"; {optional.rstrip(']')} is optional" if optional else ""
+            message = f"missing: {message.removeprefix(_MISSING)} (needed: {needed}{optional}); --help tells more"
+        notice(f"usage: {self.usage}")
+        notice(f"{self.prog}: {message}")
+        self.exit(ExitCode.USAGE)
+
+    def help_instead(self) -> NoReturn:
+        """End with the help where an error would be, as nothing is given at all."""
+        self.print_help(sys.stderr)
+        self.exit(ExitCode.USAGE)
+
+
+def _main_parser() -> _Parser:
+    parser = _Parser("", "COMMAND", "Talk to servers of ezez_ws and @ezez/ws-server from the shell.")
     lines = "\n".join(f"  {name:<9}{command.help}" for name, command in COMMANDS.items())
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="COMMAND --help tells more")
     parser.epilog = f"commands:\n{lines}\n\n{_EPILOG}"
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """One that says in a line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        notice(f"{self.prog}: {message}")
-        self.exit(ExitCode.USAGE)
-
-
-def _parser(name: str, summary: str) -> argparse.ArgumentParser:
-    as_is = argparse.RawDescriptionHelpFormatter
-    return _Parser(name, None, summary, _EPILOG, formatter_class=as_is, allow_abbrev=False)
 
 
 class _Version(argparse.Action):

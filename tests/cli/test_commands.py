@@ -1,13 +1,11 @@
 """Each command but ``connect``, in this process, against real servers."""
 
 import json
+import logging
 import os
-import ssl
 import unittest
 from typing import Any
 from unittest import mock
-
-import trustme
 
 from ezez_ws import Codec, EZEZWebsocketServer, HandshakeRequest
 from tests.cli.running import Done, invoke
@@ -178,7 +176,7 @@ class ConnectingTest(CommandTestCase):
     def test_a_server_that_does_not_answer_in_time_is_1(self) -> None:
         gate = self.gate()
         server = self.serve(on_auth_request=lambda client, key: gate())
-        self.check(1, self.invoke("send", server, "e", "--connect-timeout", "0.2"))
+        self.check(1, self.invoke("send", server, "e", "--connect-timeout", "0.5"))
 
     def test_the_key_may_come_from_the_environment(self) -> None:
         server = self.serve()
@@ -197,26 +195,48 @@ class ConnectingTest(CommandTestCase):
         self.check(0, self.invoke("send", server, "e", "--header", "X-One: 1: 2", "--header", "X-Two:3"))
         self.assertEqual(("1: 2", "3"), (asked[0].headers["x-one"], asked[0].headers["x-two"]))
 
-    def test_a_certificate_that_nobody_knows_is_1_and_taken_where_one_is_told_to(self) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trustme.CA().issue_cert("localhost").configure_cert(context)
-        server = self.serve(ssl=context)
-        done = self.invoke("send", server, "e")
-        self.check(1, done)
-        self.assertIn("certificate verify failed", done.err)
-        self.check(0, self.invoke("send", server, "e", "--insecure"))
+    def test_subprotocols_are_offered_in_their_order(self) -> None:
+        server = self.serve(subprotocols=["b", "a"])
+        calls = Calls()
+        server.on("e", lambda client, args, reply, ids: calls.add(client.request.headers["sec-websocket-protocol"]))
+        self.check(0, self.invoke("send", server, "e", "--subprotocol", "a", "--subprotocol", "b"))
+        self.assertEqual([("a, b",)], calls.wait())
 
     def test_insecure_means_nothing_without_encryption(self) -> None:
         self.check(0, self.invoke("send", self.serve(), "e", "--insecure"))
+
+    def test_what_happens_is_told_where_one_wants_to_know(self) -> None:
+        server = self.serve()
+        logger = logging.getLogger("ezez_ws")
+        before = logger.level, logger.handlers[:]
+
+        @server.on("e")
+        def record(client: Any, args: list[Any], reply: Any, ids: Any) -> None:
+            logger.debug("a \x1b record")
+            reply("ok")
+
+        done = self.invoke("call", server, "e")
+        self.assertEqual((0, ""), (done.code, done.err))
+        done = self.invoke("call", server, "e", "-v")
+        self.assertEqual(0, done.code)
+        self.assertRegex(done.err, r"(?m)^\d\d:\d\d:\d\d\.\d{3} DEBUG ezez_ws: a \\x1b record$")
+        self.assertNotIn(KEY, done.err)
+        self.assertEqual(before, (logger.level, logger.handlers[:]))
 
 
 class UsageTest(CommandTestCase):
     def test_what_is_wrong_is_2_and_named(self) -> None:
         url = "ws://127.0.0.1:1"
         for args, named in (
-            ([], "COMMAND"),
             (["dance"], "dance"),
-            (["call", url], "EVENT"),
+            (["--dance"], "COMMAND"),
+            (["call", "--timeout", "1"], "missing: URL, EVENT (needed: URL EVENT; ARG... is optional)"),
+            (["call", url], "missing: EVENT (needed: URL EVENT; ARG... is optional)"),
+            (["send", url], "URL EVENT [ARG...]"),
+            (["listen", "--count", "1"], "missing: URL"),
+            (["call", url, "e", '{"a":'], 'ARG: {"a": is no JSON'),
+            (["send", url, "e", "5", '"open'], 'a text that begins with " is written in quotes'),
+            (["send", url, "e", "[1,]"], "column"),
             (["call", url, "e", "--timeout", "soon"], "--timeout"),
             (["call", url, "e", "--timeout", "0"], "--timeout"),
             (["call", url, "e", "--timeout", "nan"], "--timeout"),
@@ -229,6 +249,7 @@ class UsageTest(CommandTestCase):
             (["send", "http//x", "e"], "url"),
             (["send", url + "#x", "e"], "fragment"),
             (["listen", url, "--count", "0"], "--count"),
+            (["send", url, "e", "--subprotocol", "two words"], "subprotocol"),
             (["serve", "--port", "65536"], "--port"),
             (["decode", "3"], "last digit"),
             (["decode", "xyz"], "xyz"),
@@ -237,6 +258,12 @@ class UsageTest(CommandTestCase):
                 done = invoke(*args)
                 self.assertEqual((2, ""), done[:2])
                 self.assertIn(named, done.err)
+
+    def test_where_nothing_is_given_the_help_is_printed_as_an_error(self) -> None:
+        for args in ([], ["connect"], ["call"], ["send"], ["listen"]):
+            with self.subTest(args):
+                done = invoke(*args)
+                self.assertEqual((2, "", invoke(*args, "--help").out), done)
 
     def test_help_and_version_are_printed(self) -> None:
         self.assertIn("decode", invoke("--help").out)

@@ -116,7 +116,7 @@ class PipeTest(HostileTestCase):
     def test_reasons_of_a_close(self) -> None:
         url = self.hostile(close)
         url_to_ask = self.hostile(asked(close))
-        for args in (["call", "ask"], ["send", "ask"], ["listen"]):
+        for args in (["call", "ask"], ["send", "ask"], ["listen"], ["listen", "-v"]):
             with self.subTest(args):
                 self.check_command(url_to_ask if "ask" in args else url, *args)
         for command in ("listen", "connect"):
@@ -125,7 +125,7 @@ class PipeTest(HostileTestCase):
 
     def test_reasons_of_a_rejection(self) -> None:
         url = self.hostile_from_the_start(lambda peer: peer.send_values(AUTH_REJECTED, EVIL * 100))
-        for args in (["call", "ask"], ["send", "ask"], ["listen"], ["connect"]):
+        for args in (["call", "ask"], ["send", "ask"], ["listen"], ["connect"], ["listen", "-v"]):
             with self.subTest(args):
                 self.check_command(url, *args)
         self.assertLess(len(run("listen", url).err), 1000)
@@ -136,7 +136,7 @@ class PipeTest(HostileTestCase):
             url = self.refusing(
                 f"HTTP/1.1 {status.format(evil)}\r\nLocation: http://{evil}/\r\nUpgrade: {evil}\r\n\r\n"
             )
-            for args in (["call", "ask"], ["send", "ask"], ["listen"], ["connect"]):
+            for args in (["call", "ask"], ["send", "ask"], ["listen"], ["connect"], ["listen", "-v"]):
                 with self.subTest(args, status=status):
                     done = run(args[0], url, *args[1:])
                     self.assertIn("ezez-ws: ", done.err)

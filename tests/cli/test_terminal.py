@@ -11,6 +11,7 @@ from typing import Any
 
 from ezez_ws import EZEZWebsocketServer
 from tests.cli.running import PROGRAM, Terminal, environment
+from tests.rawpeer import RawServer
 from tests.serving import Calls, ServingTestCase
 
 SAME_ON_EVERY_PYTHON = True
@@ -103,6 +104,22 @@ class SessionTest(TerminalTestCase):
             terminal.wait_for(
                 "-- connection closed (4000), connecting again", f"-- connected to {server.url}", "> echo ha"
             )
+
+
+class WaitingTest(TerminalTestCase):
+    def test_who_waits_for_a_connection_is_told(self) -> None:
+        silent = RawServer()
+        self.addCleanup(silent.close)
+        for args in (["call", "e"], ["send", "e"], ["listen"], ["connect"]):
+            command = [args[0], silent.url, *args[1:]]
+            with (
+                self.subTest(args[0]),
+                Terminal(*PROGRAM, *command, env=self.environment()) as terminal,
+                silent.accept_socket(),
+            ):
+                terminal.wait_for(f"connecting to {silent.url} ...")
+                terminal.type(CTRL_C)
+                self.assertEqual(130, terminal.wait())
 
 
 class EndTest(TerminalTestCase):
