@@ -1,22 +1,28 @@
 """``ezez-ws serve``: a relay until Ctrl-C, which is a server that knows a few events, to try clients with."""
 
 import argparse
+import contextlib
+import errno
+import hmac
+import logging
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ..messages.protocol import Ids, check_event_name
+from ..opening.server_handshake import HandshakeRequest
 from ..options import SERVER
 from ..server import EZEZWebsocketServer
 from ..server_client import EZEZServerClient
-from .arguments import add_key, integer, key_of
-from .output import write_line
+from .arguments import add_key, add_verbose, integer, key_of
+from .outcome import UsageError
+from .output import notice, write_line
 from .signals import closing_first
+from .tls import add_server_tls, server_context
 from .values import write_arguments
 
-__all__ = ["Relay", "add_arguments", "run"]
+__all__ = ["Relay", "add_arguments", "make_relay", "run", "welcome"]
 
 _LOOK = 0.5  # seconds; a signal that comes just before a wait begins is seen when the wait ends
 
@@ -31,36 +37,95 @@ _HELP = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(quiet_level=logging.WARNING)
     parser.add_argument("--host", default=SERVER["host"].default, help="the address to bind (default: %(default)s)")
     parser.add_argument("--port", type=integer(0, 65535), default=8765, help="0 picks a free one (default: 8765)")
     add_key(parser, "take only clients with this key (default: any key)")
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let web pages of this origin connect, such as http://localhost:3000; * for all; may be given again"
+        " (default: no pages of other origins)",
+    )
+    add_server_tls(parser)
+    add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    relay = Relay(options.host, options.port, key_of(options))
-    with relay.server as server, closing_first(relay.server.close):
+    relay = make_relay(options)
+    with contextlib.closing(relay.server) as server, closing_first(server.close):
+        _start(server, options)
         write_line(f"listening on {server.url}, Ctrl-C ends it")
-        while True:
-            time.sleep(_LOOK)
+        notice(welcome(options))
+        while not relay.failed.wait(_LOOK):
+            pass
+    raise relay.failure
+
+
+def make_relay(options: argparse.Namespace) -> "Relay":
+    """Make the relay that the command line describes; ``UsageError``: it is wrong."""
+    more = {**_origins(options.allow_origin), "ssl": server_context(options)}
+    try:
+        return Relay(options.host, options.port, key_of(options), **more)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error).replace("allowed_origins", "--allow-origin")) from error
+
+
+def _start(server: EZEZWebsocketServer, options: argparse.Namespace) -> None:
+    try:
+        server.start()
+    except OSError as error:
+        hint = "; --port chooses another, 0 a free one" if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        raise OSError(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}{hint}") from error
+
+
+def _origins(allowed: list[str]) -> dict[str, Any]:
+    """Return the server's options that keep pages of foreign origins out, which any browser here may have open."""
+    if not allowed:
+        return {"verify_request": _is_same_origin}  # {"allowed_origins": "same-origin"} when the server has that
+    return {} if "*" in allowed else {"allowed_origins": allowed}
+
+
+def _is_same_origin(request: HandshakeRequest) -> bool:
+    origins, host = request.headers.get_all("Origin"), request.headers.get("Host", "")
+    return not origins or (len(origins) == 1 and origins[0].partition("://")[2].lower() == host.lower())
+
+
+def welcome(options: argparse.Namespace) -> str:
+    """Say who may connect."""
+    keys = "with any key (--auth KEY takes only one)" if key_of(options) is None else "with the key"
+    if "*" in options.allow_origin:
+        pages = "web pages of all origins, too"
+    elif options.allow_origin:
+        pages = f"of web pages only those of {', '.join(options.allow_origin)}"
+    else:
+        pages = "but no web page of another origin (--allow-origin ORIGIN lets its pages in)"
+    return f"whoever reaches this address may connect {keys}, {pages}"
 
 
 class Relay:
     """Answers its events with a reply: ``ok`` (``echo``: ``echo``), or ``error`` and what was wrong.
 
-    Prints who comes and goes, and what they send. A client's context has its rooms, a list that never changes itself.
+    Prints who comes and goes, and what they send; where that fails, ``failed`` is set, and ``failure`` says why. A
+    client's context has its rooms, a list that never changes itself. ``options`` are the server's.
     """
 
-    def __init__(self, host: str, port: int, key: str | None) -> None:
+    def __init__(self, host: str, port: int, key: str | None, **options: Any) -> None:
         self._printing = threading.Lock()  # keeps the lines of several connections apart
+        self.failed = threading.Event()
+        self.failure: OSError
         self.server = EZEZWebsocketServer(
             host=host,
             port=port,
-            on_auth_request=lambda _, offered: key is None or offered == key,
+            on_auth_request=lambda _, offered: key is None or hmac.compare_digest(offered.encode(), key.encode()),
             on_auth_ok=lambda client: self._print(client, "has come"),
             on_auth_rejected=lambda client, reason: self._print(client, "was refused"),
             on_disconnect=lambda client, code, reason: self._print(client, f"has gone ({code})"),
             on_message=self._arrived,
             default_context={"rooms": []},
+            **options,
         )
         self._answers: dict[str, Callable[[EZEZServerClient, list[Any]], list[Any]]] = {
             "broadcast": lambda client, args: self._tell(lambda other: other is not client, args),
@@ -72,7 +137,11 @@ class Relay:
 
     def _print(self, client: EZEZServerClient, text: str) -> None:
         with self._printing:
-            write_line(f"#{client.connection_id} {text}")
+            try:
+                write_line(f"#{client.connection_id} {text}")
+            except OSError as error:  # nobody reads it any more
+                self.failure = error
+                self.failed.set()
 
     def _arrived(self, client: EZEZServerClient, event: str, args: list[Any], reply: Any, ids: Ids) -> None:
         self._print(client, write_arguments(event, args))

@@ -251,6 +251,7 @@ class UsageTest(CommandTestCase):
             (["listen", url, "--count", "0"], "--count"),
             (["send", url, "e", "--subprotocol", "two words"], "subprotocol"),
             (["serve", "--port", "65536"], "--port"),
+            (["serve", "--allow-origin", "example.org"], "--allow-origin"),
             (["decode", "3"], "last digit"),
             (["decode", "xyz"], "xyz"),
         ):
@@ -305,9 +306,16 @@ class DecodeTest(CommandTestCase):
 
 
 class ServeTest(CommandTestCase):
-    def test_a_port_that_is_taken_is_1(self) -> None:
+    def test_a_port_that_is_taken_is_1_and_says_which_and_what_to_do(self) -> None:
         server = self.serve()
-        self.check(1, invoke("serve", "--port", str(server.port)))
+        done = invoke("serve", "--port", str(server.port))
+        self.check(1, done)
+        self.assertIn(f"cannot listen on 127.0.0.1:{server.port}: Address already in use; --port chooses", done.err)
+
+    def test_an_address_that_this_machine_does_not_have_is_1(self) -> None:
+        done = invoke("serve", "--host", "192.0.2.1")
+        self.check(1, done)
+        self.assertIn("cannot listen on 192.0.2.1:8765: ", done.err)
 
 
 if __name__ == "__main__":

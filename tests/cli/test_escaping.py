@@ -144,7 +144,7 @@ class PipeTest(HostileTestCase):
                         self.assertNotIn(text, done.err)
 
     def test_what_clients_of_the_relay_say(self) -> None:
-        with Program("serve", "--port", "0") as relay:
+        with Program("serve", "--port", "0", "-v") as relay:
             url = relay.read_line().split()[2].rstrip(",")
             with RawPeer.connect(url, EVIL, headers=[("Origin", f"http://{url[5:]}")]) as peer:
                 peer.send_event(EVIL, [EVIL, {EVIL: EVIL}])
@@ -231,7 +231,7 @@ class WritingTest(EZEZTestCase):
         self.assertIn("not shown", self.printed(lambda: notice("not shown")))
 
     def test_what_the_user_gives_is_escaped_too(self) -> None:
-        for args in (["call", "ws://x", "e", "--" + EVIL], [EVIL], ["decode", EVIL]):
+        for args in (["call", "ws://x", "e", "--" + EVIL], [EVIL], ["serve", "--allow-origin", EVIL], ["decode", EVIL]):
             with self.subTest(args):
                 done = invoke(*args)
                 self.assertEqual(2, done.code)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.running import PROGRAM, TIMEOUT, Program, environment, run
+from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import free_port
 
@@ -224,8 +225,24 @@ class RelayTest(ProcessTestCase):
             self.assertEqual(130, relay.wait())
             self.assertEqual(
                 ["#0 was refused", "#0 has gone (1008)", "#1 has come", "#1 echo", "#1 has gone (1000)"],
-                relay.rest(),
+                relay.rest()[1:],  # the first says who may connect
             )
+
+    def test_it_ends_when_nobody_reads_what_it_prints(self) -> None:
+        with subprocess.Popen(
+            [*PROGRAM, "serve", "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            encoding="utf-8",
+        ) as relay:
+            assert relay.stdout is not None and relay.stderr is not None
+            url = relay.stdout.readline().split()[2].rstrip(",")
+            relay.stdout.close()
+            with RawPeer.connect(url, KEY) as peer:
+                self.assertEqual(1001, peer.read_end().code)
+            self.assertEqual(141, relay.wait(TIMEOUT))
+            self.assertNotIn("Traceback", relay.stderr.read())
 
     def check(self, program: Program, line: str, event: str, args: Any) -> None:
         program.type(line)

@@ -17,11 +17,11 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from ezez_ws import AuthRejected, ConnectionClosed, EZEZWebsocketServer
+from ezez_ws import AuthRejected, ConnectionClosed, ConnectionFailed, EZEZWebSocketClient, EZEZWebsocketServer
 from ezez_ws.cli.main import parse
 from ezez_ws.cli.memory import Memory
 from ezez_ws.cli.outcome import UsageError
-from ezez_ws.cli.serve import Relay
+from ezez_ws.cli.serve import Relay, make_relay, welcome
 from ezez_ws.cli.shell import Shell
 from ezez_ws.cli.terminal import EventCompleter, TerminalLines
 from ezez_ws.messages.protocol import Ids
@@ -294,6 +294,47 @@ class RelayTest(ServingTestCase):
             self.assertEqual(anna.send("help").wait_reply(TIMEOUT).args, anna.send("x").wait_reply(TIMEOUT).args[1:])
             self.assertEqual([(1,), (2,)], heard.wait(2))
         self.assertIn(' room "lobby" "hi" 2\n', printed.getvalue())
+
+
+class RelayOriginsTest(ServingTestCase):
+    """Which web pages ``serve`` lets in."""
+
+    def statuses(self, *options: str) -> list[int]:
+        """What pages of four origins get, and a program."""
+        relay = make_relay(parse(["serve", "--port", "0", *options]))
+        with contextlib.redirect_stdout(io.StringIO()), relay.server as server:
+            address = f"127.0.0.1:{server.port}"
+            origins = (f"http://{address}", "https://a.example", "http://b.example:3000", "null", None)
+            return [self.status(server, origin) for origin in origins]
+
+    def status(self, server: EZEZWebsocketServer, origin: str | None) -> int:
+        client = EZEZWebSocketClient(
+            str(server.url), headers=None if origin is None else {"Origin": origin}, auto_reconnect=False
+        )
+        with contextlib.closing(client):
+            try:
+                client.connect()
+            except ConnectionFailed as error:
+                return error.status or 0
+            return 101
+
+    def test_none_but_its_own_unless_it_is_told_to(self) -> None:
+        self.assertEqual([101, 403, 403, 403, 101], self.statuses())
+        self.assertEqual(
+            [403, 101, 101, 403, 101],
+            self.statuses("--allow-origin", "https://a.example", "--allow-origin", "http://b.example:3000"),
+        )
+        self.assertEqual([101, 101, 101, 101, 101], self.statuses("--allow-origin", "*"))
+
+    def test_it_says_who_may_connect(self) -> None:
+        for options, said in (
+            ((), "with any key (--auth KEY takes only one), but no web page of another origin"),
+            (("--auth", "x"), "with the key, but"),
+            (("--allow-origin", "https://a.example"), "of web pages only those of https://a.example"),
+            (("--allow-origin", "*"), "web pages of all origins, too"),
+        ):
+            with self.subTest(options):
+                self.assertIn(said, welcome(parse(["serve", *options])))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Certificates on the command line: of whom one trusts, and one's own."""
 
+import contextlib
+import io
 import ssl
 import tempfile
 import unittest
@@ -9,7 +11,9 @@ from typing import Any
 import trustme
 
 from ezez_ws import EZEZWebsocketServer
-from tests.cli.running import Done, invoke
+from ezez_ws.cli.main import parse
+from ezez_ws.cli.serve import make_relay
+from tests.cli.running import Done, Program, invoke, run
 from tests.serving import KEY, ServingTestCase
 
 
@@ -92,6 +96,35 @@ class ClientTest(TLSTestCase):
         for option in ("--cacert", "--cert", "--cert-key"):
             done = invoke("send", "ws://127.0.0.1:1", "e", option, self.paths["ca"])
             self.assertEqual((2, f"ezez-ws: {option} is for wss:// URLs only\n"), (done.code, done.err))
+
+
+class ServeTest(TLSTestCase):
+    def test_with_a_certificate_the_relay_is_encrypted(self) -> None:
+        with Program(*self.given("serve", "--port", "0", "--cert", "server", "--cert-key", "server-key")) as relay:
+            url = relay.read_line().split()[2].rstrip(",")
+            self.assertEqual("wss://", url[:6])
+            self.assertEqual(0, run(*self.given("call", url, "echo", "--cacert", "ca")).code)
+
+    def test_it_takes_only_clients_with_a_certificate_where_it_is_told_whom_to_trust(self) -> None:
+        options = parse(self.given("serve", "--port", "0", "--cert", "server-both", "--cacert", "ca"))
+        with contextlib.redirect_stdout(io.StringIO()), make_relay(options).server as server:
+            url = str(server.url)
+            self.assertEqual(1, invoke(*self.given("call", url, "echo", "--cacert", "ca")).code)
+            done = invoke(*self.given("call", url, "echo", "--cacert", "ca", "--cert", "client-both"))
+            self.assertEqual(0, done.code)
+
+    def test_what_is_wrong_names_the_option_and_the_file(self) -> None:
+        for args, said in (
+            (["--cert", "missing"], "--cert {missing}: No such file or directory"),
+            (["--cert", "server"], "--cert {server}: there is no private key"),
+            (["--cert-key", "server-key"], "needs --cert"),
+            (["--cacert", "ca"], "needs --cert"),
+            (["--cert", "server-both", "--cacert", "none"], "--cacert {none}: there is no certificate"),
+        ):
+            with self.subTest(args):
+                done = invoke("serve", *self.given(*args))
+                self.assertEqual((2, ""), (done.code, done.out))
+                self.assertIn(said.format(**self.paths), done.err)
 
 
 if __name__ == "__main__":
