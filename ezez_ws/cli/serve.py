@@ -4,11 +4,13 @@ import argparse
 import contextlib
 import errno
 import hmac
+import ipaddress
 import logging
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..messages.protocol import Ids, check_event_name
 from ..opening.server_handshake import HandshakeRequest
@@ -66,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
 
 def make_relay(options: argparse.Namespace) -> "Relay":
     """Make the relay that the command line describes; ``UsageError``: it is wrong."""
-    more = {**_origins(options.allow_origin), "ssl": server_context(options)}
+    more = {**_origins(options), "ssl": server_context(options)}
     try:
         return Relay(options.host, options.port, key_of(options), **more)
     except (ValueError, TypeError) as error:
@@ -81,16 +83,32 @@ def _start(server: EZEZWebsocketServer, options: argparse.Namespace) -> None:
         raise OSError(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}{hint}") from error
 
 
-def _origins(allowed: list[str]) -> dict[str, Any]:
+def _origins(options: argparse.Namespace) -> dict[str, Any]:
     """Return the server's options that keep pages of foreign origins out, which any browser here may have open."""
-    if not allowed:
-        return {"verify_request": _is_same_origin}  # {"allowed_origins": "same-origin"} when the server has that
-    return {} if "*" in allowed else {"allowed_origins": allowed}
+    if not options.allow_origin:
+        return {"verify_request": partial(_comes_from_itself, options.host)}
+    return {} if "*" in options.allow_origin else {"allowed_origins": options.allow_origin}
 
 
-def _is_same_origin(request: HandshakeRequest) -> bool:
-    origins, host = request.headers.get_all("Origin"), request.headers.get("Host", "")
-    return not origins or (len(origins) == 1 and origins[0].partition("://")[2].lower() == host.lower())
+def _comes_from_itself(host: str, request: HandshakeRequest) -> bool:
+    """Tell whether a request is a program's, or of a page of the same origin.
+
+    Not ``allowed_origins="same-origin"`` alone: a page whose name is made to mean this machine, once it is loaded, is
+    of the same origin by its headers. Addresses, ``localhost`` and ``--host`` cannot be made to mean anything else.
+    """
+    origins, own = request.headers.get_all("Origin"), request.headers.get("Host", "").lower()
+    if not origins:
+        return True
+    return origins[1:] == [] and origins[0].lower().partition("://")[2] == own and _is_fixed(own, host)
+
+
+def _is_fixed(own: str, host: str) -> bool:
+    """Tell whether a ``Host`` names an address, ``localhost`` or ``host``."""
+    try:
+        name = urlsplit(f"//{own}").hostname or ""
+        return name in ("localhost", host.lower()) or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def welcome(options: argparse.Namespace) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import queue
+import socket
 import tempfile
 import threading
 import unittest
@@ -307,10 +308,9 @@ class RelayOriginsTest(ServingTestCase):
             origins = (f"http://{address}", "https://a.example", "http://b.example:3000", "null", None)
             return [self.status(server, origin) for origin in origins]
 
-    def status(self, server: EZEZWebsocketServer, origin: str | None) -> int:
-        client = EZEZWebSocketClient(
-            str(server.url), headers=None if origin is None else {"Origin": origin}, auto_reconnect=False
-        )
+    def status(self, server: EZEZWebsocketServer, origin: str | None, url: str | None = None) -> int:
+        headers = None if origin is None else {"Origin": origin}
+        client = EZEZWebSocketClient(url or str(server.url), headers=headers, auto_reconnect=False)
         with contextlib.closing(client):
             try:
                 client.connect()
@@ -325,6 +325,16 @@ class RelayOriginsTest(ServingTestCase):
             self.statuses("--allow-origin", "https://a.example", "--allow-origin", "http://b.example:3000"),
         )
         self.assertEqual([101, 101, 101, 101, 101], self.statuses("--allow-origin", "*"))
+
+    def test_a_name_that_is_made_to_mean_this_machine_is_no_origin_of_its_own(self) -> None:
+        relay = make_relay(parse(["serve", "--port", "0"]))
+        with contextlib.redirect_stdout(io.StringIO()), relay.server as server:
+            here = socket.getaddrinfo("127.0.0.1", server.port, type=socket.SOCK_STREAM)
+            with mock.patch("socket.getaddrinfo", return_value=here):
+                for name, status in (("evil.example", 403), ("localhost", 101), ("127.0.0.1", 101)):
+                    with self.subTest(name):
+                        origin = f"http://{name}:{server.port}"
+                        self.assertEqual(status, self.status(server, origin, f"ws://{name}:{server.port}"))
 
     def test_it_says_who_may_connect(self) -> None:
         for options, said in (
