@@ -68,7 +68,7 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
 
 
 def add_message(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("event", type=partial(_read, check_event_name), metavar="EVENT", help="its name")
+    parser.add_argument("event", type=partial(_read, check_event_name), metavar="EVENT", help="the name of the event")
     read = partial(_read, read_argument)
     parser.add_argument("args", type=read, nargs="*", default=[], metavar="ARG", help="JSON, or a text")
 

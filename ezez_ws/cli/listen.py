@@ -91,12 +91,15 @@ def _make_client(options: argparse.Namespace, arrivals: Arrivals) -> EZEZWebSock
     def lost(code: int, reason: str) -> None:
         if not options.reconnect:
             arrivals.put(ConnectionClosed(code, reason))
-        elif not arrivals.closed.is_set():
+        elif goes_on():
             notice(f"{ConnectionClosed(code, reason)}, connecting again")
 
     def failed(error: BaseException) -> None:
-        if arrivals.was_connected.is_set() and not arrivals.closed.is_set():  # before that, connect() tells
+        if goes_on():
             notice(words_of(error))
+
+    def goes_on() -> bool:
+        return arrivals.was_connected.is_set() and not arrivals.closed.is_set()  # before that, connect() tells
 
     return make_client(
         options,

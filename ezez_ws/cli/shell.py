@@ -144,10 +144,10 @@ class Shell:
         if self._over.is_set():
             return
         error = ConnectionClosed(code, reason)
-        if self._options.reconnect:
-            self._show(self._screen.say, f"{error}, connecting again")
-        else:
+        if not self._options.reconnect:
             self._end(error)
+        elif self._was_connected.is_set():  # before that, connect() tells
+            self._show(self._screen.say, f"{error}, connecting again")
 
     def _failed(self, error: BaseException) -> None:
         if self._was_connected.is_set() and not self._over.is_set():  # before that, connect() tells
