@@ -8,8 +8,9 @@ import itertools
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .client_run import ClientOptions, ClientRun
 from .connection.client_side import ClientConnection
@@ -28,8 +29,9 @@ from .options import check_args, check_callback, check_client, check_seconds, pi
 from .threads.deadline import Deadline
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
-from .threads.interrupted import calls_user_code
-from .threads.starting import start_thread
+from .threads.handling import handling
+from .threads.interrupted import calls_user_code, interrupts_library, make_lock, refuse_to_wait
+from .threads.starting import begin_thread, start_thread
 from .threads.waiting import Condition
 from .websocket.stream import Ending
 
@@ -42,13 +44,16 @@ __all__ = ["EZEZWebSocketClient"]
 
 GivenHeaders: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]] | None
 
+C = TypeVar("C", bound="EZEZWebSocketClient")
+
 logger = logging.getLogger("ezez_ws")
 
 _INBOX_LIMIT = 1 << 20
+_CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 _GRACE = 0.5  # seconds that the thread has to end when its connection has been cut, or connect() has failed
 
 _numbers = itertools.count(1)
-_numbers_lock = threading.Lock()
+_numbers_lock = make_lock()
 
 
 class _AtExit:
@@ -177,11 +182,15 @@ class EZEZWebSocketClient(Listening):
             ConnectTimeout: there was no success in time, or the server wants us to come again after that; the last
                 failure is chained.
             NotConnected: the client was closed, which is final, or is closed meanwhile.
-            RuntimeError: called on the client's own thread, which would wait for itself.
+            RuntimeError: called on the client's own thread, which would wait for itself, or in a signal handler that
+                has interrupted the library.
 
         After an error nothing is left behind, unless the client was started before: then it goes on in the background.
         """
         deadline = self.__check_blocking("connect", timeout)
+        if self.__runs and self.__runs[-1].ready is not None:
+            return
+        refuse_to_wait("connect()")
         run, started, stale = self.__start(watching=True)
         try:
             self.__condition.wait_for(lambda: self.__connect_outcome(run, stale, deadline), deadline)
@@ -205,11 +214,52 @@ class EZEZWebSocketClient(Listening):
 
         Messages that are queued, and threads that wait for a reply, get ``ConnectionClosed``. The server has
         ``close_timeout`` seconds to answer; then the connection is cut. Returns when the thread has ended, unless it is
-        called on it, or user code still runs there: that is logged. Arguments: as in ``EZEZServerClient.disconnect``.
+        called on it, or user code still runs there: that is logged. In a signal handler that has interrupted the
+        library it only begins to close, and returns. Arguments: as in ``EZEZServerClient.disconnect``.
         """
         self._ezez_fork_guard.check()
         check_close(code, reason)
-        self.__close(Ending(code, reason), self.__options.connection.close_timeout, _GRACE)
+        close = partial(self.__close, Ending(code, reason), self.__options.connection.close_timeout, _GRACE)
+        if interrupts_library():
+            begin_thread(close, _CLOSER)
+        else:
+            close()
+
+    def request_close(self) -> None:
+        """Have the client closed, by another thread, and return at once. For signal handlers, and from anywhere.
+
+        ``run_forever`` returns then. Where it is closed already, nothing happens.
+        """
+        self._ezez_fork_guard.check()
+        if not self.__closed:
+            begin_thread(self.close, _CLOSER)
+
+    @calls_user_code
+    def run_forever(self, *, signals: Iterable[int] = ()) -> int | None:
+        """Start, if need be, and block until the client is closed or has ended by itself, or Ctrl-C or a signal comes.
+
+        Then it is closed. On the client's own thread, which would wait for itself, it raises ``RuntimeError``.
+
+        Args:
+            signals: such as ``(signal.SIGINT, signal.SIGTERM)``: handled until it returns, by ``request_close()``; what
+                handled them before does so again afterwards. On another thread than the main one: ``ValueError``.
+
+        Returns:
+            The signal that has ended it, or ``None``.
+        """
+        self.__check_blocking("run_forever", None)
+        with handling(signals, self.request_close) as came:
+            try:
+                self.start()
+                self.wait_closed()
+            except KeyboardInterrupt:
+                logger.info("interrupted, closing")
+            except NotConnected:
+                if not came:
+                    raise
+            finally:
+                self.close()
+        return came[0] if came else None
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the client is closed, or has ended by itself: it gave up, was auth-rejected, or lost its
@@ -217,10 +267,12 @@ class EZEZWebSocketClient(Listening):
 
         False where ``timeout`` seconds passed before (``None``: no limit). ``RuntimeError`` on the client's own thread.
         """
-        return self.__condition.wait_for(self.__has_ended, self.__check_blocking("wait_closed", timeout)) is not None
+        deadline = self.__check_blocking("wait_closed", timeout)
+        refuse_to_wait("wait_closed()")
+        return self.__condition.wait_for(self.__has_ended, deadline) is not None
 
     @calls_user_code
-    def __enter__(self) -> "EZEZWebSocketClient":
+    def __enter__(self: C) -> C:
         self.connect()
         return self
 

@@ -1,7 +1,6 @@
 """One client of a server: its public face."""
 
 import itertools
-import threading
 from typing import TYPE_CHECKING, Any
 
 from .connection.listeners import Listening
@@ -12,11 +11,12 @@ from .context import Context
 from .messages.protocol import CloseCode, check_close
 from .opening.server_handshake import HandshakeRequest
 from .threads.fork import ForkGuard
+from .threads.interrupted import make_lock
 
 __all__ = ["EZEZServerClient"]
 
 _ids = itertools.count()
-_ids_lock = threading.Lock()
+_ids_lock = make_lock()
 
 
 class EZEZServerClient(Listening):

@@ -208,7 +208,7 @@ def _check_module_locks(checker: Checker, undo: contextlib.ExitStack) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("ezez_ws"):
             for attribute, value in list(vars(module).items()):
-                if isinstance(value, type(_real_lock())):
+                if isinstance(value, (type(_real_lock()), type(_real_rlock()))):
                     role = f"{name.rpartition('.')[2]}.{attribute}"
                     _patch(undo, module, attribute, CheckedLock(checker, role))
     for service in SERVICES:

@@ -236,6 +236,14 @@ class Connection(Dispatcher, Deferring, Uncopied):
             self.stream.flush_later()
         return outcome
 
+    def ping(self, is_deferred: bool = False) -> bool:
+        """Send a ping, where one can be sent."""
+        if self.is_interrupted() and not is_deferred:
+            self.defer(lambda: self.ping(True))
+        else:
+            self.stream.ping()
+        return True
+
     def broadcast(self, broadcast: Broadcast, is_deferred: bool = False) -> bool:
         """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
         stream = self.stream

@@ -37,7 +37,7 @@ class WebSocket(Uncopied):
     def ping(self) -> None:
         """Send a ping, and do not wait for its answer; nothing where the connection is closing or gone."""
         self._connection.fork_guard.check()
-        self._connection.stream.ping()
+        self._connection.ping()
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Begin to close this connection, as ``disconnect`` of a server's client does. A client then reconnects."""

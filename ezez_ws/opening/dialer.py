@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..logs import shown
 from ..threads.deadline import Deadline
+from ..threads.interrupted import make_lock
 from ..threads.waiting import Event
 from ..wire.sockets import SocketWire, Wire, WireError
 from .client_handshake import ClientHandshake, DialRefused
@@ -51,7 +52,7 @@ class Dialer:
         self._options = options
         self._target = asked.target
         self._headers = asked.headers
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._cancelled = False  # guarded by _lock; a step that waits looks at it ten times a second
 
     def cancel(self) -> None:

@@ -2,12 +2,12 @@
 
 import atexit
 import logging
-import threading
 import weakref
 from typing import Any
 
 from .deadline import Deadline
 from .fork import after_fork_in_child
+from .interrupted import make_lock
 
 __all__ = ["close_at_exit"]
 
@@ -15,7 +15,7 @@ _logger = logging.getLogger("ezez_ws")
 
 _SECONDS = 1.4  # two, less what threads that are stuck in user code, and a busy machine, take more
 
-_lock = threading.Lock()
+_lock = make_lock()
 _open: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _registered = False
 
@@ -36,7 +36,7 @@ def close_at_exit(owner: Any) -> None:
 
 def _forget_all() -> None:
     global _lock, _open
-    _lock, _open = threading.Lock(), weakref.WeakSet()
+    _lock, _open = make_lock(), weakref.WeakSet()
 
 
 after_fork_in_child(_forget_all)

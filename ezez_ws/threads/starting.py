@@ -4,6 +4,7 @@ import _thread
 import threading
 from collections.abc import Callable
 
+from .interrupted import interrupts_library
 from .waiting import Event
 
 __all__ = ["Loan", "begin_thread", "start_thread"]
@@ -13,7 +14,8 @@ def start_thread(thread: threading.Thread) -> None:
     """Start a thread, in such a way that a signal handler's exception cannot spoil it.
 
     ``Thread.start`` waits on an ``Event``, whose lock such an exception, Ctrl-C's say, can leave held: the new thread
-    would wait for it for ever. Handlers run on the main thread only, so there another thread starts it.
+    would wait for it for ever. Handlers run on the main thread only, so there another thread starts it. In a handler
+    that has interrupted the library it is not waited for.
     """
     if threading.current_thread() is not threading.main_thread():
         thread.start()
@@ -31,6 +33,8 @@ def start_thread(thread: threading.Thread) -> None:
             done.set()
 
     _thread.start_new_thread(start, ())
+    if interrupts_library():
+        return
     try:
         done.wait()
     except BaseException:
