@@ -26,7 +26,7 @@ from .messages.protocol import CloseCode, check_close, check_event_name
 from .opening.asking import Asking
 from .opening.url import validate_subprotocols
 from .options import check_args, check_callback, check_client, check_seconds, pick
-from .threads.deadline import Deadline
+from .threads.deadline import NEVER, Deadline
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
 from .threads.handling import handling
@@ -83,9 +83,9 @@ class EZEZWebSocketClient(Listening):
     Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
     Options but ``url`` are keyword-only; durations are seconds, sizes are bytes. Callbacks and listeners run one at a
     time, in the order of arrival, on the client's own thread. Every method may be called from any thread, but
-    ``connect`` and ``wait_closed`` not on the client's own. ``__condition.lock`` guards ``__closed``,
-    ``__started``, ``__runs``, the queue and what the runs say of themselves; under it nothing is locked, no user code
-    runs. A subclass may have any attribute that does not begin with two underscores or ``_EZEZ``.
+    ``connect`` and ``wait_closed`` not on the client's own. ``__condition.lock`` guards ``__closed``, ``__started``,
+    ``__end_wanted``, ``__runs``, the queue and what the runs say of themselves; under it nothing is locked, no user
+    code runs. A subclass may have any attribute that does not begin with two underscores or ``_EZEZ``.
     """
 
     def __init__(
@@ -145,6 +145,8 @@ class EZEZWebSocketClient(Listening):
         )
         self.__closed = False
         self.__started = False
+        self.__end_wanted = False  # by request_close
+        self.__runners: set[threading.Thread] = set()  # those in run_forever, which will close; one entry each
         self.__runs: list[ClientRun] = []  # the last one is in charge; those before it run their last callbacks
         self.__at_exit = _AtExit(self._ezez_fork_guard, self.__close, self.__say_goodbye)
 
@@ -226,12 +228,16 @@ class EZEZWebSocketClient(Listening):
             close()
 
     def request_close(self) -> None:
-        """Have the client closed, by another thread, and return at once. For signal handlers, and from anywhere.
+        """Have the client closed, and return at once. For signal handlers, and from anywhere.
 
-        ``run_forever`` returns then. Where it is closed already, nothing happens.
+        ``run_forever`` closes it then, and where nobody is inside that, a thread. Closed already, nothing happens.
         """
         self._ezez_fork_guard.check()
-        if not self.__closed:
+        with self.__condition.lock:
+            begins = not self.__end_wanted and not self.__closed
+            self.__end_wanted = True
+            self.__condition.changed()
+        if begins and not self.__runners:
             begin_thread(self.close, _CLOSER)
 
     @calls_user_code
@@ -251,7 +257,8 @@ class EZEZWebSocketClient(Listening):
         with handling(signals, self.request_close) as came:
             try:
                 self.start()
-                self.wait_closed()
+                self.__runners.add(threading.current_thread())
+                self.__condition.wait_for(lambda: self.__end_wanted or self.__has_ended(), NEVER)
             except KeyboardInterrupt:
                 logger.info("interrupted, closing")
             except NotConnected:
@@ -259,6 +266,7 @@ class EZEZWebSocketClient(Listening):
                     raise
             finally:
                 self.close()
+                self.__runners.discard(threading.current_thread())
         return came[0] if came else None
 
     def wait_closed(self, timeout: float | None = None) -> bool:

@@ -7,6 +7,7 @@ Each ``start`` makes a ``ServerRun``, which owns the listener and the connection
 
 import logging
 import socket
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,6 +52,7 @@ class EZEZWebsocketServer(Listening):
     means. A server belongs to the process that first starts it; in one that is forked then, calls raise
     ``RuntimeError``. Every method may be called from any thread, but ``serve_forever`` not on a connection's own.
     ``__lock`` guards ``__run`` and ``__closed``; ``__starting`` is held while one starts, and may be held over it.
+    ``__servers`` has one entry a thread, its own, and is looked at without a lock.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class EZEZWebsocketServer(Listening):
         self.__lock = make_lock()
         self.__run: ServerRun | None = None
         self.__closed = False  # and not started since
+        self.__servers: set[threading.Thread] = set()  # those in serve_forever, which will close
 
     def start(self) -> None:
         """Bind and begin to accept; returns when connections are accepted. Does nothing where it is started.
@@ -171,24 +174,29 @@ class EZEZWebsocketServer(Listening):
         with handling(signals, self.request_close) as came:
             try:
                 self.start()
+                self.__servers.add(threading.current_thread())
                 run = self._ezez_current_run()
                 if run is not None and not came:
-                    run.wait_closed()
+                    run.wait_for_end()
             except KeyboardInterrupt:
                 logger.info("interrupted, closing")
             finally:
                 self.close()
+                self.__servers.discard(threading.current_thread())
         return came[0] if came else None
 
     def request_close(self) -> None:
-        """Have the server closed, by another thread, and return at once. For signal handlers, and from anywhere.
+        """Have the server closed, and return at once. For signal handlers, and from anywhere.
 
-        ``serve_forever`` returns then. Where the server is closed, or was never started, nothing happens.
+        ``serve_forever`` closes it then, and where nobody is inside that, a thread. Where the server is closed, or was
+        never started, nothing happens.
         """
         self._ezez_fork_guard.check()
         run = self._ezez_current_run()
         if run is not None and not run.closing:
-            begin_thread(self.__close_by_thread, _CLOSER)
+            run.end_wanted.set()
+            if not self.__servers:
+                begin_thread(self.__close_by_thread, _CLOSER)
 
     def close(self) -> None:
         """Close: no new connections, 1001 to every client, at most ``close_timeout`` seconds for them to go, then cut.

@@ -73,6 +73,7 @@ class ServerRun:
         self.closing = False
         self._cutting = False  # closing waits for nobody any more
         self.closed = Event()
+        self.end_wanted = Event()  # by request_close; or it has come
         self._places = 0  # connections that are admitted
         self._wires: set[Wire] = set()  # those that shake hands
         self._connections: dict[ServerConnection, None] = {}  # in the order of arrival
@@ -100,9 +101,9 @@ class ServerRun:
         """Tell whether the calling thread serves one of the connections."""
         return any(map(_is_current, self._threads()))
 
-    def wait_closed(self) -> None:
-        """Block until closed; a signal's handler may close meanwhile, on this very thread."""
-        self.closed.wait()
+    def wait_for_end(self) -> None:
+        """Block until it is closed, or somebody wants it to be."""
+        self.end_wanted.wait()
 
     # -- a connection, on its thread --------------------------------------------------------------------------------
 
@@ -301,6 +302,7 @@ class ServerRun:
         self._cut_rest(grace)
         janitor.leave(self._lease)
         self.closed.set()
+        self.end_wanted.set()
 
     def _cut_rest(self, grace: float) -> None:
         with self._lock:

@@ -22,7 +22,7 @@ from ezez_ws import (
 from ezez_ws.messages.protocol import AUTH_OK, AUTH_REJECTED
 from ezez_ws.websocket.frames import BINARY, CLOSE, TEXT
 from tests.dialing import DialingTestCase, inner
-from tests.serving import Gate, Result
+from tests.serving import Calls, Gate, Result
 from tests.support import EZEZTestCase, eventually
 
 
@@ -537,6 +537,43 @@ class CloseTest(DialingTestCase):
         self.assertFalse(client.wait_closed(0.01))
         client.close()
         self.assertTrue(client.wait_closed())
+
+    def test_request_close_returns_at_once_and_run_forever_then(self) -> None:
+        client, peer, _ = self.meet(**self.recorded())
+        running = Result(client.run_forever)
+        client.request_close()
+        client.request_close()
+        self.assertEqual(1000, peer.read_end().code)
+        peer.send_close()
+        peer.close()
+        self.assertIsNone(running.get())
+        client.request_close()
+        with self.assertRaises(NotConnected):
+            client.run_forever()
+
+    def test_run_forever_returns_when_the_client_has_ended_by_itself(self) -> None:
+        client, peer, _ = self.meet(auto_reconnect=False)
+        running = Result(client.run_forever)
+        peer.close()
+        self.assertIsNone(running.get())
+        with self.assertRaises(NotConnected):
+            client.start()
+
+    def test_run_forever_on_the_clients_own_thread_or_with_signals_on_another_is_refused(self) -> None:
+        refused = Calls()
+
+        def run(*_: Any) -> None:
+            try:
+                client.run_forever()
+            except RuntimeError as error:
+                refused.add(str(error))
+
+        client, peer, _ = self.meet()
+        client.on("run", run)
+        peer.send_event("run")
+        self.assertEqual([("run_forever() would block the client's own thread, and wait for itself",)], refused.wait())
+        with self.assertRaisesRegex(ValueError, "^signals: only the main thread"):
+            Result(lambda: client.run_forever(signals=[2])).get()
 
     def test_events_that_came_before_the_servers_close_are_delivered_before_on_disconnect(self) -> None:
         client, peer, _ = self.meet(**self.recorded())

@@ -132,6 +132,24 @@ class ProcessTest(EZEZTestCase):
                 peer.close()
                 self.assertEqual((0, f"returned {int(number)} True None 1"), self.finish(process))
 
+    def test_run_forever_ends_at_a_signal_and_says_goodbye(self) -> None:
+        with RawServer() as listening:
+            process = self.start(
+                f"""
+                import signal
+                client = EZEZWebSocketClient("{listening.url}")
+                before = signal.getsignal(signal.SIGTERM)
+                ended_by = client.run_forever(signals=[signal.SIGTERM])
+                print(ended_by, before == signal.getsignal(signal.SIGTERM), threading.active_count(), flush=True)
+                """
+            )
+            with listening.accept() as peer:
+                peer.accept_auth()
+                process.send_signal(signal.SIGTERM)
+                self.assertEqual(1000, peer.read_end().code)
+                peer.send_close()
+            self.assertEqual((0, f"{int(signal.SIGTERM)} True 1"), self.finish(process))
+
     def test_a_signal_before_serve_forever_has_started_ends_it_too(self) -> None:
         process = self.start(
             """
