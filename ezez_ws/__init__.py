@@ -1,6 +1,5 @@
 """Synchronous WebSocket messaging: named events, authentication, and replies that code can wait for."""
 
-import logging as _logging
 import typing as _typing
 
 from .client import EZEZWebSocketClient
@@ -18,6 +17,7 @@ from .errors import (
     ReplyTimeout,
     SendTimeout,
     SerializationError,
+    TooManyReplies,
 )
 from .messages.codec import UNDEFINED, BigInt, Codec
 from .messages.protocol import EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, Ids
@@ -52,10 +52,9 @@ __all__ = [
     "SendTimeout",
     "SentMessage",
     "SerializationError",
+    "TooManyReplies",
     "tuning",
 ]
-
-_logging.getLogger("ezez_ws").addHandler(_logging.NullHandler())
 
 __version__: str
 

@@ -109,6 +109,7 @@ class EZEZWebSocketClient(Listening):
         ping_timeout: float | None = 20.0,
         send_buffer_limit: int = 4 << 20,
         send_timeout: float = 30.0,
+        max_awaiting_replies: int = 10_000,
         close_timeout: float = 5.0,
         compression: str | None = None,
         connect_timeout: float = 10.0,
@@ -143,6 +144,7 @@ class EZEZWebSocketClient(Listening):
         self.__queue = OutgoingQueue(
             self.__condition, self._ezez_fork_guard, queue_limit_bytes, self.__is_trying, self.__is_own_thread
         )
+        self.__queue.why_queued, self.__queue.max_awaiting_replies = self.__why_queued, max_awaiting_replies
         self.__closed = False
         self.__started = False
         self.__end_wanted = False  # by request_close
@@ -306,7 +308,7 @@ class EZEZWebSocketClient(Listening):
         Raises:
             QueueFull: the queue has no room for it.
             NotConnected: with ``"raise"``; and with ``"queue"`` after ``close()``.
-            TypeError, ValueError, SerializationError, SendTimeout: as ``EZEZServerClient.send``.
+            TypeError, ValueError, SerializationError, SendTimeout, TooManyReplies: as ``EZEZServerClient.send``.
         """
         self._ezez_fork_guard.check()
         with self.__condition.lock:
@@ -474,6 +476,15 @@ class EZEZWebSocketClient(Listening):
     def __is_trying(self) -> bool:
         """Requires holding the lock."""
         return bool(self.__runs) and not self.__runs[-1].over
+
+    def __why_queued(self) -> str:
+        """Say why there is no connection."""
+        with self.__condition.lock:
+            run = self.__runs[-1] if self.__runs else None
+            failure = None if run is None else run.failure
+            if run is None or run.ended:
+                return "and the client is not started"
+        return "and the client is still connecting" if failure is None else f"as there is no connection: {failure}"
 
     def __has_ended(self) -> bool | None:
         """Requires holding the lock."""

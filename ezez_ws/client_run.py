@@ -237,7 +237,7 @@ class ClientRun:
             deflate=dialed.deflate,
         )
         events = ClientConnectionEvents(self._accepted, self._ready, self._rejected, self._lost)
-        return self._serve(ClientConnection(stream, options, events), asked.auth, dialed.subprotocol)
+        return self._serve(ClientConnection(stream, options, events, asked.url), asked.auth, dialed.subprotocol)
 
     def _serve(self, connection: ClientConnection, auth: str | None, subprotocol: str | None) -> bool:
         with self._condition.lock:

@@ -8,6 +8,7 @@
     ├── AuthRejected                  the server refused the key
     ├── ReplyTimeout (TimeoutError)   no reply in time
     ├── SendTimeout (TimeoutError)    the peer took nothing for ``send_timeout`` and was cut
+    ├── TooManyReplies                too many messages of a connection have an ``on_reply`` still to come
     ├── QueueFull                     the client's queue has no room for the message
     ├── SerializationError (ValueError)  a value that cannot travel: the caller's mistake
     └── MalformedMessage (ValueError)    bytes that are no message: the peer's mistake
@@ -31,6 +32,7 @@ __all__ = [
     "ReplyTimeout",
     "SendTimeout",
     "SerializationError",
+    "TooManyReplies",
 ]
 
 
@@ -95,6 +97,10 @@ class ReplyTimeout(EZEZError, TimeoutError):
 
 class SendTimeout(EZEZError, TimeoutError):
     """The peer has taken nothing for ``send_timeout`` seconds; its connection has been cut."""
+
+
+class TooManyReplies(EZEZError):
+    """``max_awaiting_replies`` messages of the connection have an ``on_reply`` still to come. Nothing was sent."""
 
 
 class QueueFull(EZEZError):

@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple, TypeVar
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Option",
     "check_args",
     "check_auth",
+    "check_callable",
     "check_callback",
     "check_client",
     "check_flag",
@@ -87,10 +89,92 @@ def check_seconds(name: str, value: Any, optional: bool = False, zero: bool = Fa
         raise ValueError(f"{name} must be {wanted}, not {value!r}")
 
 
-def check_callback(name: str, value: Any, required: bool = False) -> None:
-    """Check that an option or an argument is callable, or ``None`` where it is not required."""
-    if not callable(value) and (required or value is not None):
+def check_callback(name: str, value: Any, called: str | None = None, required: bool = False) -> None:
+    """Check that an option or an argument is callable, or ``None`` where it is not required.
+
+    ``called`` names the arguments that it gets, ``"client, key"`` say: what can never be called so is refused, too.
+    """
+    if value is None and not required:
+        return
+    if not callable(value):
         raise TypeError(f"{name} must be callable{'' if required else ' or None'}, not {type(value).__name__}")
+    if called is not None:
+        check_callable(name, value, f"{name}({called})")
+
+
+_KINDS = (
+    (0x20, "a generator function, of whose body nothing would run"),  # inspect.CO_GENERATOR
+    (0x80 | 0x100, "an async function, which nobody would await"),  # CO_COROUTINE, CO_ITERABLE_COROUTINE
+    (0x200, "an async generator, of whose body nothing would run"),  # CO_ASYNC_GENERATOR
+)
+_VARARGS = 0x04  # inspect.CO_VARARGS
+
+
+def check_callable(what: str, function: Any, call: str) -> None:
+    """Check that a callable can be called as ``call``, ``"listener(args, reply, ids)"`` say, and runs then.
+
+    What the object itself takes counts, not what ``functools.wraps`` shows. What has no signature is accepted.
+    """
+    inner, bound = _resolve(function)
+    for flags, kind in _KINDS:
+        if inner is not None and inner.__code__.co_flags & flags:
+            raise TypeError(f"{what} must be a plain function (def), called as {call}; this is {kind}")
+    given = 0 if call.endswith("()") else call.count(",") + 1
+    if inner is None or bound is None:
+        taken = _signature_of(function, given)
+    else:
+        taken = None if _takes(inner, bound + given) else _parameters_of(inner, bound)
+    if taken is not None:
+        raise TypeError(f"{what} is called as {call}, but takes {taken}")
+
+
+def _resolve(function: Any) -> tuple[FunctionType | None, int | None]:
+    """Return the function that a call runs, and how many arguments come before those given; ``None`` where unknown."""
+    bound: int | None = 0
+    while not isinstance(function, FunctionType):
+        if isinstance(function, MethodType):
+            function, bound = function.__func__, None if bound is None else bound + 1
+        elif isinstance(function, partial):
+            function, bound = function.func, None
+        elif isinstance(function, staticmethod):
+            function = function.__func__
+        else:
+            call = next(vars(cls)["__call__"] for cls in type(function).__mro__ if "__call__" in vars(cls))
+            if isinstance(function, type) or not isinstance(call, (FunctionType, staticmethod)):
+                return None, None
+            function = call if isinstance(call, staticmethod) else MethodType(call, function)
+    return function, bound
+
+
+def _takes(function: FunctionType, given: int) -> bool:
+    """Tell whether a function takes so many arguments by their position."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    only_by_name = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+    if not set(only_by_name) <= set(function.__kwdefaults__ or ()):
+        return False
+    return code.co_argcount - len(defaults) <= given and bool(given <= code.co_argcount or code.co_flags & _VARARGS)
+
+
+def _parameters_of(function: FunctionType, bound: int) -> str:
+    code = function.__code__
+    only_by_name = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+    names = [*code.co_varnames[bound : code.co_argcount], *(["*", *only_by_name] if only_by_name else [])]
+    return f"({', '.join(names)})"
+
+
+def _signature_of(function: Any, given: int) -> str | None:
+    """Return what a callable takes, as text, if that is not so many arguments; ``None`` also where nobody knows."""
+    import inspect  # here, as it is slow to import, and few need it
+
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*range(given))
+    except TypeError:
+        return str(signature)
+    return None
 
 
 def check_args(args: Any) -> Sequence[Any]:
@@ -111,11 +195,12 @@ def _count(name: str, value: Any, optional: bool = False, least: int = 1) -> Non
         raise ValueError(f"{name} must be {wanted}, not {value}")
 
 
-def _choice(choices: Sequence[str | None], name: str, value: Any, or_callable: bool = False) -> None:
-    if or_callable and callable(value):
+def _choice(choices: Sequence[str | None], name: str, value: Any, or_called: str | None = None) -> None:
+    if or_called is not None and callable(value):
+        check_callable(name, value, f"{name}({or_called})")
         return
     if not (value is None or isinstance(value, str)) or value not in choices:
-        wanted = ", ".join(map(repr, choices)) + (" or a callable" if or_callable else "")
+        wanted = ", ".join(map(repr, choices)) + (" or a callable" if or_called else "")
         raise ValueError(f"{name} must be one of {wanted}, not {value!r}")
 
 
@@ -164,6 +249,11 @@ def check_auth(name: str, value: Any, or_callable: bool = False) -> None:
 
 # -- the options ------------------------------------------------------------------------------------------------------
 
+
+def _called(called: str, required: bool = False) -> partial[None]:
+    return partial(check_callback, called=called, required=required)
+
+
 check_flag = partial(_instance, "True or False", bool, optional=False)
 _seconds_or_none = partial(check_seconds, optional=True)
 
@@ -178,6 +268,9 @@ _BOTH = (
     Option("send_timeout", 30.0, check_seconds,
            "seconds that `send` waits for room there; then the client is cut, and `send` raises `SendTimeout`"),
     Option("close_timeout", 5.0, check_seconds, "seconds for the peer to answer our close"),
+    Option("max_awaiting_replies", 10_000, _count,
+           "messages of one connection that have an `on_reply` still to come; past it `send` and `reply` with another"
+           " raise `TooManyReplies`"),
     Option("ping_interval", 20.0, _seconds_or_none, "seconds of silence after which a ping is sent; `None`: no pings"),
     Option("ping_timeout", 20.0, _seconds_or_none,
            "seconds for its answer; then the connection is closed with 1011. `None`: no limit"),
@@ -185,9 +278,9 @@ _BOTH = (
 )
 
 SERVER = {option.name: option for option in (
-    Option("on_auth_request", REQUIRED, partial(check_callback, required=True),
+    Option("on_auth_request", REQUIRED, _called("client, key", required=True),
            "`(client, key) -> bool`, on the connection's thread. If it raises, the client is refused; the error goes to"
-           " `on_error` and the log, never to the peer"),
+           " `on_error` or the log, never to the peer"),
     Option("auth_timeout", 5.0, check_seconds,
            "seconds that a client has to send its key; not how long `on_auth_request` takes"),
     Option("messages_before_auth", "ignore", partial(_choice, ("ignore", "queue", "accept")),
@@ -195,7 +288,7 @@ SERVER = {option.name: option for option in (
            ' `on_auth_ok`, `"accept"` handles them at once'),
     Option("queue_limit_bytes", 1 << 20, _count,
            'of that queue, for each client; must be at least `max_payload` with `"queue"`'),
-    Option("queue_overflow", "ignore", partial(_choice, ("ignore", "disconnect"), or_callable=True),
+    Option("queue_overflow", "ignore", partial(_choice, ("ignore", "disconnect"), or_called="client, byte_length"),
            'what does not fit: `"ignore"` drops it, `"disconnect"` closes with 1008, a callable `(client, byte_length)`'
            " is called and the message is dropped"),
     Option("max_payload_before_auth", 64 << 10, _count,
@@ -205,7 +298,7 @@ SERVER = {option.name: option for option in (
     Option("allowed_origins", None, None,
            'a collection such as `{"https://example.org"}`: a browser\'s `Origin` must be in it, 403 otherwise. A'
            " request without `Origin` (no browser) passes. `None`: all pass"),
-    Option("verify_request", None, check_callback,
+    Option("verify_request", None, _called("request"),
            "`(HandshakeRequest) -> bool or int`, the last check before the upgrade: `False` answers 403, an `int` that"
            " status, an exception 500"),
     Option("max_connections", None, partial(_count, optional=True), "more are answered 503; `None`: no limit"),
@@ -222,19 +315,21 @@ SERVER = {option.name: option for option in (
     Option("ssl", None, partial(_ssl, "server"), "an `ssl.SSLContext`, for `wss://`"),
     Option("reuse_port", False, check_flag, "`SO_REUSEPORT`: several processes on one port"),
 
-    Option("on_auth_ok", None, check_callback, "`(client)`, after it was authenticated"),
-    Option("on_auth_rejected", None, check_callback, "`(client, reason)`, after it was refused"),
-    Option("on_message", None, check_callback,
+    Option("on_auth_ok", None, _called("client"), "`(client)`, after it was authenticated"),
+    Option("on_auth_rejected", None, _called("client, reason"), "`(client, reason)`, after it was refused"),
+    Option("on_message", None, _called("client, event, args, reply, ids"),
            "`(client, event, args, reply, ids)`: every event, replies too, before `on_reply` or listeners"),
-    Option("on_disconnect", None, check_callback,
+    Option("on_disconnect", None, _called("client, code, reason"),
            "`(client, code, reason)`, once for each connection, authenticated or not"),
-    Option("on_error", None, check_callback, "`(client, error)`: what a callback raised, malformed messages"),
+    Option("on_error", None, _called("client, error"),
+           "`(client, error)`: what a callback raised, malformed messages; without it they are in the log"),
 
     Option("default_context", None, partial(_instance, "a mapping", Mapping),
            "a mapping, deep-copied into each client's `context`; `None`: empty"),
     Option("send_after_disconnect", "ignore", partial(_choice, ("ignore", "raise")),
-           '`send` to a client that is gone: `"ignore"` returns a falsy `SentMessage`, `"raise"` raises'
-           " `ConnectionClosed`"),
+           '`send` and `reply` to a client that is gone: `"ignore"` returns a falsy `SentMessage`, but raises'
+           " `ConnectionClosed` in a listener of that client that still sends `close_timeout` seconds after the end;"
+           ' `"raise"` always raises it'),
     Option("inbox_limit_bytes", 1 << 20, _count,
            "events that were read while a listener blocks; beyond it reading stops, and TCP holds the peer back"),
     *_BOTH,
@@ -263,15 +358,16 @@ CLIENT = {option.name: option for option in (
     Option("send_when_not_connected", "queue", partial(_choice, ("queue", "ignore", "raise")),
            '`"queue"` until authenticated again, `"ignore"` drops, `"raise"` raises `NotConnected`'),
     Option("queue_limit_bytes", 1 << 20, _count, "of that queue; what does not fit raises `QueueFull`"),
-    Option("on_connect", None, check_callback, "`()`, connected but not yet authenticated"),
-    Option("on_auth_ok", None, check_callback, "`()`, after each successful authentication"),
-    Option("on_auth_rejected", None, check_callback, "`(reason)`"),
-    Option("on_message", None, check_callback,
+    Option("on_connect", None, _called(""), "`()`, connected but not yet authenticated"),
+    Option("on_auth_ok", None, _called(""), "`()`, after each successful authentication"),
+    Option("on_auth_rejected", None, _called("reason"), "`(reason)`"),
+    Option("on_message", None, _called("event, args, reply, ids"),
            "`(event, args, reply, ids)`: every event, before `on_reply` or listeners"),
-    Option("on_disconnect", None, check_callback, "`(code, reason)`, for each connection that ends"),
-    Option("on_gave_up", None, check_callback,
+    Option("on_disconnect", None, _called("code, reason"), "`(code, reason)`, for each connection that ends"),
+    Option("on_gave_up", None, _called("error"),
            "`(error)`, after a failed attempt that was the last: by `reconnect_attempts`, or without `auto_reconnect`"),
-    Option("on_error", None, check_callback, "`(error)`: what a callback raised, failed attempts, malformed messages"),
+    Option("on_error", None, _called("error"),
+           "`(error)`: what a callback raised, failed attempts, malformed messages"),
     Option("unknown_messages", "ignore", partial(_choice, ("ignore", "emit", "emit_try_json")),
            'a text message from the server: `"ignore"`, `"emit"` as the event `EVENT_UNKNOWN_MESSAGE` with the text,'
            ' `"emit_try_json"` with the parsed JSON where it parses'),

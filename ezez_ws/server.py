@@ -5,7 +5,6 @@ Each ``start`` makes a ``ServerRun``, which owns the listener and the connection
 ``ServerConnection.run`` (until it ends). Others come on threads of their own, by ``wsgi_app`` or ``serve_connection``.
 """
 
-import logging
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from .connection.listeners import Listeners, Listening
 from .connection.outgoing import Broadcast
 from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import Context
+from .logs import limited, logger
 from .messages.codec import Codec
 from .opening.server_handshake import HandshakeRequest, Refusal
 from .opening.url import validate_subprotocols
@@ -38,8 +38,6 @@ else:
 __all__ = ["EZEZWebSocketServer", "EZEZWebsocketServer"]
 
 S = TypeVar("S", bound="EZEZWebsocketServer")
-
-logger = logging.getLogger("ezez_ws")
 
 _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 
@@ -88,13 +86,14 @@ class EZEZWebsocketServer(Listening):
         inbox_limit_bytes: int = 1 << 20,
         send_buffer_limit: int = 4 << 20,
         send_timeout: float = 30.0,
+        max_awaiting_replies: int = 10_000,
         close_timeout: float = 5.0,
         compression: str | None = None,
         reuse_port: bool = False,
     ) -> None:
         given = dict(locals(), codec=Codec() if codec is None else codec)
         check_server(given)
-        self._ezez_listeners = Listeners()
+        self._ezez_listeners = Listeners("client, args, reply, ids")
         self.__codec = given["codec"]
         try:
             context = Context(default_context)
@@ -152,6 +151,7 @@ class EZEZWebsocketServer(Listening):
                 run.close(0.0)
                 self.__forget(run)
                 raise
+        logger.info("started" if self.url is None else f"listening on {self.url}")
         close_at_exit(run)
 
     @calls_user_code
@@ -221,8 +221,14 @@ class EZEZWebsocketServer(Listening):
             self.__closed = True
             run = self.__run
         if run is not None:
+            first = not run.closing
+            if first:
+                logger.info("closing, with %d connections", len(run.connections()))
             run.close(self.__options.connection.common.close_timeout)
             self.__forget(run)
+            if first:
+                limited.flush()
+                logger.info("closed")
 
     @calls_user_code
     def __enter__(self: S) -> S:
@@ -316,7 +322,7 @@ class EZEZWebsocketServer(Listening):
         """
         self._ezez_fork_guard.check()
         broadcast = Broadcast(self.__codec, event, args)
-        check_callback("where", where)
+        check_callback("where", where, "client")
         sent = 0
         for one in self.__connections():
             if one.authenticated and (where is None or where(one.client)):

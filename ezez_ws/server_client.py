@@ -52,8 +52,10 @@ class EZEZServerClient(Listening):
         Raises:
             TypeError, ValueError: a wrong event name, ``args`` or ``on_reply``.
             SerializationError: a value that cannot be sent.
-            ConnectionClosed: the connection is gone, with ``send_after_disconnect="raise"``.
+            ConnectionClosed: the connection is gone, with ``send_after_disconnect="raise"``, or on its own thread
+                ``close_timeout`` seconds after its end: a listener that only sends shall not go on for ever.
             SendTimeout: there was no room in time; the client has been cut.
+            TooManyReplies: ``max_awaiting_replies`` messages have an ``on_reply`` still to come; nothing was sent.
         """
         self._ezez_fork_guard.check()
         return self._ezez_connection.send(event, args, None, on_reply)

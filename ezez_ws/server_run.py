@@ -11,6 +11,7 @@ from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners
 from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import Context
+from .logs import limited, logger, shown_address
 from .messages.protocol import CloseCode
 from .opening.listener import Listener
 from .opening.upgrade import Admission, Upgrade, VerifyRequest
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     import ssl
 
 __all__ = ["ServerOptions", "ServerRun"]
-
-logger = logging.getLogger("ezez_ws")
 
 _GRACE = 0.5  # seconds that a thread has to end when its connection has been cut
 _LOOK = 1.0  # seconds between two looks at whether the web server is stopping
@@ -132,7 +131,7 @@ class ServerRun:
                     lambda handshake, headers: upgrade(environ, handshake, headers, timeout),
                 )
             except OSError as error:
-                logger.info("%s has gone during the handshake: %s", address_of(environ), error)
+                logger.info("%s has gone during the handshake: %s", shown_address(address_of(environ)), error)
             else:
                 self._serve_admitted(*admitted)
 
@@ -153,10 +152,21 @@ class ServerRun:
             self._serve_admitted(*admitted)
 
     def _serve_admitted(self, wire: Wire, admission: Admission) -> None:
+        taken = [None]
+
+        def free_place() -> None:
+            """Free the place, once: when the connection ends, though its listener may go on, or at the last below."""
+            with self._lock:
+                if taken:
+                    taken.pop()
+                    self._places -= 1
+
         try:
-            self._run_connection(self._make_connection(wire, admission))
+            connection = self._make_connection(wire, admission)
+            connection.inbox.on_end = free_place
+            self._run_connection(connection)
         finally:
-            self._free_place()
+            free_place()
 
     @contextlib.contextmanager
     def _borrow_thread(self) -> Iterator[None]:
@@ -241,7 +251,8 @@ class ServerRun:
             try:
                 wire = TLSWire.accept(raw, self._options.ssl, deadline)
             except OSError as error:
-                logger.info("no TLS with %s: %s", address, error)
+                peer = shown_address(address)
+                limited.tell(logging.INFO, "no TLS", "no TLS with %s: %s", peer, error, extra={"remote_address": peer})
                 return None
         admission = self._reception.admit(wire, address, deadline)
         return None if admission is None else (wire, admission)

@@ -838,14 +838,13 @@ class IncomingTest(DialingTestCase):
     def test_an_exception_in_a_callback_goes_to_on_error_and_ends_nothing(self) -> None:
         options = self.recorded()
         options["on_auth_ok"] = lambda: 1 / 0
-        with self.assertLogs("ezez_ws", "ERROR") as logged:
+        with self.assertNoLogs("ezez_ws", "ERROR"):
             client, peer, _ = self.meet(**options)
             client.on("x", lambda args, reply, ids: [][0])
             client.on("x", lambda args, reply, ids: reply("still here"))
             peer.send_event("x")
             self.assertEqual(peer.read_event().name, "still here")
         self.assertEqual(self.calls.seen, [("connect",), ("error", "ZeroDivisionError"), ("error", "IndexError")])
-        self.assertEqual(len(logged.output), 2)
 
     def test_once_and_off_and_decorators(self) -> None:
         client, peer, _ = self.meet()

@@ -3,13 +3,17 @@
 ``python -m tests.test_options --write`` puts defaults and sentences of the table into the rows of the document.
 """
 
+import ctypes
 import functools
 import inspect
 import re
+import subprocess
 import sys
 import unittest
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
+from unittest import mock
 
 import ezez_ws
 from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer, options
@@ -119,6 +123,135 @@ class TableTest(EZEZTestCase):
             pass
 
         EZEZWebSocketClient("ws://127.0.0.1:1", codec=Mine())
+
+
+def two(client: Any, key: Any) -> None: ...
+def one(client: Any) -> None: ...
+def three(client: Any, key: Any, more: Any) -> None: ...
+def optional(client: Any, key: Any = 1, more: Any = 2) -> None: ...
+def by_name(client: Any, key: Any, *, more: Any) -> None: ...
+def by_name_optional(client: Any, key: Any, *, more: Any = 1) -> None: ...
+def anything(*args: Any, **options: Any) -> None: ...
+async def asynchronous(client: Any, key: Any) -> None: ...
+async def asynchronous_generator(client: Any, key: Any) -> Any:
+    yield 1
+
+
+def generator(client: Any, key: Any) -> Any:
+    yield 1
+
+
+def wrapping(function: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    return functools.wraps(function)(wrapper)
+
+
+class Methods:
+    def two(self, client: Any, key: Any) -> None: ...
+    def one(self, client: Any) -> None: ...
+    async def asynchronous(self, client: Any, key: Any) -> None: ...
+
+    @classmethod
+    def of_class(cls, client: Any, key: Any) -> None: ...
+
+    @staticmethod
+    def static(client: Any, key: Any) -> None: ...
+
+
+class Called:
+    def __call__(self, client: Any, key: Any) -> None: ...
+
+
+class CalledWithOne:
+    def __call__(self, client: Any) -> None: ...
+
+
+class CalledAsynchronously:
+    async def __call__(self, client: Any, key: Any) -> None: ...
+
+
+class CalledStatically:
+    @staticmethod
+    def __call__(client: Any, key: Any) -> None: ...
+
+
+class MadeOfTwo:
+    def __init__(self, client: Any, key: Any) -> None: ...
+
+
+class CallablesTest(EZEZTestCase):
+    """What is called is checked where it is given."""
+
+    def check(self, function: Any) -> None:
+        options.check_callback("on_it", function, "client, key")
+
+    def test_what_can_be_called_so_is_taken(self) -> None:
+        methods = Methods()
+        for function in (
+            *(two, optional, by_name_optional, anything, lambda a, b: None, print, mock.Mock(), max, None),
+            *(methods.two, methods.of_class, Methods.static, vars(Methods)["static"], MethodType(three, 1)),
+            *(Called(), CalledStatically(), MadeOfTwo, functools.partial(three, 1), functools.partial(by_name, more=1)),
+            *(functools.lru_cache(two), functools.partial(methods.two), ctypes.CDLL(None).abs, Called().__call__),
+            wrapping(one, anything),
+            wrapping(asynchronous, two),
+        ):
+            with self.subTest(function=function):
+                self.check(function)
+
+    def test_what_can_never_be_called_so_is_refused_by_an_error_that_says_how_it_is_called_and_what_it_takes(
+        self,
+    ) -> None:
+        methods = Methods()
+        for function, taken in (
+            (one, "(client)"),
+            (three, "(client, key, more)"),
+            (by_name, "(client, key, *, more)"),
+            (lambda: None, "()"),
+            (methods.one, "(client)"),
+            (Methods.two, "(self, client, key)"),
+            (CalledWithOne(), "(client)"),
+            (functools.partial(two, 1), "(key: Any) -> None"),
+            (Methods, "()"),
+            (len, "(obj, /)"),
+            (wrapping(two, lambda client: None), "(client)"),
+        ):
+            with self.subTest(function=function), self.assertRaises(TypeError) as caught:
+                self.check(function)
+            text = f"on_it is called as on_it(client, key), but takes {taken}"
+            self.assertIn(str(caught.exception), [text, text.replace(": Any", ": typing.Any")])
+
+    def test_what_would_not_run_is_refused(self) -> None:
+        for function, kind in (
+            (asynchronous, "an async function"),
+            (asynchronous_generator, "an async generator"),
+            (generator, "a generator function"),
+            (Methods().asynchronous, "an async function"),
+            (CalledAsynchronously(), "an async function"),
+            (functools.partial(asynchronous, 1), "an async function"),
+            (functools.partial(Methods().asynchronous), "an async function"),
+            (staticmethod(asynchronous), "an async function"),
+            (wrapping(two, asynchronous), "an async function"),
+        ):
+            with self.subTest(function=function), self.assertRaisesRegex(TypeError, rf"^on_it must .*; this is {kind}"):
+                self.check(function)
+
+    def test_each_option_that_is_called_says_with_what(self) -> None:
+        for cls, table in TABLES.items():
+            for name, option in table.items():
+                words = re.match(r".*?`\((?P<names>[^`]*)\)( -> [^`]*)?`", option.words)
+                called = getattr(option.check, "keywords", {}).get("called")
+                if words is None or called is None:
+                    continue
+                with self.subTest(cls=cls.__name__, name=name):
+                    self.assertIn(words["names"], (called, "HandshakeRequest"))
+                    for wrong in (asynchronous, generator, lambda a, b, c, d, e, f: None):
+                        with self.assertRaisesRegex(TypeError, rf"^{name} .*called as {name}\({called}\)"):
+                            cls(**{**NEEDED[cls], name: wrong})
+
+    def test_a_function_or_a_method_is_checked_without_the_slow_module(self) -> None:
+        script = "import sys; from ezez_ws import options; options.check_callback('x', lambda a: 1, 'a')"
+        script += "; print('inspect' in sys.modules)"
+        out = subprocess.run([sys.executable, "-c", script], cwd=REPO, capture_output=True, text=True, check=True)
+        self.assertEqual("False", out.stdout.strip())
 
 
 class ConfigurationTest(EZEZTestCase):

@@ -194,7 +194,8 @@ class ProcessTest(EZEZTestCase):
             self.assertEqual("still here 0", self.line(process))
 
     def check_exit(self, code: str) -> None:
-        process = self.start(textwrap.dedent(code) + 'print("end", flush=True)')
+        quiet = "import logging; logging.disable(logging.WARNING)\n"  # but for errors
+        process = self.start(f'{quiet}{textwrap.dedent(code)}print("end", flush=True)')
         while self.line(process) not in ("end", ""):
             pass
         start = time.monotonic()

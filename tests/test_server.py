@@ -449,7 +449,7 @@ class ClientsTest(ServingTestCase):
         server = self.serve(max_connections=2, default_context={"a": Once()})
         run = server._ezez_current_run()
         assert run is not None
-        with self.assertLogs("ezez_ws.listener", "ERROR"):
+        with self.assertLogs("ezez_ws", "ERROR"):
             for _ in range(4):
                 peer = self.peer(server, None)
                 self.assertIsNone(peer.read_message())
@@ -652,7 +652,7 @@ class ListenersOfTheServerTest(ServingTestCase):
             with self.assertRaises(TypeError):
                 method("event", 5)
 
-    def test_one_that_raises_is_logged_and_reported_and_does_not_stop_the_others(self) -> None:
+    def test_one_that_raises_is_reported_and_does_not_stop_the_others(self) -> None:
         calls = Calls()
 
         def fail(*_: Any) -> None:
@@ -663,14 +663,12 @@ class ListenersOfTheServerTest(ServingTestCase):
         server.on("event", calls.named("good"))
         side, peer = self.pair(server)
         side.on("event", fail)
-        with self.assertLogs("ezez_ws", logging.ERROR) as logs:
+        with self.assertNoLogs("ezez_ws", logging.ERROR):
             peer.send_event("event")
             seen = calls.wait(4)
         self.assertEqual(["error", "error", "error", "good"], [call[0] for call in seen])
-        self.assertIn("my fault", "".join(logs.output))
-        self.assertIn("Traceback", "".join(logs.output))
         side.send("question", on_reply=fail)
-        with self.assertLogs("ezez_ws", logging.ERROR):
+        with self.assertNoLogs("ezez_ws", logging.ERROR):
             peer.send_event("answer", reply_to=1)
             calls.wait(6)
         self.assertTrue(side.alive)
@@ -681,7 +679,7 @@ class ListenersOfTheServerTest(ServingTestCase):
         server.on("exit", lambda *_: sys.exit(3))
         server.on("event", calls.named("event"))
         _, peer = self.pair(server)
-        with self.assertLogs("ezez_ws", logging.ERROR):
+        with self.assertNoLogs("ezez_ws", logging.ERROR):
             peer.send_event("exit")
             peer.send_event("event")
             seen = calls.wait(2)
@@ -701,7 +699,9 @@ class ListenersOfTheServerTest(ServingTestCase):
         with self.assertLogs("ezez_ws", logging.ERROR) as logs:
             peer.send_event("event")
             calls.wait()
-        self.assertEqual(2, sum("again" in text for text in logs.output))
+        (text,) = logs.output
+        self.assertIn("an error in on_error (", text)
+        self.assertEqual(2, text.count("LookupError: again"))
 
     def test_those_of_different_connections_run_side_by_side(self) -> None:
         both = threading.Barrier(2)

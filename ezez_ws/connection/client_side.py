@@ -47,7 +47,7 @@ class ClientConnectionEvents(NamedTuple):
 class ClientConnection(Connection):
     """One connection of a client. ``_awaited``, the answers still to be heeded, belongs to the connection's thread."""
 
-    def __init__(self, stream: Stream, options: "ClientOptions", events: ClientConnectionEvents) -> None:
+    def __init__(self, stream: Stream, options: "ClientOptions", events: ClientConnectionEvents, url: str) -> None:
         keep_text = options.unknown_messages != "ignore"
         super().__init__(stream, options.connection, options.callbacks, options.listeners, keep_text=keep_text)
         self.take_events()
@@ -55,6 +55,12 @@ class ClientConnection(Connection):
         self._unknown_data = options.unknown_data
         self._events = events
         self._awaited: Collection[bool] = (True, False)
+        self._url = url
+
+    @property
+    def name(self) -> str:
+        """Where it leads to."""
+        return self._url
 
     def begin(self, auth: str | None) -> None:
         """Authenticate, or count as authenticated at once, and run ``on_connect``."""
@@ -120,7 +126,7 @@ class ClientConnection(Connection):
         elif self._unknown_data == "close":
             self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")
         else:
-            self.report_error(error)
+            self.report_error(error, "ignored a malformed message: ")
 
     def _read_text(self, text: str) -> Any:
         if self._unknown_messages == "emit_try_json":

@@ -9,15 +9,16 @@ once, on the connection's thread, when the ending is known and what arrived befo
 gives everything back.
 """
 
-import logging
 import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import MethodType
 from typing import Any, NamedTuple
 
 from ..errors import EZEZError, MalformedMessage, SendTimeout
+from ..logs import logger, shown
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, Event, check_event_name, parse_event
 from ..options import check_args, check_callback
@@ -30,16 +31,16 @@ from ..websocket.outbox import FULL, REFUSED, WAITING, Put
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
 from .deferred import Deferring
-from .dispatch import Callbacks, Dispatcher
+from .dispatch import Callbacks
 from .inbox import Arrived, Inbox
 from .keepalive import Keepalive
 from .listeners import Listeners
 from .outgoing import Broadcast
-from .replies import OnReply, Outcome, Reply, SentMessage, answer
+from .outliving import Outliving
+from .replies import OnReply, Outcome, Reply, SentMessage, answer, too_many_replies
+from .tracing import trace
 
 __all__ = ["MAX_NESTING", "Connection", "ConnectionOptions"]
-
-logger = logging.getLogger("ezez_ws")
 
 MAX_NESTING = 32
 """How deep ``wait_reply`` inside listeners goes on running other listeners."""
@@ -60,9 +61,10 @@ class ConnectionOptions(NamedTuple):
     close_timeout: float
     ping_interval: float | None
     ping_timeout: float | None
+    max_awaiting_replies: int = 10_000
 
 
-class Connection(Dispatcher, Deferring, Uncopied):
+class Connection(Outliving, Deferring, Uncopied):
     """One connection: sends, waits, dispatches, ends. A subclass says who may send events, and when.
 
     ``run``, and what ``Dispatcher`` has, belong to the connection's thread; every other method may be called from any
@@ -92,6 +94,7 @@ class Connection(Dispatcher, Deferring, Uncopied):
         self._expiry_at = -math.inf  # when the janitor looks at the table; long past: it does not
         self._timers: dict[str, Timer] | None = {}  # the last of each action's; ``None``: disposed
         self._nesting = 0
+        trace(self)
 
     def read_deadline_passed(self) -> None:
         """Deal with a passed ``read_deadline``."""
@@ -130,6 +133,7 @@ class Connection(Dispatcher, Deferring, Uncopied):
 
         Raises:
             SendTimeout: there was no room for ``send_timeout`` seconds; the connection has been cut.
+            TooManyReplies: as many messages as are allowed have an ``on_reply`` still to come; not for a queued one.
         """
         deadline: Deadline | None = None
         while True:
@@ -146,7 +150,9 @@ class Connection(Dispatcher, Deferring, Uncopied):
         """Send an event as soon as what was interrupted is done, and there is room."""
         if not self.alive:
             return self.unsent(reply_to)
-        sent = SentMessage(self, None, reply_to)
+        if on_reply is not None:
+            self._check_room_for_callback(event)
+        sent = SentMessage(self, None, reply_to, None, event)
         deadline = Deadline(self.options.send_timeout)
 
         def act() -> bool:
@@ -180,13 +186,15 @@ class Connection(Dispatcher, Deferring, Uncopied):
         """
         stream, inbox = self.stream, self.inbox
         with stream.sending:
+            if on_reply is not None and sent is None:
+                self._check_room_for_callback(event)
             event_id = self._last_id + 1
             message = encode(event, event_id, reply_to, args)
             if message is NotImplemented:
                 return message
             home = None if sent is None else sent._home
             if sent is None:
-                sent = SentMessage(self, event_id, reply_to)
+                sent = SentMessage(self, event_id, reply_to, None, event)
             now = time.monotonic()
             self._last_id = event_id  # before all else: an exception must not let the id be used again
             with inbox.lock:
@@ -211,6 +219,10 @@ class Connection(Dispatcher, Deferring, Uncopied):
         if self.deferred:
             self.do_deferred()
         return len(message) if outcome is FULL else outcome if outcome is REFUSED else sent
+
+    def _check_room_for_callback(self, event: str) -> None:
+        if self.inbox.table.callbacks >= self.options.max_awaiting_replies:
+            raise too_many_replies(event, self.options.max_awaiting_replies)
 
     def send_text(self, text: str) -> bool:
         """Send a text message, which is none of the protocol's; false where nothing of it was handed over."""
@@ -262,6 +274,8 @@ class Connection(Dispatcher, Deferring, Uncopied):
                 self._last_id = event_id - 1
         if outcome is FULL:
             self.cut(CloseCode.POLICY_VIOLATION, "too slow")
+            # by the janitor: what is deferred is done while holding a lock
+            janitor.call_later(0.0, partial(self.warn, "cut: too slow for a broadcast (send_buffer_limit)", "too slow"))
         elif outcome is WAITING:
             stream.flush_later()
         if self.deferred:
@@ -295,8 +309,7 @@ class Connection(Dispatcher, Deferring, Uncopied):
     @property
     def awaiting_replies_count(self) -> int:
         """Messages with an ``on_reply`` still to come, plus those that a thread is waiting for."""
-        with self.inbox.lock:
-            return self.inbox.table.awaited
+        return self.inbox.table.awaited
 
     def wait_reply(self, sent: SentMessage, deadline: Deadline) -> Outcome:
         """Wait for the outcome of a message of this connection; ``None`` where the time passed."""
@@ -315,8 +328,7 @@ class Connection(Dispatcher, Deferring, Uncopied):
                 return sent._outcome
         refuse_to_wait("wait_reply()")
         with self.inbox.lock:
-            sent._waiting += 1
-            self.inbox.table.tidy()  # so that who reads the reply has less to do
+            self.inbox.table.begin_waiting(sent)
         try:
             while True:
                 got = self.inbox.wait(take, deadline, sent)
@@ -327,7 +339,7 @@ class Connection(Dispatcher, Deferring, Uncopied):
                 self._handle_nested(got)
         finally:
             with self.inbox.lock:
-                sent._waiting -= 1
+                self.inbox.table.end_waiting(sent)
                 outcome = sent._outcome
             if self.inbox.is_owner():
                 self.begin_user_code()  # the listener that waited goes on
@@ -365,13 +377,19 @@ class Connection(Dispatcher, Deferring, Uncopied):
         What a signal's handler has ended it by, on the main thread that was lent to us, comes out afterwards.
         """
         self.inbox.own()
+        start = time.monotonic()
         try:
             error = self._run_until_ended()
             restore_scheduling()  # what on_disconnect starts shall not inherit what reading has chosen
             failure = self.stream.failure
             if failure is not None:
-                self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"))
-            self.disconnected(self.inbox.ending or Ending(CloseCode.ABNORMAL, ""))
+                self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"), "cut: ")
+            ending = self.inbox.ending or Ending(CloseCode.ABNORMAL, "")
+            if self.subject:  # a client's run tells of its connections by itself
+                text, reason = "ended with %d%s after %.1f s, %d messages sent", ending.reason
+                seconds, reason = time.monotonic() - start, reason and f" ({shown(reason)})"
+                self.tell(text, ending.code, reason, seconds, self._last_id)
+            self.disconnected(ending)
             self.dispose(self.options.close_timeout)
         finally:
             self.dispose()
@@ -393,7 +411,7 @@ class Connection(Dispatcher, Deferring, Uncopied):
                     self.handle_next(arrived)
                 del arrived  # it may be large, and it may be long until there is another
         except BaseException as error:  # whatever it is, on_disconnect must still run
-            logger.exception("an error in the connection's thread")
+            logger.exception("%s: an error in the connection's thread", self.name, extra=self.extra())
             self.cut()
             return error
 
@@ -424,6 +442,8 @@ class Connection(Dispatcher, Deferring, Uncopied):
         if self.inbox.go_on_looking_in():
             self.inbox.look_in()
             self.call_later(_LOOK_IN_EVERY, self._look_in)
+        elif self.stream.ending is not None:
+            self.look_for_outliving_later()
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -443,7 +463,7 @@ class Connection(Dispatcher, Deferring, Uncopied):
     def fail(self, error: EZEZError, code: int, reason: str) -> None:
         """Answer the peer's fault: report it and end the connection. The connection's thread's."""
         self.end_with(code, reason)
-        self.report_error(error)
+        self.report_error(error, "cut: ")
 
     def end_with(self, code: int, reason: str) -> None:
         """End the connection with a close frame that we do not wait to be answered; what has arrived is dropped."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any, NamedTuple
 
+from ..logs import limited, logger, name_of, shown, shown_address
 from ..messages.codec import Codec
 from ..messages.protocol import Event
 from ..threads.interrupted import calls_user_code
@@ -19,8 +20,6 @@ from .listeners import Listeners
 from .replies import RoutedReply, answer, answer_nobody
 
 __all__ = ["Callbacks", "Dispatcher", "report_error"]
-
-logger = logging.getLogger("ezez_ws")
 
 
 class Callbacks(NamedTuple):
@@ -36,15 +35,27 @@ class Callbacks(NamedTuple):
 
 
 @calls_user_code
-def report_error(on_error: Callable[..., Any] | None, subject: tuple[Any, ...], error: BaseException) -> None:
-    """Give an error to ``on_error(*subject, error)``, and where there is none to the log."""
+def report_error(on_error: Callable[..., Any] | None, subject: tuple[Any, ...], error: BaseException) -> bool:
+    """Give an error to ``on_error(*subject, error)``; false where there is none, and it is for the log."""
     if on_error is None:
-        logger.info("%s%s", "".join(f"client {client.connection_id}: " for client in subject), error)
-        return
+        return False
     try:
         on_error(*subject, error)
-    except BaseException:
-        logger.exception("an error in on_error")
+    except BaseException as second:
+        name, extra = name_of(on_error), extra_of(subject)
+        text = "an error in on_error (%s)"
+        limited.tell(logging.ERROR, (name, type(second)), text, name, exc_info=second, extra=extra)
+    return True
+
+
+def extra_of(subject: tuple[Any, ...], event: str | None = None) -> dict[str, Any]:
+    """Return the attributes that a record gets."""
+    event = None if event is None else shown(event)
+    if not subject:
+        return {"event": event}
+    (client,) = subject
+    address = shown_address(client.request.remote_address)
+    return {"connection_id": client.connection_id, "remote_address": address, "event": event}
 
 
 class Dispatcher:
@@ -132,20 +143,27 @@ class Dispatcher:
             own = self.listeners.take(name)
             if self._shared_listeners is not None:
                 shared = self._shared_listeners.take(name)
-        if self._on_message is not None:
-            self.call(self._on_message, *self.subject, name, args, reply, ids)
+        on_message = self._on_message
+        if on_message is not None:
+            try:
+                on_message(*self.subject, name, args, reply, ids)
+            except BaseException as error:
+                self.callback_failed(on_message, error, name)
         if on_reply is not None:
-            self.call(on_reply, *self.subject, name, args, reply, ids)
+            try:
+                on_reply(*self.subject, name, args, reply, ids)
+            except BaseException as error:
+                self.callback_failed(on_reply, error, name, "the on_reply")
         for listener in own:
             try:
                 listener(args, reply, ids)
             except BaseException as error:
-                self.callback_failed(listener, error)
+                self.callback_failed(listener, error, name, "the listener")
         for listener in shared:
             try:
                 listener(self.subject[0], args, reply, ids)  # unpacking all would take twice the time
             except BaseException as error:
-                self.callback_failed(listener, error)
+                self.callback_failed(listener, error, name, "the listener")
 
     def begin_user_code(self) -> None:
         """Prepare for a callback that is not the consequence of a message."""
@@ -163,14 +181,51 @@ class Dispatcher:
         except BaseException as error:
             self.callback_failed(callback, error)
 
-    def callback_failed(self, callback: Callable[..., Any], error: BaseException) -> None:
-        """Log and report what a callback has raised; ``SystemExit`` too: it would end the thread without a word."""
-        logger.error("an error in the callback %r", callback, exc_info=error)
-        self.report_error(error)
+    def callback_failed(
+        self, callback: Callable[..., Any], error: BaseException, event: str | None = None, role: str = ""
+    ) -> None:
+        """Tell what a callback has raised, with what; ``SystemExit`` too: it would end the thread without a word."""
+        if report_error(self._callbacks.on_error, self.subject, error):
+            return
+        text, what, extra = "%s: an error in %s", self.describe(callback, event, role), self.extra(event)
+        kind = role, name_of(callback), type(error)
+        limited.tell(logging.ERROR, kind, text, self.name, what, exc_info=error, extra=extra)
 
-    def report_error(self, error: BaseException) -> None:
-        """Give an error to ``on_error``, and where there is none to the log."""
-        report_error(self._callbacks.on_error, self.subject, error)
+    def describe(self, callback: Callable[..., Any], event: str | None, role: str) -> str:
+        """Name a callback: which it is, what it was called for, and where it is defined."""
+        fields = zip(self._callbacks._fields, self._callbacks, strict=True)
+        role = role or next((name for name, other in fields if other is callback), "a callback")
+        return f"{role}{'' if event is None else f' of {shown(event)!r}'} ({name_of(callback)})"
+
+    def report_error(self, error: BaseException, what: str = "") -> None:
+        """Give a peer's fault to ``on_error``, and where there is none to the log. ``what`` came of it, as a prefix."""
+        if not report_error(self._callbacks.on_error, self.subject, error):
+            self.warn(f"{what}{shown(str(error))}", type(error))
+
+    def listens_to(self, event: str) -> bool:
+        """Tell whether anybody hears of an event of that name."""
+        shared = self._shared_listeners
+        return self._on_message is not None or event in self.listeners or (shared is not None and event in shared)
+
+    # -- telling ----------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The connection, as texts name it. A subclass knows more."""
+        return "a connection"
+
+    def extra(self, event: str | None = None) -> dict[str, Any]:
+        """Return the attributes of a record about this connection."""
+        return extra_of(self.subject, event)
+
+    def tell(self, text: str, *args: object) -> None:
+        """Log a step in the connection's life. Any thread may call it, as it may ``warn``."""
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(f"%s: {text}", self.name, *args, extra=self.extra())
+
+    def warn(self, text: str, kind: object) -> None:
+        """Log a warning; of many of a ``kind`` only some, and their number."""
+        limited.tell(logging.WARNING, kind, "%s: %s", self.name, text, extra=self.extra())
 
     def disconnected(self, ending: Ending) -> None:
         """Run ``on_disconnect``."""

@@ -13,12 +13,13 @@ the inbox. Only the owner takes them out: no user code runs on a stranger's thre
 arrival. While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed. ``look_in`` runs
 no deserializer of the user's: a reply that may need one is put in as any message; the next who waits hands it out.
 
-Who cannot have the role sleeps on an ``Event``, which is set when what it waits for is there, when the connection
-ends, and when the role falls free. The owner goes first: a reader that finds the owner asleep hands the role to it at
-the end of its slice, because events handed from thread to thread cost more than those that the owner reads itself.
+Who cannot have the role sleeps on an ``Event``, which is set when what it waits for is there, at the connection's end,
+and when the role falls free. The owner goes first, as events that go from thread to thread cost more than those that it
+reads itself: a reader that finds it asleep hands it the role at the end of its slice.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -30,6 +31,7 @@ from ..threads.interrupted import make_lock
 from ..threads.waiting import Event
 from ..websocket.frames import BINARY, Message
 from ..websocket.stream import Ending, Stream
+from .arrived import Arrived, Mark
 from .replies import Reply, ReplyTable, RoutedReply, SentMessage
 
 __all__ = ["Arrived", "Inbox", "Mark"]
@@ -41,13 +43,6 @@ _OVERHEAD = 64  # what a waiting message counts beside its payload, so that mill
 _LOOK_IN_READS = 16
 _RETIRED = -1  # no thread's identifier: nobody will read any more
 
-
-class Mark:
-    """A place in the inbox: what was there before it has been handled when it comes out."""
-
-
-Arrived = bytes | str | RoutedReply | Exception | Mark
-"""A message as it came or its ``Start``, a reply that its waiter has, an error for ``on_error``, or a mark."""
 
 Item = Arrived | Ending | None
 
@@ -65,10 +60,10 @@ class Inbox:
     locked under it. The stream is read only by the thread whose identifier ``_reading`` is; that it is kept there, and
     not in that thread's variables, lets a signal handler's exception come at any place without the role being lost.
 
-    ``ending`` is what the owner finds after the last message; it is set once (``end``). At ``limit`` bytes of messages
-    that were read and not handled yet nobody reads. ``note``, if there is one, is called with each message that is put
-    in, while holding ``lock``; it must not block, nor lock. ``routes_replies`` says whether waiters are served,
-    ``parses_plainly`` whether ``parse_reply`` runs no code of the user's.
+    ``ending`` is what the owner finds after the last message; it is set once (``end``), by any thread, which calls
+    ``on_end`` then. At ``limit`` bytes of messages that were read and not handled yet nobody reads. ``note``, if there
+    is one, gets each message that is put in, while ``lock`` is held; it must not block, nor lock. ``routes_replies``
+    says whether waiters are served, ``parses_plainly`` whether ``parse_reply`` runs no code of the user's.
     """
 
     def __init__(
@@ -95,6 +90,8 @@ class Inbox:
         self._retired_by: int | None = None
         self._sleepers: dict[Event, None] = {}
         self.ending: Ending | None = None
+        self.on_end: Callable[[], object] = bool
+        self._ended_at = 0.0
         self._dropping: Ending | None = None
 
     # -- what the owner and the connection use ----------------------------------------------------------------------
@@ -147,6 +144,7 @@ class Inbox:
     def take_next(self) -> Item:
         """Take a message out of the inbox, if there is one. The owner's; requires holding the lock."""
         if not self._arrived:
+            self._busy = False
             return self.ending
         arrived = self._arrived.popleft()
         self._bytes -= weight(arrived)
@@ -165,6 +163,11 @@ class Inbox:
         with self.lock:
             self._looked_after = self._busy and self.ending is None
             return self._looked_after
+
+    def outlived(self) -> tuple[float, int | None]:
+        """Return for how many seconds user code of the owner has gone on since the end, and who that is."""
+        with self.lock:
+            return time.monotonic() - self._ended_at if self._busy and self.ending is not None else 0.0, self._owner
 
     def begin_look_ins(self) -> None:
         """Note that the janitor will look in. The owner's."""
@@ -198,12 +201,14 @@ class Inbox:
     def end(self) -> None:
         """Tell everybody that the stream has ended, once; what is in the inbox is still handled."""
         ending = self._stream.ending
-        freed = None
+        freed = None  # by the return, without the lock
         with self.lock:
             if self.ending is None and ending is not None:
                 freed = self._settle_all(ending)
+                self._ended_at = time.monotonic()
                 self.ending = ending  # last: an exception may come out before
-        del freed
+        if freed is not None:
+            self.on_end()
 
     def between_reads(self, action: Callable[[], None]) -> None:
         """Do something that needs the role, but does not block or lock, as soon as nobody reads. The owner's."""

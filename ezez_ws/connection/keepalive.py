@@ -56,8 +56,10 @@ class Keepalive:
             return min(self._interval, patience)
         if stream.answers():
             return 1.0  # its answer is there, and a reader about to read it
-        stream.fail(CloseCode.INTERNAL_ERROR, "keepalive: no pong in time")
+        failed = stream.fail(CloseCode.INTERNAL_ERROR, "keepalive: no pong in time")
         self._connection.cut()
+        if failed:
+            self._connection.warn(f"cut: no pong within ping_timeout ({self._timeout:g} s)", "no pong")
         return None
 
     def _ping(self) -> float:

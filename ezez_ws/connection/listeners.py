@@ -1,17 +1,30 @@
 """Who listens to which event."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, overload
 
+from ..logs import limited
 from ..messages.protocol import check_listened_name
+from ..options import check_callable
 from ..threads.fork import ForkGuard, Uncopied
 
 __all__ = ["L", "Listeners", "Listening"]
 
 Listener = Callable[..., Any]
 L = TypeVar("L", bound=Listener)
+
+
+_MEANT = {
+    "connect": "on_auth_ok (a client has on_connect, too)",
+    "connection": "on_auth_ok",
+    "disconnect": "on_disconnect",
+    "error": "on_error",
+    "*": "on_message",
+}
+"""Names that other libraries make events of, and the options that do that here."""
 
 
 class _Entry(NamedTuple):
@@ -38,7 +51,12 @@ class Listeners:
     returned, and registering and removing inside a listener takes effect from the next event.
     """
 
-    def __init__(self) -> None:
+    _called = "args, reply, ids"
+    _told: frozenset[str] = frozenset()  # the names that a warning has been given for; guarded by the lock
+
+    def __init__(self, called: str | None = None) -> None:
+        if called is not None:
+            self._called = called  # with what a listener is called
         self._lock = threading.Lock()
         self._by_event: dict[str, _Listeners] = {}
 
@@ -49,8 +67,15 @@ class Listeners:
 
     def _add(self, event: str, once: bool, listener: L) -> L:
         _check_listener(event, listener)
+        check_callable(f"the listener of {event!r}", listener, f"listener({self._called})")
         with self._lock:
             self._replace(event, [*self._entries(event), _Entry(listener, once)])
+            option = None if event in self._told else _MEANT.get(event)
+            if option is not None:
+                self._told |= {event}
+        if option is not None:
+            text = "on(%r): no event of this name comes by itself; what is meant is most likely the option %s"
+            limited.tell(logging.WARNING, ("name", event), text, event, option, extra={"event": event})
         return listener
 
     def remove(self, event: str, listener: Listener | None) -> None:
@@ -68,6 +93,10 @@ class Listeners:
     def __bool__(self) -> bool:
         """Whether anybody listens to anything."""
         return bool(self._by_event)
+
+    def __contains__(self, event: str) -> bool:
+        """Whether anybody listens to an event."""
+        return event in self._by_event
 
     def take(self, event: str) -> tuple[Listener, ...]:
         """Return the listeners of an event that comes in now; those of ``once`` are removed by that."""

@@ -1,5 +1,6 @@
 """Events on their way out: for many connections at once, and those that a client keeps while it is not connected."""
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from ..threads.fork import ForkGuard
 from ..threads.waiting import Condition
 from ..websocket.frames import Prepared
 from ..websocket.stream import Ending
-from .replies import OnReply, Outcome, SentMessage
+from .replies import OnReply, Outcome, SentMessage, too_many_replies
 
 __all__ = ["Broadcast", "OutgoingQueue", "QueuedMessage"]
 
@@ -23,11 +24,11 @@ _HEAD = 24  # what the fields of an event take beside its name and arguments, at
 class Broadcast:
     """An event for many, encoded once. Of its messages only the id differs, and often not even that."""
 
-    __slots__ = ("_body", "_codec", "_event", "_id", "_message")
+    __slots__ = ("_body", "_codec", "_id", "_message", "event")
 
     def __init__(self, codec: Codec, event: str, args: Any) -> None:
         self._codec = codec
-        self._event = check_event_name(event)
+        self.event = check_event_name(event)
         self._body = codec.encode(check_args(args))
         self._id = 0
         self._message: Prepared | None = None
@@ -35,14 +36,14 @@ class Broadcast:
     def copy(self) -> "Broadcast":
         """Make one for another thread."""
         other = Broadcast.__new__(Broadcast)
-        other._codec, other._event, other._body = self._codec, self._event, self._body
+        other._codec, other.event, other._body = self._codec, self.event, self._body
         other._id, other._message = 0, None
         return other
 
     def message(self, event_id: int) -> Prepared:
         """Return the message with this id. The broadcasting thread's."""
         if self._message is None or event_id != self._id:
-            self._message = Prepared(self._codec._encode_event(self._event, event_id, None, self._body))
+            self._message = Prepared(self._codec._encode_event(self.event, event_id, None, self._body))
             self._id = event_id
         return self._message
 
@@ -59,11 +60,15 @@ class QueuedMessage:
         self.on_reply = on_reply
         self.size = len(event.encode()) + len(body) + _HEAD
         self.waiting = 0
-        self.sent = SentMessage(self, None, None)
+        self.sent = SentMessage(self, None, None, None, event)
 
     def wait_reply(self, sent: SentMessage, deadline: Deadline) -> Outcome:
         """Wait until the message goes out, or will never."""
         return self._queue.wait(self, deadline)
+
+    def why_queued(self) -> str:
+        """Say why the message has not gone out, for the text of a ``ReplyTimeout``. Takes the client's lock."""
+        return self._queue.why_queued()
 
 
 class OutgoingQueue:
@@ -90,7 +95,10 @@ class OutgoingQueue:
         self._is_own_thread = is_own_thread
         self._messages: deque[QueuedMessage] = deque()
         self._bytes = 0
+        self._callbacks = 0  # how many have an ``on_reply``
         self.closed = False
+        self.why_queued: Callable[[], str] = str  # says why there is no connection
+        self.max_awaiting_replies = sys.maxsize
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -101,13 +109,16 @@ class OutgoingQueue:
         return sum(1 for message in self._messages if message.on_reply is not None or message.waiting)
 
     def put(self, event: str, body: bytes, on_reply: OnReply | None) -> SentMessage:
-        """Add a message at the end; ``QueueFull``: it does not fit."""
+        """Add a message at the end; ``QueueFull``: it does not fit, ``TooManyReplies``: its ``on_reply`` does not."""
         message = QueuedMessage(self, event, body, on_reply)
+        if on_reply is not None and self._callbacks >= self.max_awaiting_replies:
+            raise too_many_replies(event, self.max_awaiting_replies)
         if self._bytes + message.size > self._limit:
             taken = f"{self._bytes} of queue_limit_bytes={self._limit}"
             raise QueueFull(f"event {event!r}: {message.size} bytes do not fit into the queue, which has {taken}")
         self._messages.append(message)
         self._bytes += message.size
+        self._callbacks += on_reply is not None
         return message.sent
 
     def take(self) -> QueuedMessage | None:
@@ -116,6 +127,7 @@ class OutgoingQueue:
             return None
         message = self._messages.popleft()
         self._bytes -= message.size
+        self._callbacks -= message.on_reply is not None
         return message
 
     def put_back(self, message: QueuedMessage) -> None:
@@ -123,12 +135,13 @@ class OutgoingQueue:
         message.sent._went_out(message, None)
         self._messages.appendleft(message)
         self._bytes += message.size
+        self._callbacks += message.on_reply is not None
 
     def end_all(self, ending: Ending) -> list[QueuedMessage]:
         """Give up all messages; what is returned is to be freed without the lock."""
         messages = list(self._messages)
         self._messages.clear()
-        self._bytes = 0
+        self._bytes = self._callbacks = 0
         for message in messages:
             message.sent._settle(ending)
             message.sent._went_out(None, None)

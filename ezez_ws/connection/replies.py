@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..errors import ConnectionClosed, ReplyTimeout
+from ..errors import ConnectionClosed, ReplyTimeout, TooManyReplies
 from ..messages.protocol import Ids
 from ..threads.deadline import Deadline
 from ..threads.fork import Uncopied
@@ -24,7 +24,17 @@ from ..websocket.stream import Ending
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["OnReply", "Outcome", "Reply", "ReplyTable", "RoutedReply", "SentMessage", "answer", "answer_nobody"]
+__all__ = [
+    "OnReply",
+    "Outcome",
+    "Reply",
+    "ReplyTable",
+    "RoutedReply",
+    "SentMessage",
+    "answer",
+    "answer_nobody",
+    "too_many_replies",
+]
 
 OnReply = Callable[..., Any]
 
@@ -72,10 +82,18 @@ class SentMessage(Uncopied):
     where it does not. ``_home``, ``event_id`` and, once there is no ``_home``, ``_outcome`` are read without.
     """
 
-    __slots__ = ("__weakref__", "_event_id", "_events", "_home", "_outcome", "_reply_to", "_waiting")
+    __slots__ = ("__weakref__", "_event", "_event_id", "_events", "_home", "_outcome", "_reply_to", "_waiting")
 
-    def __init__(self, home: Home | None, event_id: int | None, reply_to: int | None, outcome: Outcome = None) -> None:
+    def __init__(
+        self,
+        home: Home | None,
+        event_id: int | None,
+        reply_to: int | None,
+        outcome: Outcome = None,
+        event: str | None = None,
+    ) -> None:
         self._home = home
+        self._event = event
         self._event_id = event_id
         self._reply_to = reply_to
         self._outcome = outcome
@@ -127,8 +145,16 @@ class SentMessage(Uncopied):
             return outcome
         if isinstance(outcome, Ending):
             raise ConnectionClosed(*outcome)
-        text = "in time" if outcome is EXPIRED else f"within {timeout} seconds"
-        raise ReplyTimeout(f"no reply to message {self._event_id} {text}")
+        raise ReplyTimeout(self._describe_silence(None if outcome is EXPIRED else timeout))
+
+    def _describe_silence(self, timeout: float | None) -> str:
+        """Say which message has no reply; and why it cannot have one, where it is still queued."""
+        event_id, why_queued = self._event_id, getattr(self._home, "why_queued", None)
+        if timeout is None:
+            return f"no reply to {self._event!r} (message {event_id}) in time"
+        if why_queued is None:
+            return f"no reply to {self._event!r} (message {event_id}) within {timeout:g} seconds"
+        return f"no reply to {self._event!r} within {timeout:g} seconds: it is still queued, {why_queued()}"
 
     def _wait(self, deadline: Deadline) -> Outcome:
         while True:
@@ -168,6 +194,14 @@ def answer_nobody(event: str, args: Any = (), on_reply: OnReply | None = None) -
     return SentMessage(None, None, None, Ending(1006, ""))
 
 
+def too_many_replies(event: str, limit: int) -> TooManyReplies:
+    """Make the error of an event whose ``on_reply`` would be one too many."""
+    return TooManyReplies(
+        f"event {event!r:.100}: {limit} messages have an on_reply still to come, which is all that"
+        " max_awaiting_replies allows; nothing was sent"
+    )
+
+
 class _Entry(weakref.ref):  # type: ignore[type-arg]
     """A sent message in the table: a weak reference that knows the id, for when the message is gone."""
 
@@ -187,6 +221,10 @@ class ReplyTable:
 
     Most messages are let go of by their sender at once. So the last is kept apart, and entered only where somebody
     still has it at the next operation; else it may stay there, dead, until the next message takes its place.
+
+    ``callbacks`` is how many entries have an ``on_reply``, ``waiting`` how many others a thread waits for. Both may be
+    read without the lock, which shows the state of a moment ago. Each changes right beside its entry, with no call
+    between, where an exception could come out.
     """
 
     def __init__(self) -> None:
@@ -194,6 +232,8 @@ class ReplyTable:
         self._last_id, self._last_deadline = 0, 0.0
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._gone: list[_Entry] = []
+        self.callbacks = 0
+        self.waiting = 0
 
     def __len__(self) -> int:
         self.tidy()
@@ -201,9 +241,26 @@ class ReplyTable:
 
     @property
     def awaited(self) -> int:
-        """How many have an ``on_reply``, or a thread that waits."""
+        """How many have an ``on_reply``, or a thread that waits. Callable without the lock."""
+        return self.callbacks + self.waiting
+
+    def begin_waiting(self, sent: SentMessage) -> None:
+        """Note that a thread waits for a message, which so is entered: who reads the reply has less to do."""
         self.tidy()
-        return sum(1 for entry in self._entries.values() if entry.on_reply is not None or _is_waited_for(entry))
+        counts = not sent._waiting and self._is_bare(sent)
+        sent._waiting += 1
+        self.waiting += counts
+
+    def end_waiting(self, sent: SentMessage) -> None:
+        """Note that a thread does not wait for a message any more."""
+        counts = sent._waiting == 1 and self._is_bare(sent)
+        sent._waiting -= 1
+        self.waiting -= counts
+
+    def _is_bare(self, sent: SentMessage) -> bool:
+        """Tell whether a message is entered without an ``on_reply``."""
+        entry = self._entries.get(sent.event_id or 0)
+        return entry is not None and entry.on_reply is None and entry() is sent
 
     def expects_any(self) -> bool:
         """Tell whether there is any entry."""
@@ -215,7 +272,7 @@ class ReplyTable:
         """Enter a message; ``deadline`` in monotonic time, not before those entered earlier."""
         if self._gone or (self._last is not None and self._last() is not None):
             self.tidy()
-        if on_reply is not None:
+        if on_reply is not None or sent._waiting:
             self._enter(sent, event_id, on_reply, deadline)
         else:
             self._last_id, self._last_deadline = event_id, deadline
@@ -241,7 +298,18 @@ class ReplyTable:
         """Remove and return the entry of a message."""
         if self._last is not None or self._gone:
             self.tidy()
-        return self._entries.pop(event_id, None)
+        entry = self._entries.get(event_id)
+        if entry is None:
+            return None
+        sent = entry()
+        if entry.on_reply is not None:
+            del self._entries[event_id]
+            self.callbacks -= 1
+        else:
+            waited_for = sent is not None and sent._waiting > 0
+            del self._entries[event_id]
+            self.waiting -= waited_for
+        return entry
 
     def next_deadline(self) -> float | None:
         """Return when the first entry expires."""
@@ -262,6 +330,7 @@ class ReplyTable:
         self.tidy()
         entries = list(self._entries.values())
         self._entries.clear()
+        self.callbacks = self.waiting = 0
         for entry in entries:
             _settle(entry, ending)
         return entries
@@ -269,7 +338,10 @@ class ReplyTable:
     def _enter(self, sent: SentMessage, event_id: int, on_reply: OnReply | None, deadline: float) -> None:
         entry = _Entry(sent, self._gone.append)
         entry.event_id, entry.on_reply, entry.deadline = event_id, on_reply, deadline
+        waited_for = on_reply is None and sent._waiting > 0
         self._entries[event_id] = entry
+        self.callbacks += on_reply is not None
+        self.waiting += waited_for
 
     def tidy(self) -> None:
         """Enter the last message, if anybody still has it, and forget those that nobody has any more."""
@@ -281,11 +353,6 @@ class ReplyTable:
             entry = self._gone.pop()
             if entry.on_reply is None:
                 self._entries.pop(entry.event_id, None)
-
-
-def _is_waited_for(entry: _Entry) -> bool:
-    sent = entry()
-    return sent is not None and sent._waiting > 0
 
 
 def _settle(entry: _Entry, outcome: Outcome) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConnectionClosed, MalformedMessage
+from ..logs import limited, shown, shown_address
 from ..messages.protocol import (
     AUTH,
     AUTH_OK,
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerConnection", "ServerConnectionOptions"]
 
-logger = logging.getLogger("ezez_ws")
+
+_LONGEST_VERSION = 100  # characters of what a peer calls its version that it gets back
 
 
 class ServerConnectionOptions(NamedTuple):
@@ -79,20 +81,41 @@ class ServerConnection(Connection):
         if self._options.messages_before_auth == "ignore":
             stream.keep_payload(self._options.max_payload_before_auth)
 
+    @property
+    def name(self) -> str:
+        """Its id, and where it comes from."""
+        address = shown_address(self.client.request.remote_address)
+        return f"connection {self.client.connection_id}{'' if address is None else f' from {address}'}"
+
     def run(self) -> None:
         """Serve the connection until it has ended."""
+        self.tell("connected")
         if self._options.messages_before_auth != "ignore":
             # user code may keep this thread busy: somebody else must see what has come by then
             self.call_later(self._options.auth_timeout, self._look_for_auth)
         super().run()
 
     def unsent(self, reply_to: int | None) -> SentMessage:
-        """Raise, with ``send_after_disconnect="raise"``."""
+        """Raise, with ``send_after_disconnect="raise"``; and in a listener that has outlived the connection for long.
+
+        A loop that looks at nothing would never end else.
+        """
         sent = super().unsent(reply_to)
-        if self._options.raise_after_disconnect:
+        if self._options.raise_after_disconnect or self.outlived():
             assert isinstance(sent._outcome, Ending)
             raise ConnectionClosed(*sent._outcome)
         return sent
+
+    def callback_failed(
+        self, callback: Callable[..., Any], error: BaseException, event: str | None = None, role: str = ""
+    ) -> None:
+        """Tell what a callback has raised; that ``unsent`` has stopped it is no error, and told once."""
+        stopped = isinstance(error, ConnectionClosed) and not self._options.raise_after_disconnect
+        if stopped and self.outlived():
+            what = self.describe(callback, event, role)
+            self.warn_outlived(f"{what} still sent long after the connection had ended, and was stopped")
+        else:
+            super().callback_failed(callback, error, event, role)
 
     def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
         """Deal with an authentication message, or with an event that is not plain or comes early."""
@@ -138,6 +161,7 @@ class ServerConnection(Connection):
         elif callable(self._options.queue_overflow):
             self.call(self._options.queue_overflow, self.client, size)
         elif self._options.queue_overflow == "disconnect":
+            self.warn("cut: more than queue_limit_bytes before authentication", "queue overflow")
             self.end_with(CloseCode.POLICY_VIOLATION, "Queue overflow")
 
     def read_deadline_passed(self) -> None:
@@ -175,7 +199,8 @@ class ServerConnection(Connection):
         self._begin_attempt()
         version = request.version
         if type(version) not in (int, float) or version != VERSION:
-            self._reject(f"Protocol version mismatch, wanted {VERSION}, got {as_javascript_text(version)}")
+            given = shown(as_javascript_text(version), _LONGEST_VERSION)
+            self._reject(f"Protocol version mismatch, wanted {VERSION}, got {given}")
             return
         refusal = self._ask(request.key)
         if not self.alive:
@@ -195,8 +220,7 @@ class ServerConnection(Connection):
             if answer is not None and not isinstance(answer, bool):
                 raise TypeError(f"on_auth_request must return True or False, not {type(answer).__name__}")
         except BaseException as error:
-            logger.exception("an error in on_auth_request")
-            self.report_error(error)
+            self.callback_failed(on_auth_request, error)
             return "Auth verification failed"
         return None if answer else "Invalid auth key"
 
@@ -216,6 +240,7 @@ class ServerConnection(Connection):
         self.take_events()
         self.inbox.put_back(self._early)
         self._early = []
+        self.tell("authenticated")
         self.begin_user_code()
         self.call(self._callbacks.on_auth_ok, self.client)
 
@@ -234,6 +259,7 @@ class ServerConnection(Connection):
         return self.alive
 
     def _reject(self, reason: str) -> None:
+        limited.tell(logging.INFO, "rejected", "%s: rejected: %s", self.name, reason, extra=self.extra())
         self.stream.send(self._codec.encode([AUTH_REJECTED, reason]))
         self.inbox.drop(Ending(CloseCode.POLICY_VIOLATION, reason))
         self.call(self._callbacks.on_auth_rejected, self.client, reason)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..logs import shown
-from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, encode_headers, list_items
+from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, encode_headers, list_items, tell_head
 from .url import URL
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class ClientHandshake:
 
     def request(self) -> bytes:
         """Return the request to send; the same each time."""
+        tell_head(">", self._request)
         return self._request
 
     def feed(self, data: bytes) -> bool:
@@ -130,6 +131,7 @@ class ClientHandshake:
         return True
 
     def _parse(self) -> "h11.InformationalResponse | h11.Response":
+        tell_head("<", self._head.lines)
         self._http.receive_data(b"\r\n".join([*self._head.lines, b"", b""]))
         try:
             parsed = self._http.next_event()

@@ -9,8 +9,11 @@ on such differences), so h11, which gets it next, and any proxy before us see th
 """
 
 import base64
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ..logs import frames, shown
 
 __all__ = [
     "MAX_HEADERS",
@@ -23,6 +26,7 @@ __all__ = [
     "encode_headers",
     "is_token",
     "list_items",
+    "tell_head",
 ]
 
 MAX_HEAD_BYTES = 16384
@@ -37,6 +41,19 @@ _NO_HTTP = "This is not HTTP/1.1."
 _NO_LINE = "A line of the head has a control character in it, or does not end with CR LF."
 _NO_HEADER = "A header line must start with the header's name and a colon."
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+_SHOWN = ("host", "upgrade", "connection", "origin", "user-agent", "server", "date", "content-length", "retry-after")
+
+
+def tell_head(way: str, head: bytes | Sequence[bytes]) -> None:
+    """Log a head, at DEBUG, without what may be a secret: its query, and the values of all but a few headers."""
+    if not frames.isEnabledFor(logging.DEBUG):
+        return
+    first, *lines = (line.decode("latin-1") for line in (head.split(b"\r\n") if isinstance(head, bytes) else head))
+    names = [line.partition(":") for line in lines if line]
+    headers = [f"{name}:{shown(value) if name.lower() in _SHOWN else ' …'}" for name, _, value in names]
+    frames.debug("handshake %s %s", way, "; ".join([shown(re.sub(r"\?\S*", "?…", first)), *map(shown, headers)]))
 
 
 class BadHead(Exception):

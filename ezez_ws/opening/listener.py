@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..logs import logger
 from ..threads.fork import close_in_child
 from ..threads.starting import start_thread
 from ..wire.poller import Poller
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from websocket_server import WebsocketServer
 
 __all__ = ["Listener"]
-
-_logger = logging.getLogger("ezez_ws.listener")
 
 _BACKLOG = 1024
 _PAUSE = 0.1  # seconds to wait where the process has no descriptor left for another connection
@@ -165,7 +164,7 @@ def _make_server_class() -> "type[WebsocketServer]":
                 return sock, address
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    _logger.warning("cannot accept a connection: %s", error)
+                    logger.warning("cannot accept a connection: %s", error)
                     time.sleep(_PAUSE)  # it stays in the backlog, and select() would return at once
                 raise
 
@@ -176,6 +175,6 @@ def _make_server_class() -> "type[WebsocketServer]":
             request.close()  # after shutdown, it would be half a goodbye: the stream has said it
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            _logger.exception("an error while serving %s", client_address)
+            logger.exception("an error while serving %s", client_address)
 
     return Server

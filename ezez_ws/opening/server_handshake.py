@@ -17,7 +17,17 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .head import BadHead, Headers, HeadReader, accept_key, decode_headers, encode_headers, is_token, list_items
+from .head import (
+    BadHead,
+    Headers,
+    HeadReader,
+    accept_key,
+    decode_headers,
+    encode_headers,
+    is_token,
+    list_items,
+    tell_head,
+)
 
 if TYPE_CHECKING:
     import h11
@@ -169,6 +179,7 @@ class ServerHandshake:
         """Take ``data``; True once the request is complete, ``Refusal`` if it is not acceptable. More: ``trailing``."""
         try:
             if self._head.feed(data) and not self._complete:
+                tell_head("<", self._head.lines)
                 self._judge(self._parse())
                 self._complete = True
         except BadHead as error:
@@ -186,7 +197,9 @@ class ServerHandshake:
             headers.append(("Sec-WebSocket-Protocol", self.subprotocol))
         encoded = encode_headers([*headers, *extra_headers])
         reason = HTTPStatus.SWITCHING_PROTOCOLS.phrase
-        return self._http.send(h11.InformationalResponse(status_code=101, headers=encoded, reason=reason)) or b""
+        head = self._http.send(h11.InformationalResponse(status_code=101, headers=encoded, reason=reason)) or b""
+        tell_head(">", head)
+        return head
 
     def _parse(self) -> "h11.Request":
         """Let h11 read the head, and set ``request``."""

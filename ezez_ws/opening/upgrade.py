@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..logs import limited, name_of, shown, shown_address
 from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code
 from ..wire.sockets import Wire, WireError
@@ -14,13 +15,11 @@ if TYPE_CHECKING:
     from ..server_run import ServerOptions
     from ..websocket.deflate import Deflate
 
-__all__ = ["Admission", "ExtraHeaders", "Upgrade", "VerifyRequest"]
+__all__ = ["Admission", "ExtraHeaders", "Upgrade", "VerifyRequest", "tell_refused"]
 
 VerifyRequest = Callable[[HandshakeRequest], Any]
 ExtraHeaders = list[tuple[str, str]]
 Answer = Callable[[ServerHandshake, ExtraHeaders], Wire]
-
-_logger = logging.getLogger("ezez_ws.handshake")
 
 _READ = 4096
 _LINGER = 1.0  # seconds to read away what a refused peer still sends, so that it reads our answer and no reset
@@ -118,13 +117,16 @@ class Upgrade:
             else:
                 raise TypeError(f"verify_request must return True, False or an HTTP status, not {answer!r}")
         except BaseException as error:
-            _logger.exception("an error in verify_request")
+            name = name_of(self._options.verify_request)
+            extra = {"remote_address": shown_address(request.remote_address)}
+            text = "an error in verify_request (%s)"
+            limited.tell(logging.ERROR, (name, type(error)), text, name, exc_info=error, extra=extra)
             raise Refusal(500, "internal error") from error
         if status:
             raise Refusal(status, "refused")
 
     def _refuse(self, refusal: Refusal, wire: Wire, address: Any, deadline: Deadline) -> None:
-        _logger.info("refused %s: %s", address, refusal)
+        tell_refused(address, refusal)
         if not _write_all(wire, refusal.response(), deadline):
             return
         wire.end_writing()
@@ -132,6 +134,13 @@ class Upgrade:
         while not linger.passed() and wire.poll(True, False, linger.remaining())[0]:
             if wire.read_now(65536) == b"":
                 return
+
+
+def tell_refused(address: Any, refusal: Refusal) -> None:
+    """Log that a handshake was refused, and why."""
+    peer = shown_address(address)
+    why = f"{refusal.status} {shown(refusal.text)}"
+    limited.tell(logging.INFO, "refused", "refused %s: %s", peer, why, extra={"remote_address": peer})
 
 
 def _write_all(wire: Wire, data: bytes, deadline: Deadline) -> bool:

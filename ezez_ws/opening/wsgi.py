@@ -5,22 +5,21 @@ A request's way: ``head_of`` (back to an HTTP head, so that ``Upgrade`` judges i
 down already, so that fails with a ``BrokenPipeError``, which web servers take for a client that has gone.
 """
 
-import logging
+import functools
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
+from ..logs import logger
 from ..wire.borrowed import BorrowedWire
 from .server_handshake import Refusal, ServerHandshake
-from .upgrade import ExtraHeaders
+from .upgrade import ExtraHeaders, tell_refused
 
 __all__ = ["Environ", "StartResponse", "address_of", "answer", "head_of", "is_stopping", "upgrade"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
-
-_logger = logging.getLogger("ezez_ws.wsgi")
 
 _THREADED = ("werkzeug.socket", "gunicorn.socket")
 
@@ -47,7 +46,7 @@ def upgrade(environ: Environ, handshake: ServerHandshake, headers: ExtraHeaders,
     from .wsgi_handshake import Handshake
 
     if _is_threaded(environ) and not environ.get("wsgi.multithread"):
-        _logger.warning("the web server has one thread, which a WebSocket keeps: start it with more")
+        _warn_of_one_thread(_worker_class())
     accepted = {key: value for key, value in environ.items() if not key.startswith("HTTP_")}
     accepted.update(
         HTTP_HOST="accepted",  # it has been judged, and is not answered
@@ -62,7 +61,7 @@ def upgrade(environ: Environ, handshake: ServerHandshake, headers: ExtraHeaders,
         return Handshake(accepted, handshake.subprotocol, headers, timeout).wire
     except (RuntimeError, TypeError) as error:
         server = environ.get("SERVER_SOFTWARE", "this web server")
-        _logger.error("no WebSocket through %s: %s", server, error)
+        _tell_of_no_socket(server, _worker_class(), str(error))
         raise Refusal(501, f"{server} does not hand out the sockets that WebSockets need.") from error
 
 
@@ -71,6 +70,7 @@ def answer(start_response: StartResponse, environ: Environ, refusal: Refusal | N
     if refusal is None:
         start_response("101 Switching Protocols", [])
         return []
+    tell_refused(address_of(environ), refusal)
     headers, body = refusal.headers_and_body()
     if not _is_threaded(environ):  # PEP 3333 forbids these headers; these two pass them on, others insist
         headers = [header for header in headers if header[0] not in ("Connection", "Upgrade")]
@@ -80,9 +80,33 @@ def answer(start_response: StartResponse, environ: Environ, refusal: Refusal | N
 
 def is_stopping() -> bool:
     """Tell whether this is a gunicorn worker that has been told to stop."""
+    return getattr(_worker(), "alive", True) is False
+
+
+def _worker() -> Any:
+    """Return the gunicorn worker that this process is, if it is one."""
     # gunicorn does not tell the application; but the worker handles the signal by a method of its own
-    worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return getattr(worker, "alive", True) is False
+    return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+
+
+def _worker_class() -> str | None:
+    kind = type(_worker())
+    return f"{kind.__module__}.{kind.__qualname__}" if kind.__module__.startswith("gunicorn.") else None
+
+
+@functools.cache  # once
+def _warn_of_one_thread(worker: str | None) -> None:
+    if worker is None:
+        logger.warning("the web server has one thread, which a WebSocket keeps: start it with more")
+    else:
+        text = "gunicorn's %s has one thread, which a WebSocket keeps: use --worker-class gthread --threads 100"
+        logger.warning(text, worker)
+
+
+@functools.cache  # once
+def _tell_of_no_socket(server: str, worker: str | None, error: str) -> None:
+    advice = "" if worker is None else f"; gunicorn's {worker} cannot, use --worker-class gthread --threads 100"
+    logger.error("no WebSocket through %s: %s%s", server, error, advice)
 
 
 def _lines_of(environ: Environ) -> Iterator[str]:

@@ -1,17 +1,15 @@
 """Closing what is still open when the interpreter exits."""
 
 import atexit
-import logging
 import weakref
 from typing import Any
 
+from ..logs import logger
 from .deadline import Deadline
 from .fork import after_fork_in_child
 from .interrupted import make_lock
 
 __all__ = ["close_at_exit"]
-
-_logger = logging.getLogger("ezez_ws")
 
 _SECONDS = 1.4  # two, less what threads that are stuck in user code, and a busy machine, take more
 
@@ -52,4 +50,4 @@ def _close_all() -> None:
         try:
             close()
         except Exception:
-            _logger.exception("an error while closing at exit")
+            logger.exception("an error while closing at exit")

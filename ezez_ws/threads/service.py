@@ -6,11 +6,11 @@ on: it has been dismissed, or an exception has interrupted its start. So a servi
 them is on its way out, and that one touches nothing of the service's.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from ..logs import logger
 from .interrupted import make_lock
 from .starting import start_thread
 
@@ -44,7 +44,6 @@ class Service(Generic[S]):
     """
 
     name: ClassVar[str]  # the thread's
-    logger: ClassVar[logging.Logger]
 
     def __init__(self) -> None:
         self._lock = make_lock()
@@ -110,7 +109,7 @@ class Service(Generic[S]):
             if not unwanted:
                 self._work(sleep)
         except BaseException:
-            self.logger.exception("an error has ended the thread %s", self.name)
+            logger.exception("an error has ended the thread %s", self.name)
             with self._lock:
                 acts = () if self._is_dismissed() else self._give_up()
                 if not self._is_dismissed():

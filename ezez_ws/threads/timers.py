@@ -9,13 +9,13 @@ a time limit might start a thread.
 """
 
 import heapq
-import logging
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+from ..logs import limited, logger
 from .fork import after_fork_in_child
 from .service import Service
 from .waiting import Event
@@ -26,8 +26,6 @@ SLACK = 0.05
 """Seconds by which an action may be late."""
 
 _SOON = 1.0  # seconds: what is to happen earlier is not late
-
-_logger = logging.getLogger("ezez_ws.janitor")
 
 
 class Timer:
@@ -64,7 +62,6 @@ class Janitor(Service[_Alarm]):
     """
 
     name = "ezez-janitor"
-    logger = _logger
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +119,7 @@ class Janitor(Service[_Alarm]):
                     except RuntimeError as error:  # no thread can be had, as at the interpreter's exit: the next tries
                         failure = error
         if failure is not None:
-            _logger.warning("no timers: %s", failure)
+            logger.warning("no timers: %s", failure)
 
     def _set(self, at: float, timer: Timer) -> None:
         """Requires holding the lock."""
@@ -178,7 +175,7 @@ class Janitor(Service[_Alarm]):
             try:
                 action()
             except BaseException:  # the others must have theirs
-                _logger.exception("a timer's action failed")
+                logger.exception("a timer's action failed")
             del action
 
     def _take_due(self) -> Callable[[], object] | None:
@@ -201,4 +198,6 @@ class Janitor(Service[_Alarm]):
 
 
 janitor = Janitor()
+limited.call_later = janitor.call_later
 after_fork_in_child(janitor.begin_anew)
+after_fork_in_child(limited.begin_anew)

@@ -4,11 +4,11 @@ It starts when the first outbox has something left over, and ends when the last 
 that thread touches the selector; others tell it by ``_joining`` and ``_leaving`` and wake it through a socket.
 """
 
-import logging
 import selectors
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from ..logs import logger
 from ..threads.fork import after_fork_in_child
 from ..threads.service import Service
 from ..threads.waiting import Event
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Flusher", "flusher"]
 
-_logger = logging.getLogger("ezez_ws.flusher")
-
 
 class Flusher(Service[Poller]):
     """Watches outboxes for room in their sockets.
@@ -29,7 +27,6 @@ class Flusher(Service[Poller]):
     """
 
     name = "ezez-flusher"
-    logger = _logger
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +80,7 @@ class Flusher(Service[Poller]):
         try:
             return outbox.flush()
         except Exception:  # its connection has been cut for that; the others must go on
-            _logger.exception("an error while writing")
+            logger.exception("an error while writing")
             return True
 
     def _update(self, selector: selectors.BaseSelector) -> bool:

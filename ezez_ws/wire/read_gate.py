@@ -17,12 +17,12 @@ The kernel reports each arrival once (``EPOLLET``). What comes while a reader is
 """
 
 import contextlib
-import logging
 import select
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from ..logs import logger
 from ..threads.fork import after_fork_in_child
 from ..threads.service import Service
 from ..threads.waiting import Event
@@ -30,8 +30,6 @@ from .linux import spread_sleepers
 from .poller import Poller
 
 __all__ = ["PATIENCE", "GatedReader", "ReadGate", "read_gate"]
-
-_logger = logging.getLogger("ezez_ws.read_gate")
 
 _CROWD = 150
 """So many readers get along without turns, and so many of more may be let by."""
@@ -116,7 +114,6 @@ class ReadGate(Service[_Sleep]):
     """
 
     name = "ezez-read-gate"
-    logger = _logger
 
     def __init__(self, crowd: int = _CROWD, at_once: int = _AT_ONCE, most_let_by: int = _CROWD) -> None:
         super().__init__()
@@ -262,7 +259,7 @@ class ReadGate(Service[_Sleep]):
             arrivals = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP
             epoll.register(reader.fd, arrivals | select.EPOLLET)
         except (OSError, RuntimeError) as error:  # no descriptor or no thread can be had
-            _logger.debug("a reader waits by itself: %s", error)
+            logger.debug("a reader waits by itself: %s", error)
             reader.alone = True
             return False
         reader.watched = True

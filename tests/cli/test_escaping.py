@@ -145,7 +145,8 @@ class PipeTest(HostileTestCase):
 
     def test_what_clients_of_the_relay_say(self) -> None:
         with Program("serve", "--port", "0", "-v") as relay:
-            url = relay.read_line().split()[2].rstrip(",")
+            lines = iter(relay.read_line, "")  # one of the log's comes first
+            url = next(line for line in lines if line.startswith("listening on ")).split()[2].rstrip(",")
             with RawPeer.connect(url, EVIL, headers=[("Origin", f"http://{url[5:]}")]) as peer:
                 peer.send_event(EVIL, [EVIL, {EVIL: EVIL}])
                 peer.read_event()

@@ -4,6 +4,7 @@ import threading
 import unittest
 from typing import Any
 
+from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
 from ezez_ws.connection.listeners import Listeners
 from tests.support import EZEZTestCase, switch_interval
 
@@ -67,6 +68,37 @@ class ListenersTest(EZEZTestCase):
             decorate(5)
         with self.assertRaisesRegex(TypeError, "'event'"):
             listeners.remove("event", 5)  # type: ignore[arg-type]
+
+    def test_one_that_can_never_be_called_is_refused_where_it_is_registered(self) -> None:
+        async def asynchronous(args: Any, reply: Any, ids: Any) -> None: ...
+
+        server = EZEZWebsocketServer(on_auth_request=lambda client, key: True)
+        client = EZEZWebSocketClient("ws://127.0.0.1:1")
+        of_server, of_client = r"listener\(client, args, reply, ids\)", r"listener\(args, reply, ids\)"
+        for owner, call, wrong in (
+            (server, of_server, lambda client, data: None),
+            (server, of_server, lambda args, reply, ids: None),
+            (client, of_client, lambda client, args, reply, ids: None),
+            (client, of_client, asynchronous),
+        ):
+            for register in (owner.on, owner.once, lambda event, one, owner=owner: owner.on(event)(one)):
+                with self.assertRaisesRegex(TypeError, f"^the listener of 'sum' .* called as {call}"):
+                    register("sum", wrong)
+        self.assertFalse(server._ezez_listeners or client._ezez_listeners)
+
+    def test_a_name_that_most_likely_never_comes_is_told_once_with_the_option_that_is_meant(self) -> None:
+        with self.assertLogs("ezez_ws", "WARNING") as logs:
+            for listeners in (Listeners(), Listeners()):
+                for _ in range(3):
+                    for event in ("connect", "disconnect", "error", "*", "message", "chat"):
+                        listeners.add(event, first, once=False)
+        self.assertEqual(["connect", "disconnect", "error", "*"] * 2, [vars(one)["event"] for one in logs.records])
+        meant = ["on_auth_ok (a client has on_connect, too)", "on_disconnect", "on_error", "on_message"]
+        texts = [
+            f"on({one!r}): no event of this name comes by itself; what is meant is most likely the option {option}"
+            for one, option in zip(["connect", "disconnect", "error", "*"], meant, strict=True)
+        ]
+        self.assertEqual(texts, [one.getMessage() for one in logs.records][:4])
 
     def test_comparing_a_listener_may_register_others(self) -> None:
         listeners = Listeners()

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import random
+import re
 import threading
 import time
 import unittest
@@ -18,6 +19,7 @@ from ezez_ws import (
     SendTimeout,
     SentMessage,
     SerializationError,
+    TooManyReplies,
 )
 from ezez_ws.connection.connection import MAX_NESTING
 from ezez_ws.connection.replies import ReplyTable
@@ -163,6 +165,32 @@ class WhoGetsAReplyTest(ServingTestCase):
 
 
 class TimeTest(ServingTestCase):
+    def test_the_error_names_the_event_and_what_has_passed(self) -> None:
+        server = self.serve(clear_awaiting_replies_after=0.2)
+        side, _ = self.pair(server)
+        with self.assertRaisesRegex(ReplyTimeout, r"^no reply to 'question' \(message 1\) within 0.01 seconds$"):
+            side.send("question").wait_reply(0.01)
+        with self.assertRaisesRegex(ReplyTimeout, r"^no reply to 'other' \(message 2\) in time$"):
+            side.send("other", [1.5]).wait_reply()
+
+    def test_the_error_of_a_queued_message_says_that_it_is_queued_and_why(self) -> None:
+        client = EZEZWebSocketClient("ws://127.0.0.1:1", reconnect_delay=60)
+        self.addCleanup(client.close)
+        sent = client.send("question")
+        with self.assertRaisesRegex(
+            ReplyTimeout, "^no reply to 'question' within 0 seconds: .* still queued, .* not started$"
+        ):
+            sent.wait_reply(0)
+        client.start()
+        why = ".* still queued, as there is no connection: cannot connect to ws://127.0.0.1:1.*refused"
+
+        def text() -> str:
+            with self.assertRaises(ReplyTimeout) as caught:
+                sent.wait_reply(0.01)
+            return str(caught.exception)
+
+        eventually(lambda: re.match(why, text()))
+
     def test_a_wait_ends_with_its_timeout_and_a_late_reply_can_still_be_waited_for(self) -> None:
         side, peer = self.pair(self.serve())
         sent = side.send("question")
@@ -817,6 +845,72 @@ class SendTest(ServingTestCase):
         eventually(lambda: seen == {"client": count + 1, "server": count}, 40)
 
 
+class LimitTest(ServingTestCase):
+    """``max_awaiting_replies``."""
+
+    def test_past_it_a_message_with_on_reply_is_refused_and_takes_no_id(self) -> None:
+        calls = Calls()
+        server = self.serve(max_awaiting_replies=2)
+        side, peer = self.pair(server)
+        server.on("ask", lambda client, args, reply, ids: reply("answer", on_reply=calls.named("on_reply", 2)))
+        for _ in range(2):
+            side.send("question", on_reply=calls.named("on_reply", 2))
+        with self.assertRaisesRegex(TooManyReplies, "^event 'question': 2 messages .* max_awaiting_replies"):
+            side.send("question", on_reply=print)
+        with self.assertLogs("ezez_ws", "ERROR") as logs:
+            peer.send_event("ask")
+            eventually(lambda: logs.records)
+        self.assertIn("TooManyReplies: event 'answer'", logs.output[0])
+        kept = [side.send("plain") for _ in range(3)]  # those that a thread waits for are not limited
+        self.assertEqual([3, 4, 5], [sent.event_id for sent in kept])
+        self.assertEqual(2, side.awaiting_replies_count)
+        peer.send_event("answer", reply_to=1)
+        calls.wait(1)
+        self.assertEqual(6, side.send("question", on_reply=print).event_id)
+        self.assertIsInstance(side, EZEZServerClient)
+
+    def test_the_time_limit_makes_room(self) -> None:
+        server = self.serve(max_awaiting_replies=1, clear_awaiting_replies_after=0.1)
+        side, _ = self.pair(server)
+        side.send("question", on_reply=print)
+        eventually(lambda: side.awaiting_replies_count == 0)
+        self.assertTrue(side.send("question", on_reply=print))
+
+    def test_many_threads_do_not_get_past_it(self) -> None:
+        server = self.serve(max_awaiting_replies=10)
+        side, _ = self.pair(server)
+        refused: list[BaseException] = []
+
+        def send() -> None:
+            for _ in range(20):
+                try:
+                    side.send("question", on_reply=print)
+                except TooManyReplies as error:
+                    refused.append(error)
+
+        with switch_interval():
+            for one in [self.in_thread(send) for _ in range(4)]:
+                one.get()
+        self.assertEqual((70, 10), (len(refused), side.awaiting_replies_count))
+
+    def test_what_a_client_queues_counts_and_all_of_it_goes_out(self) -> None:
+        client = EZEZWebSocketClient("ws://127.0.0.1:1", max_awaiting_replies=2)
+        self.addCleanup(client.close)
+        for _ in range(2):
+            client.send("question", on_reply=print)
+        with self.assertRaises(TooManyReplies):
+            client.send("question", on_reply=print)
+        self.assertEqual(2, client.awaiting_replies_count)
+        self.assertFalse(client.send("plain").event_id)
+
+    def test_how_many_are_awaited_is_known_without_a_lock(self) -> None:
+        server = self.serve()
+        side, _ = self.pair(server)
+        side.send("question", on_reply=print)
+        with side._ezez_connection.stream.sending, side._ezez_connection.inbox.lock:
+            self.assertEqual(1, self.in_thread(lambda: side.awaiting_replies_count).get())
+
+
 class TableTest(EZEZTestCase):
     """The table by itself, without a connection."""
 
@@ -848,12 +942,12 @@ class TableTest(EZEZTestCase):
     def test_everything_is_settled_at_the_end(self) -> None:
         table = ReplyTable()
         kept = [self.sent(table, 1), self.sent(table, 2, print)]
-        kept[0]._waiting += 1
+        table.begin_waiting(kept[0])
         self.assertEqual(2, table.awaited)
         ending = Ending(1000, "")
         self.assertEqual(2, len(table.take_all(ending)))
         self.assertEqual([ending, ending], [sent._outcome for sent in kept])
-        kept[0]._waiting -= 1
+        table.end_waiting(kept[0])
         self.assertEqual((0, 0), (len(table), table.awaited))
         self.assertIsNone(table.next_deadline())
 

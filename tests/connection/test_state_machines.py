@@ -169,13 +169,13 @@ class ReplyTableMachine(RuleBasedStateMachine):
         held = self.held()
         if held:
             sent = held[index % len(held)]
-            sent._waiting += 1
+            self.table.begin_waiting(sent)
             self.waited_for.append(sent)
 
     @rule(index=st.integers(0, 20))
     def end_to_wait(self, index: int) -> None:
         if self.waited_for:
-            self.waited_for.pop(index % len(self.waited_for))._waiting -= 1
+            self.table.end_waiting(self.waited_for.pop(index % len(self.waited_for)))
 
     @rule(index=st.integers(0, 20), collect=st.booleans())
     def forget(self, index: int, collect: bool) -> None:

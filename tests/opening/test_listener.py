@@ -118,7 +118,7 @@ class ListenerTest(ListenerTestCase):
 
     def test_a_connection_for_which_no_thread_can_be_started_is_closed_and_others_are_served(self) -> None:
         listener = self.make()
-        with self.assertLogs("ezez_ws.listener", "ERROR"), no_threads():
+        with self.assertLogs("ezez_ws", "ERROR"), no_threads():
             self.assertEqual(self.connect(listener).recv(10), b"")
         self.assertEqual(self.connect(listener).recv(10), b"hello")
 
@@ -129,7 +129,7 @@ class ListenerTest(ListenerTestCase):
         listener = Listener("127.0.0.1", 0, False, serve)
         listener.start()
         self.addCleanup(listener.close)
-        with self.assertLogs("ezez_ws.listener", "ERROR") as logs:
+        with self.assertLogs("ezez_ws", "ERROR") as logs:
             self.assertEqual(self.connect(listener).recv(10), b"")
         self.assertIn("ZeroDivisionError", logs.output[0])
         eventually(lambda: not listener.threads())

@@ -224,7 +224,7 @@ class RefusalTest(UpgradeTestCase):
             b"secret",
             [True],
         ):
-            with self.subTest(answer=answer), self.assertLogs("ezez_ws.handshake", "ERROR"):
+            with self.subTest(answer=answer), self.assertLogs("ezez_ws", "ERROR"):
                 answers.append(answer)
                 refusal = self.ask(server, make_request())
                 self.assert_refusal(refusal, 500)

@@ -7,6 +7,7 @@ import threading
 import unittest
 from typing import Any
 
+from ezez_ws.opening import wsgi
 from ezez_ws.opening.server_handshake import Refusal, ServerHandshake
 from ezez_ws.opening.wsgi import Environ, address_of, answer, head_of, is_stopping, upgrade
 from ezez_ws.wire.borrowed import BorrowedWire, PolledWire
@@ -150,16 +151,38 @@ class UpgradeTest(EZEZTestCase):
         with self.assertRaises(BrokenPipeError):
             self.ours.send(b"HTTP/1.1 101 Switching Protocols\r\n")
 
-    def test_without_a_socket_there_is_501_and_an_error_in_the_log(self) -> None:
+    def test_without_a_socket_there_is_501_and_an_error_in_the_log_once(self) -> None:
         environ = make_environ(SERVER_SOFTWARE="waitress")
-        with self.assertLogs("ezez_ws.wsgi", "ERROR") as logs, self.assertRaises(Refusal) as caught:
-            upgrade(environ, judge(environ), [], 5)
-        self.assertEqual(caught.exception.status, 501)
-        self.assertIn("no WebSocket through waitress: Cannot obtain socket", logs.output[0])
+        wsgi._tell_of_no_socket.cache_clear()
+        with self.assertLogs("ezez_ws", "ERROR") as logs:
+            for _ in range(3):
+                with self.assertRaises(Refusal) as caught:
+                    upgrade(environ, judge(environ), [], 5)
+                self.assertEqual(caught.exception.status, 501)
+        (text,) = logs.output
+        self.assertIn("no WebSocket through waitress: Cannot obtain socket", text)
 
-    def test_a_web_server_with_one_thread_is_warned_of(self) -> None:
-        with self.assertLogs("ezez_ws.wsgi", "WARNING"):
-            upgrade(self.environ(**{"wsgi.multithread": False}), judge(self.environ()), [], 5)
+    def test_a_web_server_with_one_thread_is_warned_of_once_and_gunicorn_s_worker_is_named(self) -> None:
+        class Worker:
+            def handle_exit(self, *_: object) -> None: ...
+
+        Worker.__module__, Worker.__qualname__ = "gunicorn.workers.sync", "SyncWorker"
+        wsgi._warn_of_one_thread.cache_clear()
+        environ = self.environ(**{"wsgi.multithread": False})
+        with self.assertLogs("ezez_ws", "WARNING") as logs:
+            for handler in (signal.SIG_DFL, Worker().handle_exit):
+                before = signal.signal(signal.SIGTERM, handler)
+                self.addCleanup(signal.signal, signal.SIGTERM, before)
+                for _ in range(2):
+                    upgrade(environ, judge(self.environ()), [], 5)
+        self.assertEqual(
+            [
+                "the web server has one thread, which a WebSocket keeps: start it with more",
+                "gunicorn's gunicorn.workers.sync.SyncWorker has one thread, which a WebSocket keeps:"
+                " use --worker-class gthread --threads 100",
+            ],
+            [record.getMessage() for record in logs.records],
+        )
 
 
 class BorrowedTest(EZEZTestCase):

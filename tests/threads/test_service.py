@@ -2,7 +2,6 @@
 
 import gc
 import itertools
-import logging
 import os
 import select
 import selectors
@@ -46,7 +45,6 @@ class Worker(Service[Bed]):
     """Counts how often it is woken, for its users."""
 
     name = "ezez-worker"
-    logger = logging.getLogger("ezez_ws.worker")
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +119,7 @@ class ServiceTest(EZEZTestCase):
         self.worker.leave()
 
     def test_an_error_ends_it_and_lets_those_go_who_rely_on_it(self) -> None:
-        with self.assertLogs("ezez_ws.worker", "ERROR"):
+        with self.assertLogs("ezez_ws", "ERROR"):
             self.worker.broken = True
             self.worker.enter()
             self.assertTrue(self.worker.given_up.wait(10))
@@ -145,7 +143,7 @@ class ServiceTest(EZEZTestCase):
                 old = self.worker._dismiss()
         assert old is not None
         self.worker.enter()
-        with self.assertLogs("ezez_ws.worker", "ERROR"):
+        with self.assertLogs("ezez_ws", "ERROR"):
             goes_on.set()
             old.join(10)
         self.assertFalse(self.worker.given_up.is_set())

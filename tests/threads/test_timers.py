@@ -88,7 +88,7 @@ class JanitorTest(EZEZTestCase):
         self.calls.wait()
 
     def test_an_action_that_raises_is_logged_and_the_others_run(self) -> None:
-        with self.assertLogs("ezez_ws.janitor", "ERROR"):
+        with self.assertLogs("ezez_ws", "ERROR"):
             self.janitor.call_later(0, lambda: [][0])
             self.later(0.02, "next")
             self.calls.wait()

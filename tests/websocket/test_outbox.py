@@ -546,7 +546,7 @@ class FlusherTest(OutboxTestCase):
         self.fill(faulty)
         other, _, reader = self.make()
         sent = self.fill(other)
-        with self.assertLogs("ezez_ws.flusher", "ERROR"):
+        with self.assertLogs("ezez_ws", "ERROR"):
             wire.faulty.set()
             faulty_reader.read_to_end()
             self.assertFalse(eventually(lambda: not faulty.open) and faulty.open)

@@ -351,7 +351,7 @@ class LifeTest(ReadGateTestCase):
             self.asleep(wire)
         failing = self.thread()
         assert failing is not None
-        with mock.patch.object(self.read_gate, "_note", side_effect=MemoryError), self.assertLogs("ezez_ws.read_gate"):
+        with mock.patch.object(self.read_gate, "_note", side_effect=MemoryError), self.assertLogs("ezez_ws"):
             wires[0][1].send(b"0")
             failing.join(10)
         wires.append(self.make())

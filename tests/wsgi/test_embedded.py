@@ -169,7 +169,7 @@ class RefusalTest(EmbeddedTestCase):
         self.assertEqual(seen, [("/%C3%A4", "yes", "a", {"b": "c"})])
         self.assertEqual(self.status(*head, target="/?no"), 403)
         self.assertEqual(self.status(*head, target="/?teapot"), 418)
-        with self.assertLogs("ezez_ws.handshake", logging.ERROR):
+        with self.assertLogs("ezez_ws", logging.ERROR):
             self.assertEqual(self.status(*head, target="/?error"), 500)
 
     def test_past_max_connections_there_is_503_until_one_has_gone(self) -> None:
@@ -207,7 +207,7 @@ class RefusalTest(EmbeddedTestCase):
                     sock.sendall(headers)
                     with contextlib.ExitStack() as stack:
                         if status == 501:
-                            stack.enter_context(self.assertLogs("ezez_ws.wsgi", logging.ERROR))
+                            stack.enter_context(self.assertLogs("ezez_ws", logging.ERROR))
                         web.handle_request()
                     self.assertEqual(read_head(sock).status, status)
 

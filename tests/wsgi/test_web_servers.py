@@ -264,4 +264,4 @@ class GunicornOtherwiseTest(WebServerTestCase):
     def test_a_sync_worker_serves_one_connection_and_says_what_is_wrong(self) -> None:
         self.run_server(*GUNICORN, "--worker-class", "sync", APP)
         self.assertEqual(self.connect().send("echo", [1]).wait_reply(10).args, [1])
-        self.web.read_until("the web server has one thread")
+        self.web.read_until(r"gunicorn's gunicorn\.workers\.sync\.SyncWorker has one thread")
