@@ -19,8 +19,9 @@ import ezez_ws.wire.sockets
 import ezez_ws.wire.tls
 from ezez_ws.threads.interrupted import calls_user_code, interrupts_library
 from tests.interrupting import interrupt
+from tests.scripts import run_script
 from tests.serving import ServingTestCase
-from tests.support import EZEZTestCase, eventually
+from tests.support import EZEZTestCase, allow_seconds, eventually
 
 MODULES = (
     ezez_ws.connection.connection,
@@ -30,6 +31,158 @@ MODULES = (
     ezez_ws.wire.sockets,
     ezez_ws.wire.tls,
 )
+
+
+PAIRS = """
+    import faulthandler, itertools, random, signal, sys, threading, time
+    faulthandler.dump_traceback_later(120, exit=True)
+    from ezez_ws import *
+    came = {}
+    server = EZEZWebsocketServer(port=0, on_auth_request=lambda client, key: True, ping_interval=None)
+    other = EZEZWebsocketServer(port=0, on_auth_request=lambda client, key: True)
+    def note(who):
+        return lambda *args: came.setdefault(who, []).append(args[-3])
+    server.on("numbered", note("server"))
+    server.on("echo", lambda client, args, reply, ids: reply("echoed", args))
+    server.on("count", lambda client, args, reply, ids: reply("counted", [len(came.get("server", []))]))
+    server.start()
+    client = EZEZWebSocketClient(server.url, ping_interval=None)
+    client.on("numbered", note("client"))
+    client.on("count", lambda args, reply, ids: reply("counted", [len(came.get("client", []))]))
+    client.connect()
+    (side,) = server.clients
+    queueing = EZEZWebSocketClient("ws://127.0.0.1:9", queue_limit_bytes=1 << 30)
+    numbers = {"main": itertools.count(), "handler": itertools.count()}
+    sent = {"server": {"main": [], "handler": []}, "client": {"main": [], "handler": []}}
+    where, refused = "main", 0
+
+    def numbered(one, to):
+        number = next(numbers[where])
+        sent[to][where].append(number)
+        assert one([where, number])
+
+    def waits(act):
+        global refused
+        try:
+            act()
+        except RuntimeError as error:
+            assert "signal handler" in str(error), error
+            refused += 1
+
+    def listens(one):
+        def listener(*args): pass
+        name = f"nobody {random.random()}"
+        one.on(name, listener)
+        one.once(name, listener)
+        one.off(name, listener)
+
+    def changes_context():
+        with side.context as context:
+            context["n"] = context.get("n", 0) + 1
+        side.context.update(m=1)
+        side.context.snapshot()
+
+    acts = {
+        "client.send": lambda: numbered(lambda args: client.send("numbered", args), "server"),
+        "side.send": lambda: numbered(lambda args: side.send("numbered", args), "client"),
+        "broadcast": lambda: numbered(lambda args: server.broadcast("numbered", args), "client"),
+        "wait_reply": lambda: waits(lambda: client.send("echo", [1]).wait_reply(20)),
+        "on_reply": lambda: client.send("echo", [1], on_reply=lambda *args: None),
+        "on, off": lambda: [listens(one) for one in (client, side, server)],
+        "properties": lambda: (client.alive, client.awaiting_replies_count, client.client.open, repr(client),
+            side.alive, side.authenticated, side.awaiting_replies_count, side.client.open, repr(side),
+            server.clients, server.url, server.port, repr(server)),
+        "context": changes_context,
+        "queue": lambda: queueing.send("later", [1]),
+        "connect": lambda: waits(lambda: client.connect(20)),
+        "wait_closed": lambda: waits(lambda: client.wait_closed(0.001)),
+        "raw": lambda: (client.client.ping(), client.send_json([1])),
+        "start": lambda: waits(lambda: (server.start(), client.start())),
+    }
+
+    def handler(*_):
+        global where, ran
+        if where == "handler":
+            return  # nested
+        where, ran = "handler", ran + 1
+        try:
+            second()
+        finally:
+            where = "main"
+
+    def settle():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for to, ask in (("server", client), ("client", side)):
+            wanted = len(sent[to]["main"]) + len(sent[to]["handler"])
+            end = time.monotonic() + 20
+            while ask.send("count").wait_reply(20).args != [wanted]:
+                assert time.monotonic() < end, (to, wanted, len(came[to]))
+                time.sleep(0.01)
+            for who in ("main", "handler"):
+                got = [number for source, number in came.get(to, ()) if source == who]
+                assert got == sent[to][who], (to, who)
+
+    signal.signal(signal.SIGALRM, handler)
+    ran, rounds = 0, 0
+    seconds = float(sys.argv[1]) / len(acts) ** 2
+    for first_name, first in acts.items():
+        for second_name, second in acts.items():
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                rounds += 1
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 200e-6))
+                first()
+            try:
+                settle()
+            except BaseException:
+                print("after", first_name, "interrupted by", second_name, flush=True)
+                raise
+    print("rounds", rounds, "handlers", ran, "refused", refused, "alive", client.alive, side.alive)
+    queueing.close(); client.close(); server.close()
+"""
+
+CLOSES = """
+    import faulthandler, random, signal, sys, threading, time
+    faulthandler.dump_traceback_later(60, exit=True)
+    from ezez_ws import *
+    for number in range(int(sys.argv[1])):
+        server = EZEZWebsocketServer(port=0, on_auth_request=lambda client, key: True, close_timeout=1)
+        server.on("echo", lambda client, args, reply, ids: reply("echoed", args))
+        server.start()
+        clients = [EZEZWebSocketClient(server.url, close_timeout=1) for _ in range(2)]
+        for client in clients:
+            client.connect()
+        over = []
+        def handler(*_):
+            for one in (server, *clients) if number % 3 else (clients[0], server):
+                if number % 2: one.close()
+                else: one.request_close()
+            for client in server.clients:
+                client.disconnect()
+            over.append(1)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 2e-2))
+        while not over:
+            try:
+                server.broadcast("x", [1, "abc" * 100])
+                for client in server.clients:
+                    client.send("y", [2])
+                for client in clients:
+                    client.send("z", [3])
+                clients[0].send("echo").wait_reply(20)
+            except (ConnectionClosed, NotConnected):
+                pass
+        begun = time.monotonic()
+        server.close()
+        for client in clients:
+            client.close()
+        if time.monotonic() - begun > 8:
+            print("closing took", time.monotonic() - begun)
+    end = time.monotonic() + 10
+    while [one for one in threading.enumerate() if one.name.startswith("ezez-")] and time.monotonic() < end:
+        time.sleep(0.01)
+    print("left", [one.name for one in threading.enumerate() if one.name.startswith("ezez-")])
+"""
 
 
 class EveryPlaceTest(ServingTestCase):
@@ -122,7 +275,7 @@ class EveryPlaceTest(ServingTestCase):
             refused: list[str] = []
 
             def wait() -> None:
-                for act in (self.one.send("slow").wait_reply,):
+                for act in (self.one.send("slow").wait_reply, self.one.wait_closed):
                     try:
                         act(0.001)
                     except RuntimeError as error:
@@ -130,7 +283,7 @@ class EveryPlaceTest(ServingTestCase):
 
             self.found = interrupt(lambda: self.send("first"), number, module, wait)
             if self.found:
-                self.assertEqual(["wait_reply()"], [text.split()[0] for text in refused])
+                self.assertEqual(["wait_reply()", "wait_closed()"], [text.split()[0] for text in refused])
 
     def test_a_disconnect_ends_the_connection_behind_the_interrupted_message(self) -> None:
         for number in itertools.count(1):
@@ -224,6 +377,18 @@ class DetectionTest(EZEZTestCase):
         calls_user_code(namespace["marked"])()
         namespace["not_marked"]()
         self.assertEqual([False, True], seen)
+
+
+class StormTest(EZEZTestCase):
+    @allow_seconds(140)
+    def test_any_pair_of_calls(self) -> None:
+        printed, _ = run_script(PAIRS, "20", timeout=130)
+        self.assertRegex(printed, r"handlers [1-9]\d{2,} refused [1-9]\d* alive True True")
+
+    @allow_seconds(90)
+    def test_closing_in_the_middle_of_anything(self) -> None:
+        printed, _ = run_script(CLOSES, "30", timeout=80)
+        self.assertEqual("left []\n", printed)
 
 
 if __name__ == "__main__":

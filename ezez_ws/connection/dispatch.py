@@ -181,6 +181,7 @@ class Dispatcher:
         except BaseException as error:
             self.callback_failed(callback, error)
 
+    @calls_user_code
     def callback_failed(
         self, callback: Callable[..., Any], error: BaseException, event: str | None = None, role: str = ""
     ) -> None:
@@ -218,11 +219,13 @@ class Dispatcher:
         """Return the attributes of a record about this connection."""
         return extra_of(self.subject, event)
 
+    @calls_user_code
     def tell(self, text: str, *args: object) -> None:
         """Log a step in the connection's life. Any thread may call it, as it may ``warn``."""
         if logger.isEnabledFor(logging.INFO):
             logger.info(f"%s: {text}", self.name, *args, extra=self.extra())
 
+    @calls_user_code
     def warn(self, text: str, kind: object) -> None:
         """Log a warning; of many of a ``kind`` only some, and their number."""
         limited.tell(logging.WARNING, kind, "%s: %s", self.name, text, extra=self.extra())

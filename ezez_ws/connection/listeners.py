@@ -1,7 +1,6 @@
 """Who listens to which event."""
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, overload
@@ -10,6 +9,7 @@ from ..logs import limited
 from ..messages.protocol import check_listened_name
 from ..options import check_callable
 from ..threads.fork import ForkGuard, Uncopied
+from ..threads.interrupted import make_lock
 
 __all__ = ["L", "Listeners", "Listening"]
 
@@ -57,8 +57,9 @@ class Listeners:
     def __init__(self, called: str | None = None) -> None:
         if called is not None:
             self._called = called  # with what a listener is called
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._by_event: dict[str, _Listeners] = {}
+        self._changes: list[Callable[[], object]] = []  # that are to be made; appended to without the lock
 
     def add(self, event: str, listener: L | None, once: bool) -> L | Callable[[L], L]:
         """Register a listener, or return a decorator that does."""
@@ -68,15 +69,31 @@ class Listeners:
     def _add(self, event: str, once: bool, listener: L) -> L:
         _check_listener(event, listener)
         check_callable(f"the listener of {event!r}", listener, f"listener({self._called})")
-        with self._lock:
-            self._replace(event, [*self._entries(event), _Entry(listener, once)])
-            option = None if event in self._told else _MEANT.get(event)
-            if option is not None:
-                self._told |= {event}
-        if option is not None:
+        self._change(lambda: self._replace(event, [*self._entries(event), _Entry(listener, once)]))
+        option = _MEANT.get(event)
+        if option is not None and self._tells(event):
             text = "on(%r): no event of this name comes by itself; what is meant is most likely the option %s"
             limited.tell(logging.WARNING, ("name", event), text, event, option, extra={"event": event})
         return listener
+
+    def _tells(self, event: str) -> bool:
+        """Whether a warning of a name is due, which it is once."""
+        with self._lock:
+            due = event not in self._told
+            self._told |= {event}
+            return due
+
+    def _change(self, change: Callable[[], object]) -> None:
+        """Change the table, holding the lock; in a signal handler that has interrupted a change, right after that."""
+        self._changes.append(change)
+        if self._lock._is_owned():
+            return
+        while True:
+            with self._lock:  # in any case: another thread may be about to make it
+                while self._changes:
+                    self._changes.pop(0)()
+            if not self._changes:
+                return
 
     def remove(self, event: str, listener: Listener | None) -> None:
         """Remove a listener as often as it is registered, or all of an event; unknown ones are no error."""
@@ -87,8 +104,9 @@ class Listeners:
             entries = self._entries(event)
         # a listener's own __eq__ is user code: it runs without the lock
         removed = {id(entry) for entry in entries if listener is None or entry.listener == listener}
-        with self._lock:
-            self._replace(event, [entry for entry in self._entries(event) if id(entry) not in removed])
+        self._change(
+            lambda: self._replace(event, [entry for entry in self._entries(event) if id(entry) not in removed])
+        )
 
     def __bool__(self) -> bool:
         """Whether anybody listens to anything."""
@@ -105,10 +123,15 @@ class Listeners:
             return ()
         if not known.has_once:
             return known.functions
-        with self._lock:
+        taken: list[Listener] = []
+
+        def take() -> None:
             entries = self._entries(event)
             self._replace(event, [entry for entry in entries if not entry.once])
-            return tuple(entry.listener for entry in entries)
+            taken.extend(entry.listener for entry in entries)
+
+        self._change(take)
+        return tuple(taken)
 
     def _entries(self, event: str) -> Sequence[_Entry]:
         """Requires holding the lock."""
