@@ -22,7 +22,7 @@ from ..logs import logger, shown
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, Event, check_event_name, parse_event
 from ..options import check_args, check_callback
-from ..threads.deadline import NEVER, Deadline
+from ..threads.deadline import Deadline
 from ..threads.fork import ForkGuard, Uncopied
 from ..threads.interrupted import interrupts_library, refuse_to_wait
 from ..threads.timers import Timer, janitor
@@ -69,8 +69,8 @@ class Connection(Outliving, Deferring, Uncopied):
 
     ``run``, and what ``Dispatcher`` has, belong to the connection's thread; every other method may be called from any
     thread. Locks: see ``Inbox`` and ``Stream``. Here ``_last_id`` is guarded by ``stream.sending``, ``_expiry_at`` and
-    ``_timers`` by the inbox's lock; ``_nesting`` and ``read_deadline`` (until when the next message must have come) are
-    the connection's thread's. It owns ``stream`` from now on; ``keep_text``: ``handle_other`` wants text messages.
+    ``_timers`` by the inbox's lock; ``_nesting`` is the connection's thread's. It owns ``stream`` from now on;
+    ``keep_text``: ``handle_other`` wants text messages.
     With 30 attributes, those of a subclass included, CPython would give each connection a whole ``dict`` (1.3 KB).
     """
 
@@ -87,7 +87,6 @@ class Connection(Outliving, Deferring, Uncopied):
         self.options = options
         inbox = Inbox(stream, options.inbox_limit_bytes, keep_text, self._parse_reply, options.codec._is_plain)
         super().__init__(inbox, options.codec, callbacks, listeners, shared_listeners)
-        self.read_deadline = NEVER
         self.fork_guard = ForkGuard("connection")
         self._encode_at_once = options.codec._encoder_at_once()
         self._last_id = 0
@@ -95,9 +94,6 @@ class Connection(Outliving, Deferring, Uncopied):
         self._timers: dict[str, Timer] | None = {}  # the last of each action's; ``None``: disposed
         self._nesting = 0
         trace(self)
-
-    def read_deadline_passed(self) -> None:
-        """Deal with a passed ``read_deadline``."""
 
     # -- sending ----------------------------------------------------------------------------------------------------
 
@@ -402,13 +398,10 @@ class Connection(Outliving, Deferring, Uncopied):
         """Handle what arrives; return the error where one has ended the connection."""
         try:
             while True:
-                arrived = self.inbox.next(self.read_deadline)
-                if arrived is None:
-                    self.read_deadline_passed()
-                elif isinstance(arrived, Ending):
+                arrived = self.inbox.next()
+                if isinstance(arrived, Ending):
                     return None
-                else:
-                    self.handle_next(arrived)
+                self.handle_next(arrived)
                 del arrived  # it may be large, and it may be long until there is another
         except BaseException as error:  # whatever it is, on_disconnect must still run
             logger.exception("%s: an error in the connection's thread", self.name, extra=self.extra())

@@ -106,15 +106,17 @@ class Inbox:
         with self.lock:
             return self._owner == threading.get_ident()
 
-    def next(self, deadline: Deadline) -> Item:
-        """Return the next message, the ending after the last, or ``None`` where the time passed. The owner's.
+    def next(self) -> Arrived | Ending:
+        """Wait for the next message, and return it, or the ending after the last. The owner's.
 
         As long as nobody else wants anything of the connection, it does in short what ``wait`` does.
         """
-        while deadline.at is None:
+        while True:
             with self.lock:
                 if self._arrived or self.ending is not None:
-                    return self.take_next()
+                    item = self.take_next()
+                    assert item is not None
+                    return item
                 if self._reading is not None:
                     break
                 self._busy = False
@@ -139,7 +141,9 @@ class Inbox:
                 raise
             if item is not None:
                 return item
-        return self.wait(self.take_next, deadline, patient=True)
+        item = self.wait(self.take_next, NEVER, patient=True)
+        assert item is not None
+        return item
 
     def take_next(self) -> Item:
         """Take a message out of the inbox, if there is one. The owner's; requires holding the lock."""
@@ -182,6 +186,10 @@ class Inbox:
             self._bytes += _OVERHEAD + size
             if self._owner_asleep is not None:
                 self._owner_asleep.set()
+
+    def owner_reads(self) -> bool:
+        """Tell whether the owner waits for bytes, out of which ``put`` does not wake it. Requires holding the lock."""
+        return self._reading is not None and self._reading == self._owner
 
     def put_back(self, arrived: list[Arrived]) -> None:
         """Put messages before all others. The owner's."""

@@ -1,6 +1,7 @@
 """A server's side of one connection: authentication, and what comes before it."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,6 @@ from ..messages.protocol import (
     parse_event,
     parse_from_client,
 )
-from ..threads.deadline import NEVER, Deadline
 from ..threads.interrupted import calls_user_code
 from ..websocket.frames import Start
 from ..websocket.outbox import WAITING
@@ -37,6 +37,18 @@ __all__ = ["ServerConnection", "ServerConnectionOptions"]
 
 
 _LONGEST_VERSION = 100  # characters of what a peer calls its version that it gets back
+
+_TOO_LATE = "Auth timeout"
+_ON_ITS_WAY = 0.1  # seconds that a reader has to note what it has just read
+_IN_THE_KERNEL = 1.0  # and to read what has come
+_FAREWELL = 1.0  # and that the peer has to answer our close frame
+
+
+class _Late(Mark):
+    """The time to authenticate is over; ``told``: the peer has been told so."""
+
+    def __init__(self, told: bool) -> None:
+        self.told = told
 
 
 class ServerConnectionOptions(NamedTuple):
@@ -68,7 +80,7 @@ class ServerConnection(Connection):
         self.client = make_client(self)
         self.subject = (self.client,)
         self.authenticated = False
-        self.read_deadline = self._auth_deadline = Deadline(options.connection.auth_timeout)
+        self._auth_until = time.monotonic() + options.connection.auth_timeout
         self._options = options.connection
         self._attempted = False
         self._early: list[Arrived] = []
@@ -90,9 +102,7 @@ class ServerConnection(Connection):
     def run(self) -> None:
         """Serve the connection until it has ended."""
         self.tell("connected")
-        if self._options.messages_before_auth != "ignore":
-            # user code may keep this thread busy: somebody else must see what has come by then
-            self.call_later(self._options.auth_timeout, self._look_for_auth)
+        self.call_later(self._options.auth_timeout, self._end_waiting)
         super().run()
 
     def unsent(self, reply_to: int | None) -> SentMessage:
@@ -136,8 +146,12 @@ class ServerConnection(Connection):
                 self._keep(payload, routed)
 
     def handle_other(self, what: str | Start | Mark) -> None:
-        """Note that the mark has come, or see what came early and was too large to be kept; texts are not kept."""
-        if isinstance(what, Mark):
+        """Note that a mark has come, or see what came early and was too large to be kept; texts are not kept."""
+        if isinstance(what, _Late):
+            if not self._attempted:
+                self._begin_attempt()
+                self._reject(_TOO_LATE, what.told)
+        elif isinstance(what, Mark):
             self._mark = None
         elif self._attempted or self._reject_if_late():
             pass
@@ -164,26 +178,50 @@ class ServerConnection(Connection):
             self.warn("cut: more than queue_limit_bytes before authentication", "queue overflow")
             self.end_with(CloseCode.POLICY_VIOLATION, "Queue overflow")
 
-    def read_deadline_passed(self) -> None:
-        """No authentication message has come in time, unless the last look finds one."""
-        self._reject_if_late()
+    def _end_waiting(self) -> None:
+        """The time is over: where no authentication message has come, have the client rejected. The janitor's.
+
+        What has come counts, though nobody may have looked yet: so a thread that is reading gets a moment to do so. One
+        that sleeps is woken by the peer's answer to our goodbye, or by its not coming.
+        """
+        with self.inbox.lock:
+            if self._auth_in_time is not None:
+                return
+        self.inbox.look_in()
+        late = time.monotonic() - self._auth_until
+        may_have_come = late < _ON_ITS_WAY or (late < _IN_THE_KERNEL and self.stream.answers())
+        with self.inbox.lock:
+            reads = self.inbox.owner_reads()
+            decides = self._auth_in_time is None and (self._auth_seen or not may_have_come)
+            if decides:
+                self._auth_in_time = self._auth_seen
+                if not self._auth_seen:
+                    self.inbox.put(_Late(told=reads))
+            in_time = self._auth_in_time
+        if in_time is None:
+            self.call_later(_ON_ITS_WAY, self._end_waiting)
+        elif decides and reads and not in_time:
+            self.stream.send(self._codec.encode([AUTH_REJECTED, _TOO_LATE]))
+            self.stream.fail(CloseCode.POLICY_VIOLATION, _TOO_LATE)
+            self.call_later(_FAREWELL, self.cut)
 
     def _begin_attempt(self) -> None:
         """From now on no authentication message is waited for."""
         self._attempted = True
-        self.read_deadline = NEVER
+        with self.inbox.lock:
+            if self._auth_in_time is None:
+                self._auth_in_time = True
 
     def _reject_if_late(self) -> bool:
         """Reject who has not sent its authentication message in time."""
-        if not self._auth_deadline.passed() or self._look_for_auth():
+        if time.monotonic() < self._auth_until or self._look_for_auth():
             return False
-        self.begin_user_code()
         self._begin_attempt()
-        self._reject("Auth timeout")
+        self._reject(_TOO_LATE)
         return True
 
     def _look_for_auth(self) -> bool:
-        """Tell whether an authentication message had arrived when this was first asked. The janitor's, too."""
+        """Tell whether an authentication message had arrived when this was first asked."""
         self.inbox.look_in()
         with self.inbox.lock:
             if self._auth_in_time is None:
@@ -253,14 +291,15 @@ class ServerConnection(Connection):
             self.inbox.routes_replies = True
             self.inbox.note = None
         while self._mark is not None and self.alive:
-            arrived = self.inbox.next(NEVER)
-            if arrived is not None and not isinstance(arrived, Ending):
+            arrived = self.inbox.next()
+            if not isinstance(arrived, Ending):
                 self.handle_next(arrived)
         return self.alive
 
-    def _reject(self, reason: str) -> None:
+    def _reject(self, reason: str, told: bool = False) -> None:
         limited.tell(logging.INFO, "rejected", "%s: rejected: %s", self.name, reason, extra=self.extra())
-        self.stream.send(self._codec.encode([AUTH_REJECTED, reason]))
+        if not told:
+            self.stream.send(self._codec.encode([AUTH_REJECTED, reason]))
         self.inbox.drop(Ending(CloseCode.POLICY_VIOLATION, reason))
         self.call(self._callbacks.on_auth_rejected, self.client, reason)
         self.end_with(CloseCode.POLICY_VIOLATION, reason)

@@ -5,11 +5,14 @@ import threading
 import time
 import unittest
 from typing import Any
+from unittest import mock
 
 from ezez_ws import UNDEFINED, BigInt, EZEZServerClient, MalformedMessage
+from ezez_ws.connection.inbox import Inbox
 from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
 from ezez_ws.websocket.deflate import Deflater
 from ezez_ws.websocket.frames import BINARY, CONTINUATION, PONG, RSV1
+from ezez_ws.websocket.stream import Stream
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, Gate, ServingTestCase
 from tests.support import eventually
@@ -44,6 +47,22 @@ class RejectionTest(ServingTestCase):
         self.check_rejected(peer, "Auth timeout")
         self.assertGreaterEqual(time.monotonic() - start, 0.2)
         self.assertEqual([("rejected", "Auth timeout")], calls.wait())
+
+    def test_who_stays_silent_is_told_and_left_though_it_never_answers(self) -> None:
+        for mode in ("ignore", "queue", "accept"):
+            with self.subTest(mode=mode):
+                calls = Calls()
+                server = self.serve(
+                    auth_timeout=0.2,
+                    messages_before_auth=mode,
+                    on_auth_rejected=calls.named("rejected", 1),
+                    on_disconnect=calls.named("disconnect", 1, 2),
+                )
+                peer = self.peer(server, None)
+                self.check_rejected(peer, "Auth timeout")
+                expected = [("rejected", "Auth timeout"), ("disconnect", 1008, "Auth timeout")]
+                self.assertEqual(expected, calls.wait(2))
+                self.assertTrue(peer.at_end())
 
     def test_other_messages_do_not_prolong_the_time(self) -> None:
         for mode in ("ignore", "queue", "accept"):
@@ -352,6 +371,56 @@ class AcceptanceTest(ServingTestCase):
         peer.send_values(AUTH, KEY, 1)
         gate.open()
         self.assertEqual([[AUTH_REJECTED, "Auth timeout"]], peer.read_end().messages)
+
+    def test_who_waits_to_authenticate_sleeps_as_one_that_is_authenticated(self) -> None:
+        woken: list[object] = []
+        wait = Inbox.wait
+
+        def note(inbox: Inbox, *args: Any, **options: Any) -> Any:
+            woken.append(inbox)
+            return wait(inbox, *args, **options)
+
+        with mock.patch.object(Inbox, "wait", note):
+            server = self.serve(auth_timeout=50.0)
+            peer = self.peer(server, None)
+            for _ in range(3):
+                peer.send_ping()
+                self.assertEqual(PONG, getattr(peer.read_message(), "opcode", None))
+            self.assertEqual([], woken)
+
+    def check_not_decided(self, hold_before: bool, late: float) -> None:
+        """Let the time be over while a message is on its way from the kernel to who judges it."""
+        held = self.gate()
+        receive = Stream.receive
+
+        def receive_slowly(stream: Stream, *args: Any, **options: Any) -> Any:
+            if hold_before:
+                held()
+            messages = receive(stream, *args, **options)
+            if messages and not hold_before:
+                held()
+            return messages
+
+        server = self.serve(auth_timeout=50.0)
+        with mock.patch.object(Stream, "receive", receive_slowly):
+            peer = self.peer(server, None)
+            peer.send_values(AUTH, KEY, 1)
+            held.wait_entered()
+            (connection,) = [client._connection for client in server.clients]
+            connection._auth_until = time.monotonic() - late
+            if hold_before:
+                eventually(connection.stream.answers)
+            connection._end_waiting()
+            self.assertIsNone(connection._auth_in_time)
+            held.open()
+            self.assertEqual([AUTH_OK], peer.read_values())
+
+    def test_what_was_sent_in_time_counts_though_its_reader_is_slow_to_note_it(self) -> None:
+        self.check_not_decided(hold_before=False, late=-5.0)
+
+    def test_what_was_sent_in_time_counts_though_nobody_has_read_it(self) -> None:
+        with mock.patch("ezez_ws.connection.server_side._IN_THE_KERNEL", 1000.0):
+            self.check_not_decided(hold_before=True, late=500.0)
 
     def test_a_client_that_on_auth_request_disconnects_gets_no_answer(self) -> None:
         calls = Calls()

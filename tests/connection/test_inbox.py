@@ -77,7 +77,7 @@ class InboxTest(EZEZTestCase):
         return Result(run)
 
     def next(self) -> Any:
-        return self.inbox.next(Deadline(10))
+        return self.inbox.next()
 
     def name(self, arrived: Any) -> Any:
         return CODEC.decode(arrived.payload if isinstance(arrived, RoutedReply) else arrived)[0]
@@ -100,9 +100,21 @@ class InboxTest(EZEZTestCase):
         ending = Ending(4000, "bye")
         self.assertEqual((["a", "b", "c"], ending, ending), self.own(body).get())
 
-    def test_next_ends_with_its_deadline(self) -> None:
-        self.assertIsNone(self.own(lambda: self.inbox.next(Deadline(0.05))).get())
-        self.assertFalse(self.reading())
+    def test_who_asks_for_the_owner_is_told_whether_it_reads(self) -> None:
+        def owner_reads() -> bool:
+            with self.inbox.lock:
+                return self.inbox.owner_reads()
+
+        self.assertFalse(owner_reads())
+        waiting = self.wait_for(self.expect(1))
+        eventually(self.reading)
+        self.assertFalse(owner_reads())
+        self.peer.send_event("answer", reply_to=1)
+        waiting.get()
+        owning = self.own(lambda: (self.next(), owner_reads(), self.next()))
+        eventually(owner_reads)
+        self.peer.send_close(1000)
+        self.assertFalse(owning.get()[1])
 
     def test_a_waiter_reads_while_the_owner_does_not_and_keeps_events_for_it(self) -> None:
         self.inbox.own()
@@ -367,11 +379,10 @@ class InboxTest(EZEZTestCase):
 
         def serve() -> None:
             while True:
-                item = self.inbox.next(Deadline(0.01))
+                item = self.inbox.next()
                 if isinstance(item, Ending):
                     return
-                if item is not None:
-                    seen.append(self.name(item))
+                seen.append(self.name(item))
                 self.inbox.begin_user_code()
 
         with switch_interval():
