@@ -4,6 +4,7 @@ Its ``WebsocketServer`` (a ``ThreadingMixIn`` TCP server) accepts and gives each
 handler class of ours. Importing it installs a handler on the user's root logger: that is done late, and undone.
 """
 
+import contextlib
 import errno
 import functools
 import logging
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..logs import logger
 from ..threads.fork import close_in_child
 from ..threads.starting import start_thread
+from ..threads.telling import Telling
 from ..wire.poller import Poller
 
 if TYPE_CHECKING:
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Listener"]
 
 _BACKLOG = 1024
-_PAUSE = 0.1  # seconds to wait where the process has no descriptor left for another connection
+_PAUSE = 0.1  # seconds to wait where accepting fails again and again
+_SHORT_PAUSE = 0.005  # the same, where something has been done about it
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_READ = 65536
 
 Serve = Callable[[socket.socket, Any], None]
 
@@ -35,12 +40,27 @@ _import_lock = threading.Lock()
 class Listener:
     """A bound socket and the thread that accepts its connections; ``OSError``: it cannot be bound.
 
-    ``serve(socket, address)`` runs on a thread of its own for each connection and owns the socket.
+    ``serve(socket, address)`` runs on a thread of its own for each connection and owns the socket. Where no thread can
+    be had, ``refusal`` is sent instead. ``make_room`` is called on the accept loop's thread where descriptors, memory
+    or threads run short: it gives something back, if it can, tells whether it has, and does not block. Nothing but
+    ``close`` ends the loop. ``_troubled`` is the loop's: the last attempt has failed.
     """
 
-    def __init__(self, host: str, port: int, reuse_port: bool, serve: Serve) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        reuse_port: bool,
+        serve: Serve,
+        refusal: bytes = b"",
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.serve = serve
+        self._refusal = refusal
+        self._make_room = make_room
+        self._troubled = False
         self._lock = threading.Lock()  # guards _threads, _started, _released and the poller's life
+        self._telling = Telling(logger, self._lock)
         self._threads: list[threading.Thread] = []
         self._started = 0
         self._released = False
@@ -84,8 +104,17 @@ class Listener:
         """Requires holding the lock. One that has no identifier is about to start."""
         self._threads = [thread for thread in self._threads if thread.is_alive() or thread.ident is None]
 
-    def give_thread(self, sock: socket.socket, address: Any) -> None:
-        """Give a connection its thread. The accept loop's."""
+    def take(self, sock: socket.socket, address: Any) -> None:
+        """Give a connection its thread, or a short answer where none can be had. The accept loop's."""
+        try:
+            close_in_child(sock)  # here, as it is a while until its thread makes a wire of it
+            self._give_thread(sock, address)
+        except Exception as error:  # RuntimeError, MemoryError
+            self._turn_away(sock)
+            self._make_room()
+            self._telling.tell(logging.WARNING, "no thread for another connection: %s", _say(error), most=1)
+
+    def _give_thread(self, sock: socket.socket, address: Any) -> None:
         with self._lock:
             self._started += 1
             if self._started % 256 == 0:
@@ -103,18 +132,61 @@ class Listener:
 
     def _accept(self) -> None:
         try:
-            selector = self._poller.selector
-            selector.register(self.server.socket, selectors.EVENT_READ, self)
-            while all(key.data is self for key, _ in selector.select()):
-                self.server._handle_request_noblock()
+            self._poller.selector.register(self.server.socket, selectors.EVENT_READ, self)
+            while self._accept_next():
+                pass
         finally:
             self._release()
 
+    def _accept_next(self) -> bool:
+        """Wait for a connection, and accept it; false where it is to end."""
+        try:
+            if not all(key.data is self for key, _ in self._poller.selector.select()):
+                return False
+            try:
+                self.server.process_request(*self.server.get_request())
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                pass  # it has gone again
+            self._troubled = False
+        except Exception as error:  # what it is, and where it comes from, nobody knows: MemoryError is among them
+            with contextlib.suppress(Exception):
+                self._recover(error)
+        return True
+
+    def _recover(self, error: Exception) -> None:
+        """Tell that accepting has failed, and pause where it does so again: ``select`` would return at once."""
+        again, self._troubled = self._troubled, True
+        pause = _PAUSE
+        try:
+            short = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES)
+            if short and self._make_room():
+                pause = _SHORT_PAUSE
+            self._telling.tell(logging.WARNING, "cannot accept a connection: %s", _say(error), most=1)
+        finally:  # whatever else fails
+            if again:
+                time.sleep(pause)
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        """Say why, as far as that goes without waiting, and close."""
+        with contextlib.suppress(Exception), sock:
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):
+                sock.recv(_READ)  # what is not read makes a reset of the close, which overtakes the answer
+            if self._refusal:
+                sock.send(self._refusal)
+                sock.shutdown(socket.SHUT_WR)
+
     def _release(self) -> None:
+        with contextlib.suppress(OSError):
+            self.server.socket.shutdown(socket.SHUT_RDWR)  # a forked child may have it, too, and keep it listening
         self.server.server_close()
         with self._lock:
             self._released = True
             self._poller.close()
+
+
+def _say(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 @functools.cache
@@ -152,29 +224,22 @@ def _make_server_class() -> "type[WebsocketServer]":
             self.RequestHandlerClass = Handler
 
         def server_bind(self) -> None:
+            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+            self.allow_reuse_address = exclusive is None
+            if exclusive is not None:  # Windows, where SO_REUSEADDR would let two servers have one port
+                self.socket.setsockopt(socket.SOL_SOCKET, exclusive, 1)
             if self.reuse_port:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             super().server_bind()
             self.socket.setblocking(False)
 
-        def get_request(self) -> Any:
-            try:
-                sock, address = super().get_request()
-                close_in_child(sock)  # here, as it is a while until its thread makes a wire of it
-                return sock, address
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    logger.warning("cannot accept a connection: %s", error)
-                    time.sleep(_PAUSE)  # it stays in the backlog, and select() would return at once
-                raise
-
         def process_request(self, request: Any, client_address: Any) -> None:
-            self.owner.give_thread(request, client_address)
+            self.owner.take(request, client_address)
 
         def shutdown_request(self, request: Any) -> None:
             request.close()  # after shutdown, it would be half a goodbye: the stream has said it
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            logger.exception("an error while serving %s", client_address)
+            logger.exception("an error while serving %s", client_address, extra={"remote_address": client_address})
 
     return Server

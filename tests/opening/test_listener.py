@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -32,9 +33,12 @@ def run(code: str, *arguments: str) -> str:
     return done.stdout
 
 
-def no_threads() -> Any:
+NO_THREAD = RuntimeError("can't start new thread")
+
+
+def no_threads(error: Exception = NO_THREAD) -> Any:
     """Let the system have no thread left."""
-    return mock.patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread"))
+    return mock.patch.object(threading.Thread, "start", side_effect=error)
 
 
 class ListenerTestCase(EZEZTestCase):
@@ -50,8 +54,8 @@ class ListenerTestCase(EZEZTestCase):
             sock.sendall(b"hello")
             self.go_on.wait(50)
 
-    def make(self, host: str = "127.0.0.1", port: int = 0, reuse_port: bool = False) -> Listener:
-        listener = Listener(host, port, reuse_port, self.serve)
+    def make(self, host: str = "127.0.0.1", port: int = 0, reuse_port: bool = False, **more: Any) -> Listener:
+        listener = Listener(host, port, reuse_port, self.serve, **more)
         listener.start()
         self.addCleanup(listener.close)
         return listener
@@ -116,11 +120,20 @@ class ListenerTest(ListenerTestCase):
             listener.start()
         self.assertEqual(open_fds(), before)
 
-    def test_a_connection_for_which_no_thread_can_be_started_is_closed_and_others_are_served(self) -> None:
-        listener = self.make()
-        with self.assertLogs("ezez_ws", "ERROR"), no_threads():
-            self.assertEqual(self.connect(listener).recv(10), b"")
+    def test_a_connection_for_which_no_thread_can_be_started_is_told_so_and_others_are_served(self) -> None:
+        make_room = mock.Mock()
+        listener = self.make(refusal=b"no!", make_room=make_room)
+        for error in (NO_THREAD, MemoryError()):
+            with self.assertLogs("ezez_ws", "WARNING") as logs, no_threads(error):
+                for _ in range(3):
+                    sock = self.connect(listener)
+                    self.assertEqual(sock.recv(10) + sock.recv(10), b"no!")
+            self.assertEqual(1, len(logs.output), "once a second")
+            self.assertIn(str(error) or "MemoryError", logs.output[0])
+            listener._telling._seconds.clear()
+        self.assertEqual(6, make_room.call_count)
         self.assertEqual(self.connect(listener).recv(10), b"hello")
+        self.assertEqual(1, len(listener.threads()))
 
     def test_an_error_while_serving_is_logged_and_its_socket_is_closed(self) -> None:
         def serve(sock: socket.socket, address: Any) -> None:
@@ -133,6 +146,86 @@ class ListenerTest(ListenerTestCase):
             self.assertEqual(self.connect(listener).recv(10), b"")
         self.assertIn("ZeroDivisionError", logs.output[0])
         eventually(lambda: not listener.threads())
+
+    def check_survived(self, error: Exception, times: int = 4, **more: Any) -> list[float]:
+        """Let accepting fail so often, once with the connection lost; return how long the loop has paused."""
+        listener = self.make(**more)
+        accept, failures, pauses = listener.server.get_request, iter([error] * times), list[float]()
+
+        def fail() -> Any:
+            for failure in failures:
+                raise failure
+            return accept()
+
+        with (
+            mock.patch.object(listener.server, "get_request", fail),
+            mock.patch("ezez_ws.opening.listener.time.sleep", pauses.append),
+            self.assertLogs("ezez_ws", "WARNING") as logs,
+        ):
+            self.assertEqual(self.connect(listener).recv(10), b"hello")
+        self.assertEqual(1, len(logs.output), "once a second")
+        listener.close()
+        return pauses
+
+    def test_whatever_accepting_raises_it_goes_on_and_pauses_when_that_repeats(self) -> None:
+        for error in (MemoryError(), OSError(errno.EMFILE, "x"), OSError(errno.EINVAL, "x"), ValueError("x")):
+            with self.subTest(error=error):
+                self.assertEqual([0.1] * 3, self.check_survived(error))
+
+    def test_where_room_was_made_the_pause_is_short(self) -> None:
+        for error in (MemoryError(), OSError(errno.EMFILE, "x")):
+            self.assertEqual([0.005] * 3, self.check_survived(error, make_room=lambda: True))
+        self.assertEqual([0.1] * 3, self.check_survived(ValueError("x"), make_room=lambda: True))
+
+    def test_not_even_an_error_while_it_waits_ends_the_loop(self) -> None:
+        listener = self.make()
+        select, failures = listener._poller.selector.select, iter([MemoryError()])
+
+        def fail() -> Any:
+            for failure in failures:
+                raise failure
+            return select()
+
+        with mock.patch.object(listener._poller.selector, "select", fail):
+            for _ in range(3):
+                self.assertEqual(self.connect(listener).recv(10), b"hello")
+
+    def test_a_connection_that_has_gone_before_it_was_accepted_is_no_trouble(self) -> None:
+        listener = self.make()
+        accept, failures = listener.server.get_request, iter([ConnectionAbortedError(), BlockingIOError()])
+
+        def fail() -> Any:
+            for failure in failures:
+                raise failure
+            return accept()
+
+        with mock.patch.object(listener.server, "get_request", fail), self.assertNoLogs("ezez_ws"):
+            self.assertEqual(self.connect(listener).recv(10), b"hello")
+
+    def test_a_copy_of_its_socket_that_a_forked_child_has_accepts_nothing_after_close(self) -> None:
+        listener = self.make()
+        port = listener.server.port
+        with socket.socket(fileno=os.dup(listener.server.socket.fileno())):
+            listener.close()
+            with self.assertRaises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), 10)
+            again = self.make(port=port)
+            self.assertEqual(self.connect(again).recv(10), b"hello")
+
+    def test_on_windows_it_has_its_port_alone(self) -> None:
+        asked: list[tuple[int, ...]] = []
+
+        class Socket(socket.socket):
+            def setsockopt(self, *args: Any) -> None:
+                asked.append(args)
+                super().setsockopt(*args)
+
+        with (
+            mock.patch("socketserver.socket.socket", Socket),
+            mock.patch.object(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, create=True),
+        ):
+            self.make()
+        self.assertEqual([(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)], asked)
 
     @unittest.skipUnless(has_ipv6(), "there is no IPv6 here")
     def test_ipv6_works(self) -> None:
