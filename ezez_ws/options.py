@@ -296,8 +296,9 @@ SERVER = {option.name: option for option in (
            " is read away and dropped like the others, and an authentication message closes with 1009; otherwise"
            " `max_payload` holds from the start"),
     Option("allowed_origins", None, None,
-           'a collection such as `{"https://example.org"}`: a browser\'s `Origin` must be in it, 403 otherwise. A'
-           " request without `Origin` (no browser) passes. `None`: all pass"),
+           'whose pages may connect, by a browser\'s `Origin`; 403 otherwise. `"same-origin"`; a collection such as'
+           ' `{"https://example.org", "https://*.example.org"}`; or `(origin, request) -> bool`. A request without'
+           " `Origin` (no browser) passes. `None`: all pass"),
     Option("verify_request", None, _called("request"),
            "`(HandshakeRequest) -> bool or int`, the last check before the upgrade: `False` answers 403, an `int` that"
            " status, an exception 500"),

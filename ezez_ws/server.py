@@ -18,7 +18,9 @@ from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import Context
 from .logs import limited, logger
 from .messages.codec import Codec
+from .opening.origins import Origins
 from .opening.server_handshake import HandshakeRequest, Refusal
+from .opening.upgrade import AllowsOrigin
 from .opening.url import validate_subprotocols
 from .opening.wsgi import Environ, StartResponse, answer
 from .options import check_callback, check_server, pick
@@ -77,7 +79,7 @@ class EZEZWebsocketServer(Listening):
         max_payload: int = 1 << 20,
         max_payload_before_auth: int = 64 << 10,
         codec: Codec | None = None,
-        allowed_origins: Collection[str] | None = None,
+        allowed_origins: str | Collection[str] | AllowsOrigin | None = None,
         verify_request: Callable[[HandshakeRequest], bool | int] | None = None,
         max_connections: int | None = None,
         handshake_timeout: float = 10.0,
@@ -112,7 +114,7 @@ class EZEZWebsocketServer(Listening):
             listeners=self._ezez_listeners,
             default_context=context,
             subprotocols=None if subprotocols is None else validate_subprotocols(subprotocols),
-            allowed_origins=_check_origins(allowed_origins),
+            allowed_origins=_parse_origins(allowed_origins, tls=ssl is not None),
         )
         self._ezez_fork_guard = ForkGuard("server", bound=False)
         self.__starting = make_lock()
@@ -351,14 +353,8 @@ EZEZWebSocketServer = EZEZWebsocketServer
 """The same class, by the name that half of its users give it."""
 
 
-def _check_origins(origins: Any) -> frozenset[str] | None:
-    if origins is None:
-        return None
-    if isinstance(origins, (str, bytes)) or not isinstance(origins, Collection):
-        raise TypeError(f"allowed_origins must be a collection of str or None, not {type(origins).__name__}")
-    for origin in origins:
-        if not isinstance(origin, str):
-            raise TypeError(f"allowed_origins: each must be a str, not {type(origin).__name__}")
-        if origin != "null" and ("://" not in origin or "/" in origin.split("://", 1)[1]):
-            raise ValueError(f"allowed_origins: {origin!r} is no origin; write it as 'https://example.org'")
-    return frozenset(origins)
+def _parse_origins(allowed: Any, tls: bool) -> Origins | AllowsOrigin | None:
+    """Check ``allowed_origins``, and bring it into the form in which it is asked."""
+    if allowed is None or (callable(allowed) and not isinstance(allowed, Collection)):
+        return allowed
+    return Origins(allowed, tls)

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import logging
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .connection.dispatch import Callbacks
@@ -14,7 +14,8 @@ from .context import Context
 from .logs import limited, logger, shown_address
 from .messages.protocol import CloseCode
 from .opening.listener import Listener
-from .opening.upgrade import Admission, Upgrade, VerifyRequest
+from .opening.origins import Origins
+from .opening.upgrade import Admission, AllowsOrigin, Upgrade, VerifyRequest
 from .opening.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 from .server_client import EZEZServerClient
 from .threads.deadline import Deadline
@@ -50,7 +51,7 @@ class ServerOptions(NamedTuple):
     ssl: "ssl.SSLContext | None"
     path: str | None
     subprotocols: Sequence[str] | None
-    allowed_origins: Collection[str] | None
+    allowed_origins: Origins | AllowsOrigin | None
     verify_request: VerifyRequest | None
     max_connections: int | None
     handshake_timeout: float

@@ -48,7 +48,16 @@ WRONG_BY_NAME: Mapping[str, list[Any]] = {  # what a parser checks
     "url": [5, None, b"ws://a", "", "a", "ftp://a", "ws://", "ws://a:0", "ws://a#b", "ws://user@a", "ws://a b"],
     "subprotocols": ["chat", [1], ["a b"], ["a", "a"], [""], 5],
     "headers": ["X: y", 5, {"X": 5}, {5: "x"}, [("X",)], {"a b": "c"}, {"X": "a\r\nY: b"}, {"Host": "x"}, {"": "x"}],
-    "allowed_origins": ["https://example.org", [1], ["example.org"], ["https://example.org/"], 5],
+    "allowed_origins": [
+        "https://example.org",
+        [1],
+        ["example.org"],
+        ["https://example.org/"],
+        ["*"],
+        "same",
+        b"null",
+        5,
+    ],
 }
 
 

@@ -110,9 +110,10 @@ class Listener:
             close_in_child(sock)  # here, as it is a while until its thread makes a wire of it
             self._give_thread(sock, address)
         except Exception as error:  # RuntimeError, MemoryError
+            with contextlib.suppress(Exception):
+                self._telling.tell(logging.WARNING, "no thread for another connection: %s", _say(error), most=1)
             self._turn_away(sock)
             self._make_room()
-            self._telling.tell(logging.WARNING, "no thread for another connection: %s", _say(error), most=1)
 
     def _give_thread(self, sock: socket.socket, address: Any) -> None:
         with self._lock:

@@ -28,13 +28,17 @@ from .head import (
     list_items,
     tell_head,
 )
+from .origins import Origins
 
 if TYPE_CHECKING:
     import h11
 else:
     from ..opening import late_h11 as h11
 
-__all__ = ["HandshakeRequest", "Refusal", "ServerHandshake"]
+__all__ = ["WRONG_ORIGIN", "HandshakeRequest", "Refusal", "ServerHandshake"]
+
+WRONG_ORIGIN = "Pages of this origin may not connect."
+
 
 _REQUEST_LINE = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/1\.1")
 _ABSOLUTE_TARGET = re.compile(r"(?:http|ws)s?://[^/?]+", re.IGNORECASE)
@@ -157,13 +161,13 @@ class ServerHandshake:
         self,
         path: str | None = None,
         subprotocols: Collection[str] | None = None,
-        allowed_origins: Collection[str] | None = None,
+        allowed_origins: Origins | None = None,
         remote_address: tuple[Any, ...] = (),
         peer_certificate: Mapping[str, Any] | None = None,
     ) -> None:
         self._path = path
         self._subprotocols = subprotocols
-        self._allowed_origins = None if allowed_origins is None else {origin.lower() for origin in allowed_origins}
+        self._allowed_origins = allowed_origins
         self._remote_address = remote_address
         self._peer_certificate = peer_certificate
         self._head = HeadReader(_REQUEST_LINE, blank_lines=1)
@@ -240,9 +244,9 @@ class ServerHandshake:
         offered = list_items(headers.get_all("Sec-WebSocket-Protocol"))
         if len(set(offered)) != len(offered) or not all(map(is_token, offered)):
             raise Refusal(400, "Sec-WebSocket-Protocol must be a list of different tokens.")
-        origins, allowed = headers.get_all("Origin"), self._allowed_origins
-        if allowed is not None and origins and (len(origins) > 1 or origins[0].lower() not in allowed):
-            raise Refusal(403, "Pages of this origin may not connect.")
+        allowed, origins = self._allowed_origins, headers.get_all("Origin")
+        if allowed is not None and origins and (len(origins) > 1 or not allowed.allows(origins[0], headers["Host"])):
+            raise Refusal(403, WRONG_ORIGIN)
         self.extension_offers = headers.get_all("Sec-WebSocket-Extensions")
 
 

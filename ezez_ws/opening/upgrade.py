@@ -1,7 +1,8 @@
 """The server's door: an accepted wire becomes a WebSocket, or gets a clear HTTP answer."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,15 +10,17 @@ from ..logs import limited, name_of, shown, shown_address
 from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code
 from ..wire.sockets import Wire, WireError
-from .server_handshake import HandshakeRequest, Refusal, ServerHandshake
+from .origins import Origins
+from .server_handshake import WRONG_ORIGIN, HandshakeRequest, Refusal, ServerHandshake
 
 if TYPE_CHECKING:
     from ..server_run import ServerOptions
     from ..websocket.deflate import Deflate
 
-__all__ = ["Admission", "ExtraHeaders", "Upgrade", "VerifyRequest", "tell_refused"]
+__all__ = ["Admission", "AllowsOrigin", "ExtraHeaders", "Upgrade", "VerifyRequest", "tell_refused"]
 
-VerifyRequest = Callable[[HandshakeRequest], Any]
+AllowsOrigin = Callable[[str, HandshakeRequest], bool]
+VerifyRequest = Callable[[HandshakeRequest], bool | int]
 ExtraHeaders = list[tuple[str, str]]
 Answer = Callable[[ServerHandshake, ExtraHeaders], Wire]
 
@@ -39,7 +42,11 @@ class Upgrade:
     def __init__(
         self, options: "ServerOptions", claim_place: Callable[[], bool], free_place: Callable[[], None]
     ) -> None:
-        self._begin = partial(ServerHandshake, options.path, options.subprotocols, options.allowed_origins)
+        allowed = options.allowed_origins
+        self._begin = partial(
+            ServerHandshake, options.path, options.subprotocols, allowed if isinstance(allowed, Origins) else None
+        )
+        self._allows_origin = None if allowed is None or isinstance(allowed, Origins) else allowed
         self._options = options
         self._claim_place = claim_place  # takes a place for a connection; false where there is none
         self._free_place = free_place
@@ -83,6 +90,7 @@ class Upgrade:
         if not self._claim_place():
             raise Refusal(503, "the server has no place for another connection")
         try:
+            self._check_origin(handshake.request)
             self._verify(handshake.request)
             if self._options.compression is None:
                 return [], None
@@ -105,23 +113,31 @@ class Upgrade:
                 return False
 
     @calls_user_code
+    def _check_origin(self, request: HandshakeRequest) -> None:
+        """Ask the user whose pages may connect."""
+        origins = request.headers.get_all("Origin")
+        if self._allows_origin is None or not origins:
+            return
+        with _asking("allowed_origins", self._allows_origin, request):
+            answer: object = len(origins) == 1 and self._allows_origin(origins[0], request)
+            if answer is not None and not isinstance(answer, bool):
+                raise TypeError(f"allowed_origins must return True or False, not {answer!r}")
+        if not answer:
+            raise Refusal(403, WRONG_ORIGIN)
+
+    @calls_user_code
     def _verify(self, request: HandshakeRequest) -> None:
+        """Ask the user for the last word."""
         if self._options.verify_request is None:
             return
-        try:
-            answer = self._options.verify_request(request)
+        with _asking("verify_request", self._options.verify_request, request):
+            answer: object = self._options.verify_request(request)
             if answer is None or isinstance(answer, bool):
                 status = 0 if answer else 403
             elif isinstance(answer, int) and 200 <= answer <= 599:
                 status = int(answer)
             else:
                 raise TypeError(f"verify_request must return True, False or an HTTP status, not {answer!r}")
-        except BaseException as error:
-            name = name_of(self._options.verify_request)
-            extra = {"remote_address": shown_address(request.remote_address)}
-            text = "an error in verify_request (%s)"
-            limited.tell(logging.ERROR, (name, type(error)), text, name, exc_info=error, extra=extra)
-            raise Refusal(500, "internal error") from error
         if status:
             raise Refusal(status, "refused")
 
@@ -141,6 +157,17 @@ def tell_refused(address: Any, refusal: Refusal) -> None:
     peer = shown_address(address)
     why = f"{refusal.status} {shown(refusal.text)}"
     limited.tell(logging.INFO, "refused", "refused %s: %s", peer, why, extra={"remote_address": peer})
+
+
+@contextlib.contextmanager
+def _asking(option: str, function: Callable[..., Any], request: HandshakeRequest) -> Iterator[None]:
+    """Run what the user has given for an option; what it raises is logged, and is a 500."""
+    try:
+        yield
+    except BaseException as error:
+        name, extra = name_of(function), {"remote_address": shown_address(request.remote_address)}
+        limited.tell(logging.ERROR, (name, type(error)), "an error in %s (%s)", option, name, exc_info=error, extra=extra)
+        raise Refusal(500, "internal error") from error
 
 
 def _write_all(wire: Wire, data: bytes, deadline: Deadline) -> bool:

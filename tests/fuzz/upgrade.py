@@ -11,6 +11,7 @@ import h11
 from ezez_ws.opening.client_handshake import ClientHandshake, DialRefused
 from ezez_ws.opening.extensions import accept_answer, choose_offer
 from ezez_ws.opening.head import MAX_HEAD_BYTES, MAX_HEADERS
+from ezez_ws.opening.origins import Origins, parse_origin
 from ezez_ws.opening.server_handshake import Refusal, ServerHandshake
 from ezez_ws.opening.url import URL, parse_url, validate_client_headers, validate_subprotocols
 from tests.fuzz.cutting import cut_up
@@ -47,7 +48,7 @@ def _listen(options: int, pieces: list[bytes]) -> tuple[Any, ...]:
     handshake = ServerHandshake(
         path="/chat" if options & 4 else None,
         subprotocols=["a", "b"] if options & 8 else None,
-        allowed_origins=[_ORIGIN] if options & 16 else None,
+        allowed_origins=Origins([_ORIGIN]) if options & 16 else None,
     )
     complete = False
     try:
@@ -61,7 +62,7 @@ def _listen(options: int, pieces: list[bytes]) -> tuple[Any, ...]:
     request = handshake.request
     assert len(request.headers.get_all("Host")) == 1 and "Transfer-Encoding" not in request.headers
     assert not options & 4 or request.path == "/chat"
-    assert not options & 16 or request.headers.get("Origin", _ORIGIN).lower() == _ORIGIN
+    assert not options & 16 or parse_origin(request.headers.get("Origin", _ORIGIN)) == parse_origin(_ORIGIN)
     assert not options & 8 or handshake.subprotocol in (None, "a", "b")
     agreed = choose_offer(handshake.extension_offers)
     if agreed is not None:

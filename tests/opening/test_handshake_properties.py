@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezez_ws.opening.client_handshake import ClientHandshake
+from ezez_ws.opening.origins import Origins
 from ezez_ws.opening.server_handshake import Refusal, ServerHandshake
 from ezez_ws.opening.url import parse_url
 from tests.opening.test_handshakes import accept, make_request
@@ -17,7 +18,7 @@ class PropertyTest(unittest.TestCase):
     """Whatever comes is accepted, waited for, or refused, and how it is cut into pieces makes no difference."""
 
     def outcome(self, pieces: list[bytes]) -> tuple[Any, ...]:
-        handshake = ServerHandshake(path="/chat", allowed_origins=["http://a"])
+        handshake = ServerHandshake(path="/chat", allowed_origins=Origins(["http://a"]))
         try:
             complete = [handshake.feed(piece) for piece in pieces]
         except Refusal as refusal:

@@ -4,6 +4,7 @@ import unittest
 from typing import Any
 
 from ezez_ws.opening.head import MAX_HEAD_BYTES, MAX_HEADERS, Headers
+from ezez_ws.opening.origins import Origins
 from ezez_ws.opening.server_handshake import Refusal, ServerHandshake
 
 GOOD = {
@@ -192,15 +193,15 @@ class RefusalOrderTest(unittest.TestCase):
             "Sec-WebSocket-Protocol": "a b",
             "Origin": "http://evil.example",
         }
-        texts = []
+        texts, allowed = [], Origins(["http://good.example"])
         for status, line, mended in self.STEPS:
             headers.update(mended)
             with self.subTest(status=status, line=line, mended=mended):
-                refusal = refuse(make_request(line, **headers), path="/right", allowed_origins=["http://good.example"])
+                refusal = refuse(make_request(line, **headers), path="/right", allowed_origins=allowed)
                 self.assertEqual(refusal.status, status)
                 texts.append(refusal.text)
         headers["Origin"] = "http://good.example"
-        accept(make_request("GET /right?x HTTP/1.1", **headers), path="/right", allowed_origins=["http://good.example"])
+        accept(make_request("GET /right?x HTTP/1.1", **headers), path="/right", allowed_origins=allowed)
         self.assertGreaterEqual(len(set(texts)), 9)
 
     def test_two_hosts_on_a_wrong_path_are_a_wrong_path(self) -> None:
@@ -279,7 +280,7 @@ class FaultTest(unittest.TestCase):
         )
 
     def test_origins(self) -> None:
-        allowed = ["https://App.example", "null"]
+        allowed = Origins(["https://App.example", "null"])
         for origin in ("https://app.example", "HTTPS://APP.EXAMPLE", "null"):
             accept(make_request(Origin=origin), allowed_origins=allowed)
         accept(make_request(), allowed_origins=allowed)
@@ -294,7 +295,9 @@ class FaultTest(unittest.TestCase):
             make_request("GET / HTTP/1.1", "origin: https://app.example", Origin="https://app.example"),
             allowed_origins=allowed,
         )
-        self.assert_status(403, make_request(Origin="https://app.example"), allowed_origins=[])
+        self.assert_status(403, make_request(Origin="https://app.example"), allowed_origins=Origins([]))
+        accept(make_request(Origin="https://server.example.com"), allowed_origins=Origins("same-origin"))
+        self.assert_status(403, make_request(Origin="https://any.example"), allowed_origins=Origins("same-origin"))
 
     def test_what_is_no_http_1_1(self) -> None:
         for line in (

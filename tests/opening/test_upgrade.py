@@ -232,6 +232,58 @@ class RefusalTest(UpgradeTestCase):
         answers.append(True)
         self.enter(server).close()
 
+    def test_a_page_of_the_same_origin_may_connect_and_no_other(self) -> None:
+        server = self.serve(allowed_origins="same-origin")
+        host = f"{server.host}:{server.port}"
+        for origin in (f"http://{host}", f"https://{host}"):
+            sock = self.connect(server, make_request(Host=host, Origin=origin))
+            self.assertEqual(read_head(sock).status, 101)
+        for origin in ("http://evil.example", f"http://{server.host}", "null"):
+            self.assert_refusal(self.ask(server, make_request(Host=host, Origin=origin)), 403)
+        self.enter(server)  # no browser
+
+    def test_a_callable_is_asked_whose_pages_may_connect_before_verify_request(self) -> None:
+        asked: list[Any] = []
+        answers: list[Any] = [True, False, None]
+
+        def allow(origin: str, request: HandshakeRequest) -> Any:
+            asked.append((origin, request.path))
+            return answers.pop()
+
+        def verify(request: HandshakeRequest) -> bool:
+            asked.append("verify")
+            return True
+
+        server = self.serve(allowed_origins=allow, verify_request=verify)
+        request = make_request(Origin="https://A.example:443")
+        self.assert_refusal(self.ask(server, request), 403)
+        self.assert_refusal(self.ask(server, request), 403)
+        sock = self.connect(server, request)
+        self.assertEqual(read_head(sock).status, 101)
+        self.enter(server)
+        two = make_request("GET / HTTP/1.1", "Origin: https://a.example", Origin="https://a.example")
+        self.assert_refusal(self.ask(server, two), 403)
+        self.assertEqual(asked, [("https://A.example:443", "/chat")] * 3 + ["verify"] * 2)
+
+    def test_a_callable_for_origins_that_raises_or_answers_nonsense_is_a_500_that_is_told_once(self) -> None:
+        answers: list[Any] = [ValueError("secret"), 1, "yes", [True], 403]
+
+        def allow(origin: str, request: HandshakeRequest) -> Any:
+            answer = answers.pop()
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        server = self.serve(allowed_origins=allow)
+        while answers:
+            with self.subTest(answer=answers[-1]), self.assertLogs("ezez_ws", "WARNING") as logs:
+                refusal = self.ask(server, make_request(Origin="https://a.example"))
+                self.assert_refusal(refusal, 500)
+                self.assertNotIn(b"secret", refusal.body)
+            self.assertEqual(1, len(logs.output))
+            self.assertIn("an error in allowed_origins", logs.output[0])
+            self.assertIn("Traceback", logs.output[0])
+
     def test_verify_request_sees_the_request(self) -> None:
         seen: list[HandshakeRequest] = []
 
