@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from ezez_ws import Codec, EZEZWebsocketServer
 from ezez_ws.opening.head import Headers
+from ezez_ws.opening.places import Place
 from ezez_ws.opening.server_handshake import HandshakeRequest
 from ezez_ws.opening.upgrade import Admission
 from ezez_ws.websocket.frames import BINARY, encode_frame
@@ -72,10 +73,14 @@ def roundtrips(count: int) -> float:
         auth, ping = ["ezez-ws::auth", "key", 1], ["ping", 1, None, "x" * 64]
         first, others = (encode_frame(BINARY, Codec().encode(values), MASK) for values in (auth, ping))
         wire = MemoryWire(itertools.chain([first], itertools.repeat(others, count)))
-        session = run._make_connection(wire, Admission(HandshakeRequest("/", "", Headers([]), {}, ()), b"", None))
+        place = Place(run._places, None, ())
+        place.enter()
+        admission = Admission(HandshakeRequest("/", "", Headers([]), {}, ()), b"", None)
+        session = run._make_connection(wire, admission, place)
         start = time.perf_counter()
-        run._run_connection(session)
+        run._run_connection(session, place)
         elapsed = time.perf_counter() - start
+        place.leave()
     assert wire.written >= count, f"{wire.written} of {count} were answered"
     return elapsed
 

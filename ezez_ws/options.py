@@ -185,10 +185,10 @@ def check_args(args: Any) -> Sequence[Any]:
     return args
 
 
-def _count(name: str, value: Any, optional: bool = False, least: int = 1) -> None:
-    if value is None and optional:
+def _count(name: str, value: Any, optional: bool = False, least: int = 1, or_callable: bool = False) -> None:
+    if (value is None and optional) or (or_callable and callable(value)):
         return
-    wanted = f"an int >= {least}{' or None' if optional else ''}"
+    wanted = f"an int >= {least}{', a callable' if or_callable else ''}{' or None' if optional else ''}"
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
     if value < least:
@@ -302,7 +302,16 @@ SERVER = {option.name: option for option in (
     Option("verify_request", None, _called("request"),
            "`(HandshakeRequest) -> bool or int`, the last check before the upgrade: `False` answers 403, an `int` that"
            " status, an exception 500"),
-    Option("max_connections", None, partial(_count, optional=True), "more are answered 503; `None`: no limit"),
+    Option("max_connections", None, partial(_count, optional=True),
+           "counted from the accept on. Where they are reached, whoever has not finished its handshake for longest is"
+           " cut; where there is nobody, the new one is answered 503. `None`: no limit"),
+    Option("max_unauthenticated", 1000, partial(_count, optional=True),
+           "connections that are not authenticated yet, from the accept on. Past them the oldest that has not finished"
+           " its handshake is cut; where all have, the oldest that has not sent its authentication is closed, 1008."
+           " `None`: no limit"),
+    Option("max_connections_per_address", None, partial(_count, optional=True, or_callable=True),
+           "from one peer address; more are answered 503. Behind a proxy all come from its address: `(request) -> (key,"
+           " limit)` says by what to count this one, and how many there may be"),
     Option("handshake_timeout", 10.0, check_seconds, "seconds from accepting a connection to the end of its handshake"),
 
     Option("port", None, _port,

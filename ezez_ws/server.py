@@ -20,7 +20,7 @@ from .logs import limited, logger
 from .messages.codec import Codec
 from .opening.origins import Origins
 from .opening.server_handshake import HandshakeRequest, Refusal
-from .opening.upgrade import AllowsOrigin
+from .opening.upgrade import AllowsOrigin, LimitOf
 from .opening.url import validate_subprotocols
 from .opening.wsgi import Environ, StartResponse, answer
 from .options import check_callback, check_server, pick
@@ -82,6 +82,8 @@ class EZEZWebsocketServer(Listening):
         allowed_origins: str | Collection[str] | AllowsOrigin | None = None,
         verify_request: Callable[[HandshakeRequest], bool | int] | None = None,
         max_connections: int | None = None,
+        max_unauthenticated: int | None = 1000,
+        max_connections_per_address: int | LimitOf | None = None,
         handshake_timeout: float = 10.0,
         ping_interval: float | None = 20.0,
         ping_timeout: float | None = 20.0,

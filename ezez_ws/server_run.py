@@ -15,17 +15,19 @@ from .logs import limited, logger, shown_address
 from .messages.protocol import CloseCode
 from .opening.listener import Listener
 from .opening.origins import Origins
-from .opening.upgrade import Admission, AllowsOrigin, Upgrade, VerifyRequest
+from .opening.places import Place, Places
+from .opening.upgrade import BUSY, LINGER, Admission, AllowsOrigin, LimitOf, Upgrade, VerifyRequest
 from .opening.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 from .server_client import EZEZServerClient
 from .threads.deadline import Deadline
 from .threads.interrupted import make_lock
 from .threads.starting import Loan
+from .threads.telling import Telling
 from .threads.timers import janitor
 from .threads.waiting import Event
 from .websocket.stream import Stream
 from .wire.borrowing import borrow
-from .wire.sockets import SocketWire, Wire, find_quick_send
+from .wire.sockets import Wire, find_quick_send
 
 if TYPE_CHECKING:
     import ssl
@@ -54,6 +56,8 @@ class ServerOptions(NamedTuple):
     allowed_origins: Origins | AllowsOrigin | None
     verify_request: VerifyRequest | None
     max_connections: int | None
+    max_unauthenticated: int | None
+    max_connections_per_address: int | LimitOf | None
     handshake_timeout: float
     compression: str | None
 
@@ -61,8 +65,8 @@ class ServerOptions(NamedTuple):
 class ServerRun:
     """One run of a server.
 
-    ``_lock`` guards ``closing``, ``_cutting``, ``_places``, ``_wires``, ``_connections``, ``_loans`` and
-    ``_minds_web_server``; under it a wire may be cut, and nothing is locked.
+    ``_lock`` guards ``closing``, ``_cutting``, ``_wires``, ``_connections``, ``_loans``, ``_minds_web_server``, the
+    places, and what is told of them; under it a wire may be cut, and nothing is locked.
     ``serve*`` runs on each connection's own thread; every other method may be called from any thread.
     ``OSError``: the address cannot be bound; nothing is left behind.
     """
@@ -74,21 +78,32 @@ class ServerRun:
         self._cutting = False  # closing waits for nobody any more
         self.closed = Event()
         self.end_wanted = Event()  # by request_close; or it has come
-        self._places = 0  # connections that are admitted
         self._wires: set[Wire] = set()  # those that shake hands
         self._connections: dict[ServerConnection, None] = {}  # in the order of arrival
         self._loans: set[Loan] = set()
         self._minds_web_server = False
         self._lease = object()  # of the timers' thread; not the run itself, which is to be freed where nobody closes it
         self.listener: Listener | None = None
-        self._reception = Upgrade(options, self._claim_place, self._free_place)
+        self._telling = Telling(logger, self._lock)
+        per_address = options.max_connections_per_address
+        self._places = Places(
+            self._lock,
+            self._telling,
+            options.max_connections,
+            options.max_unauthenticated,
+            per_address if isinstance(per_address, int) else None,
+        )
+        self._reception = Upgrade(options, self._telling)
         if options.port is not None:
-            self.listener = Listener(options.host, options.port, options.reuse_port, self.serve)
+            refusal = BUSY if options.ssl is None else b""
+            address = (options.host, options.port, options.reuse_port)
+            self.listener = Listener(*address, self.serve, self._places, refusal)
 
     def start(self) -> None:
         """Begin to accept, with all imported that the first client would have to wait for."""
         importlib.import_module("h11")
         find_quick_send()
+        self._need_timers()
         if self.listener is not None:
             self.listener.start()
 
@@ -107,14 +122,24 @@ class ServerRun:
 
     # -- a connection, on its thread --------------------------------------------------------------------------------
 
-    def serve(self, sock: Any, address: Any) -> None:
-        """Shake hands, and serve the connection until it has ended."""
-        self._serve(SocketWire(sock), address)
+    def serve(self, place: Place) -> None:
+        """Shake hands with one that has come, and serve the connection until it has ended."""
+        try:
+            admitted = self._shake_hands(place)
+            if admitted is not None:
+                self._run_connection(self._make_connection(*admitted, place), place)
+        finally:
+            place.leave()
 
     def serve_borrowed(self, sock: Any, address: Any) -> None:
         """Do the same on a thread that comes back, with a socket that stays open, but shut down."""
         with self._borrow_thread():
-            self._serve(borrow(sock), address)
+            place = Place(self._places, borrow(sock), address)
+            try:
+                place.enter()
+                self.serve(place)
+            finally:
+                place.leave()
 
     def serve_upgrade(self, environ: Environ) -> None:
         """Serve a connection that comes through a web server, on its thread, until it has ended.
@@ -124,50 +149,42 @@ class ServerRun:
         with self._borrow_thread():
             if "gunicorn.socket" in environ:
                 self._mind_web_server()
-            timeout = self._options.handshake_timeout
+            timeout, address = self._options.handshake_timeout, address_of(environ)
+            place = Place(self._places, None, address)
             try:
-                admitted = self._reception.admit_parsed(
-                    head_of(environ),
-                    address_of(environ),
-                    lambda handshake, headers: upgrade(environ, handshake, headers, timeout),
-                )
-            except OSError as error:
-                logger.info("%s has gone during the handshake: %s", shown_address(address_of(environ)), error)
-            else:
-                self._serve_admitted(*admitted)
+                place.enter()
+                try:
+                    admitted = self._reception.admit_parsed(
+                        head_of(environ),
+                        address,
+                        lambda handshake, headers: upgrade(environ, handshake, headers, timeout),
+                        place,
+                    )
+                except OSError as error:
+                    logger.info("%s has gone during the handshake: %s", shown_address(address), error)
+                    return
+                self._run_connection(self._make_connection(*admitted, place), place)
+            finally:
+                place.leave()
 
-    def _serve(self, raw: Wire, address: Any) -> None:
+    def _shake_hands(self, place: Place) -> tuple[Wire, Admission] | None:
+        """Shake hands, where there is a place; ``None`` where that fails, and the wire is closed."""
+        raw = place.wire
+        assert raw is not None
         with self._lock:
             if self.closing:
                 raw.cut()  # it came at the last moment, and ``close`` does not know of it
             self._wires.add(raw)
         admitted = None
         try:
-            admitted = self._admit(raw, address)
+            admitted = self._admit(raw, place.address, place)
+            return admitted
         finally:
             with self._lock:
                 self._wires.discard(raw)
             if admitted is None:
+                place.leave()  # nobody cuts it any more
                 raw.close()
-        if admitted is not None:
-            self._serve_admitted(*admitted)
-
-    def _serve_admitted(self, wire: Wire, admission: Admission) -> None:
-        taken = [None]
-
-        def free_place() -> None:
-            """Free the place, once: when the connection ends, though its listener may go on, or at the last below."""
-            with self._lock:
-                if taken:
-                    taken.pop()
-                    self._places -= 1
-
-        try:
-            connection = self._make_connection(wire, admission)
-            connection.inbox.on_end = free_place
-            self._run_connection(connection)
-        finally:
-            free_place()
 
     @contextlib.contextmanager
     def _borrow_thread(self) -> Iterator[None]:
@@ -206,7 +223,7 @@ class ServerRun:
         if cutting:  # else ``_end`` is still to leave
             janitor.leave(self._lease)
 
-    def _make_connection(self, wire: Wire, admission: Admission) -> ServerConnection:
+    def _make_connection(self, wire: Wire, admission: Admission, place: Place) -> ServerConnection:
         try:
             context = Context(self._options.default_context)
         except BaseException:  # a value that cannot be copied
@@ -222,16 +239,16 @@ class ServerRun:
             deflate=admission.deflate,
         )
         return ServerConnection(
-            stream, options, lambda connection: EZEZServerClient(connection, admission.request, context)
+            stream, options, place, lambda connection: EZEZServerClient(connection, admission.request, context)
         )
 
-    def _run_connection(self, connection: ServerConnection) -> None:
+    def _run_connection(self, connection: ServerConnection, place: Place) -> None:
         try:
             self._need_timers()
             with self._lock:
                 self._connections[connection] = None
                 closing, cutting = self.closing, self._cutting
-            if cutting:
+            if cutting or not place.open(connection.dismiss):
                 connection.cut()
             elif closing:
                 connection.disconnect(CloseCode.GOING_AWAY, "server shutdown")
@@ -242,10 +259,14 @@ class ServerRun:
                 self._connections.pop(connection, None)
             connection.dispose()
 
-    def _admit(self, raw: Wire, address: Any) -> tuple[Wire, Admission] | None:
+    def _admit(self, raw: Wire, address: Any, place: Place) -> tuple[Wire, Admission] | None:
         """Shake hands, in TLS and in HTTP, within ``handshake_timeout``; ``None`` where that fails."""
-        deadline = Deadline(self._options.handshake_timeout)
+        timeout = self._options.handshake_timeout
+        deadline = Deadline(timeout if place.held else min(timeout, LINGER))
         wire: Wire = raw
+        if not place.heard:
+            self._reception.turn_away(raw, address, plain=self._options.ssl is None)
+            return None
         if self._options.ssl is not None:
             from .wire.tls import TLSWire
 
@@ -255,20 +276,8 @@ class ServerRun:
                 peer = shown_address(address)
                 limited.tell(logging.INFO, "no TLS", "no TLS with %s: %s", peer, error, extra={"remote_address": peer})
                 return None
-        admission = self._reception.admit(wire, address, deadline)
+        admission = self._reception.admit(wire, address, deadline, place)
         return None if admission is None else (wire, admission)
-
-    def _claim_place(self) -> bool:
-        with self._lock:
-            limit = self._options.max_connections
-            if self.closing or (limit is not None and self._places >= limit):
-                return False
-            self._places += 1
-            return True
-
-    def _free_place(self) -> None:
-        with self._lock:
-            self._places -= 1
 
     # -- closing ----------------------------------------------------------------------------------------------------
 
@@ -331,7 +340,7 @@ class ServerRun:
         if self.listener is not None:
             self.listener.close()
         with self._lock:
-            self.closing = True
+            self.closing = self._places.closed = True
             for wire in self._wires:
                 wire.cut()
 

@@ -1,16 +1,23 @@
-"""Nobody gets in without a good authentication, whatever they send and in whatever order."""
+"""Who gets in: nobody without a good authentication, whatever they send, and not those only who hold the door."""
 
+import socket
+import sys
 import threading
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ezez_ws import EZEZServerClient, EZEZWebsocketServer, HandshakeRequest
 from ezez_ws.messages.codec import Codec
 from ezez_ws.messages.protocol import AUTH, AUTH_OK
 from ezez_ws.websocket.frames import BINARY, CONTINUATION, PING, PONG, TEXT
+from ezez_ws.wire.sockets import SocketWire
+from tests.opening.test_handshakes import make_request
+from tests.opening.test_upgrade import read_head
 from tests.rawpeer import RawPeer
-from tests.serving import KEY, ServingTestCase
+from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import allow_seconds, eventually
 
 CODEC = Codec()
@@ -118,6 +125,163 @@ class OrderTest(ServingTestCase):
             )
             for part in range(pieces)
         )
+
+
+class PlacesTest(ServingTestCase):
+    """Those who hold places and do nothing lose them to those who come."""
+
+    def connect(self, server: EZEZWebsocketServer, data: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
+        assert server.port is not None
+        sock = socket.create_connection((server.host, server.port), 10, (source, 0))
+        self.addCleanup(sock.close)
+        sock.sendall(data)
+        return sock
+
+    def count(self, server: EZEZWebsocketServer) -> int:
+        run = server._server_run
+        assert run is not None
+        return run._places.count
+
+    def threads(self) -> int:
+        return sum(thread.name.startswith("ezez-conn-") for thread in threading.enumerate())
+
+    def check_half_heads(self, most: int, **options: Any) -> None:
+        server = self.serve(handshake_timeout=50.0, **options)
+        server.on("echo", lambda client, args, reply, ids: reply("echo", args))
+        half = [self.connect(server, b"GET / HTTP/1.1\r\nX: ") for _ in range(100)]
+        client = self.client(server)
+        self.assertEqual([1], client.send("echo", [1]).wait_reply(10).args)
+        eventually(lambda: self.threads() <= most)
+        self.assertLessEqual(self.count(server), most)
+        self.assertEqual(b"", half[0].recv(1))
+        half[-1].settimeout(0)
+        with self.assertRaises(BlockingIOError):
+            half[-1].recv(1)
+
+    def test_of_half_heads_only_so_many_stay_as_may_be_unauthenticated(self) -> None:
+        self.check_half_heads(11, max_unauthenticated=10)
+
+    def test_half_heads_do_not_take_the_places_of_others(self) -> None:
+        self.check_half_heads(10, max_connections=10)
+
+    def test_who_has_not_sent_its_authentication_makes_room_and_is_told(self) -> None:
+        calls = Calls()
+        server = self.serve(max_unauthenticated=3, auth_timeout=50.0, on_disconnect=calls.named("gone", 1))
+        silent = [self.peer(server, auth=None) for _ in range(3)]
+        eventually(lambda: len(server.clients) == 3)
+        with self.assertLogs("ezez_ws", "WARNING"):
+            self.pair(server)
+        self.assertEqual(1008, silent[0].read_end().code)
+        self.assertTrue(silent[0].at_end())
+        self.assertEqual([("gone", 1008)], calls.wait())
+        for peer in silent[1:]:
+            peer.authenticate(KEY)
+        eventually(lambda: sum(client.authenticated for client in server.clients) == 3)
+
+    def test_who_is_being_asked_for_its_key_keeps_its_place(self) -> None:
+        gate = self.gate()
+
+        def ask(client: EZEZServerClient, key: str) -> bool:
+            gate()
+            return True
+
+        server = self.serve(max_unauthenticated=1, on_auth_request=ask)
+        peer = self.peer(server, auth=None)
+        peer.send_values(AUTH, KEY, 1)
+        gate.wait_entered()
+        with self.assertLogs("ezez_ws", "WARNING"), self.assertRaisesRegex(Exception, "503"):
+            self.peer(server, auth=None)
+        gate.open()
+        self.assertEqual([AUTH_OK], peer.read_values())
+
+    def test_who_was_rejected_and_does_not_go_holds_no_place(self) -> None:
+        server = self.serve(max_connections=1, close_timeout=50.0)
+        for _ in range(3):
+            peer = self.peer(server, auth=None)
+            peer.send_values(AUTH, "wrong", 1)
+            self.assertEqual(1008, peer.read_end().code)
+            eventually(lambda: self.count(server) == 0)
+        self.pair(server)
+        eventually(lambda: self.threads() == 1)
+
+    def test_the_place_of_a_connection_that_has_ended_is_free_while_on_disconnect_runs(self) -> None:
+        gate = self.gate()
+        server = self.serve(max_connections=1, on_disconnect=gate)
+        _, peer = self.pair(server)
+        peer.close()
+        gate.wait_entered()
+        self.pair(server)
+
+    def test_who_is_refused_is_not_listened_to_for_long(self) -> None:
+        server = self.serve()
+        heard: list[int] = []
+        read = SocketWire.read_now
+
+        def count(wire: SocketWire, size: int) -> bytes | None:
+            data = read(wire, size)
+            heard.append(len(data or b""))
+            return data
+
+        with mock.patch.object(SocketWire, "read_now", count):
+            sock = self.connect(server, b"nonsense\r\n")
+            with self.assertRaises(OSError):
+                while True:
+                    sock.sendall(b"x" * 65536)
+            eventually(lambda: self.threads() == 0)
+        self.assertLess(sum(heard), 300_000)
+
+    def test_an_address_may_have_so_many_connections(self) -> None:
+        server = self.serve(max_connections_per_address=2)
+        held = [self.connect(server, make_request()) for _ in range(2)]
+        for sock in held:
+            self.assertEqual(101, read_head(sock).status)
+        with self.assertLogs("ezez_ws", "WARNING"):
+            self.assertEqual(503, read_head(self.connect(server, make_request())).status)
+        if sys.platform == "linux":  # where the whole of 127.0.0.0/8 is there
+            self.assertEqual(101, read_head(self.connect(server, make_request(), "127.0.0.2")).status)
+        held.pop().close()
+        eventually(lambda: read_head(self.connect(server, make_request())).status == 101)
+
+    def test_a_callable_says_by_what_to_count_and_how_many_there_may_be(self) -> None:
+        def limit(request: HandshakeRequest) -> tuple[Any, int | None]:
+            key = request.headers["X-Real-IP"]
+            return key, {"free": None, "one": 1}.get(key, 2)
+
+        server = self.serve(max_connections_per_address=limit)
+
+        def status(key: str) -> int:
+            return read_head(self.connect(server, make_request(X_Real_IP=key))).status
+
+        self.assertEqual([101, 101, 503], [status("::1") for _ in range(3)])
+        self.assertEqual([101, 503], [status("one") for _ in range(2)])
+        self.assertEqual([101] * 4, [status("free") for _ in range(4)])
+
+    def test_a_callable_that_raises_or_answers_nonsense_is_a_500_that_is_told(self) -> None:
+        answers: list[Any] = [None, "key", ("key",), ("key", 0), ("key", True), ("key", "1"), ["key", 1], ValueError()]
+
+        def limit(request: HandshakeRequest) -> Any:
+            if isinstance(answers[-1], Exception):
+                raise answers[-1]
+            return answers[-1]
+
+        server = self.serve(max_connections_per_address=limit)
+        while answers:
+            with self.subTest(answers[-1]), self.assertLogs("ezez_ws", "WARNING") as logs:
+                self.assertEqual(500, read_head(self.connect(server, make_request())).status)
+            self.assertEqual(1, len(logs.output))
+            self.assertIn("an error in max_connections_per_address", logs.output[0])
+            answers.pop()
+
+    def test_refusals_are_told_one_by_one_and_then_by_their_number(self) -> None:
+        server = self.serve()
+        second = mock.patch("ezez_ws.threads.telling.time", mock.Mock(monotonic=lambda: 0.0))
+        with second, self.assertLogs("ezez_ws", "INFO") as logs:
+            for _ in range(30):
+                self.assertEqual(400, read_head(self.connect(server, b"\x1b[31m\r\n\r\n")).status)
+            eventually(lambda: sum("more within a second" in line for line in logs.output) >= 1)
+        self.assertLess(len(logs.output), 30)
+        self.assertTrue(all("400 This is not HTTP" in line for line in logs.output))
+        self.assertNotIn("\x1b", "".join(logs.output))
 
 
 class FloodTest(ServingTestCase):

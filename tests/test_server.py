@@ -453,7 +453,7 @@ class ClientsTest(ServingTestCase):
             for _ in range(4):
                 peer = self.peer(server, None)
                 self.assertIsNone(peer.read_message())
-                eventually(lambda: run._places == 0)  # its thread ends a little later than the bytes
+                eventually(lambda: run._places.count == 0)  # its thread ends a little later than the bytes
         self.assertEqual(set(), run._wires)
 
 

@@ -10,10 +10,10 @@ from ezez_ws.wire.read_gate import read_gate
 from tests.support import EZEZTestCase
 
 TODAY = {
-    # three files too many, beside the way itself: its place is free at once (server_run.py), the thread gets its
-    # scheduling policy back (wire/linux.py), the wire leaves the read gate, the last one lets that one's thread go
-    # (threads/service.py), and timers are cancelled
-    "the end": Goal(70, 13),
+    # two files too many, beside the way itself: the thread gets its scheduling policy back (wire/linux.py), the wire
+    # leaves the read gate, the last one lets that one's thread go (threads/service.py), and timers are cancelled; and
+    # two more since a server gives a place back (opening/places.py) before on_disconnect, which may take its time
+    "the end": Goal(70, 14),
 }
 """The bounds where a goal is not reached yet."""
 

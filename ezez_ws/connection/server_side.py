@@ -20,6 +20,7 @@ from ..messages.protocol import (
     parse_event,
     parse_from_client,
 )
+from ..opening.places import Place
 from ..threads.interrupted import calls_user_code
 from ..websocket.frames import Start
 from ..websocket.outbox import WAITING
@@ -74,7 +75,11 @@ class ServerConnection(Connection):
     client: "EZEZServerClient"  # what users see of it
 
     def __init__(
-        self, stream: Stream, options: "ServerOptions", make_client: "Callable[[ServerConnection], EZEZServerClient]"
+        self,
+        stream: Stream,
+        options: "ServerOptions",
+        place: Place,
+        make_client: "Callable[[ServerConnection], EZEZServerClient]",
     ) -> None:
         super().__init__(stream, options.connection.common, options.callbacks, Listeners(), options.listeners)
         self.client = make_client(self)
@@ -82,6 +87,7 @@ class ServerConnection(Connection):
         self.authenticated = False
         self._auth_until = time.monotonic() + options.connection.auth_timeout
         self._options = options.connection
+        self._place = place
         self._attempted = False
         self._early: list[Arrived] = []
         self._early_bytes = 0
@@ -104,6 +110,26 @@ class ServerConnection(Connection):
         self.tell("connected")
         self.call_later(self._options.auth_timeout, self._end_waiting)
         super().run()
+
+    def dismiss(self) -> bool:
+        """Close, as another needs the place; false where an authentication message has come. Any thread's."""
+        with self.inbox.lock:
+            if self._auth_seen:
+                return False
+        self.end_with(CloseCode.POLICY_VIOLATION, "Too many connections wait to authenticate")
+        self.cut()  # what has been sent still arrives; its thread wakes
+        return True
+
+    def disconnected(self, ending: Ending) -> None:
+        """Give the place back, and run ``on_disconnect``, which may take its time."""
+        self._place.leave()
+        super().disconnected(ending)
+
+    def dispose(self, patience: float | None = None) -> None:
+        """Give the socket back; who was never authenticated is not waited for as long, nor are many of them."""
+        if patience is not None and not self.authenticated:
+            patience = min(patience, _FAREWELL) if self._place.refuse() else None
+        super().dispose(patience)
 
     def unsent(self, reply_to: int | None) -> SentMessage:
         """Raise, with ``send_after_disconnect="raise"``; and in a listener that has outlived the connection for long.
@@ -208,9 +234,13 @@ class ServerConnection(Connection):
     def _begin_attempt(self) -> None:
         """From now on no authentication message is waited for."""
         self._attempted = True
+        self._place.ask()
         with self.inbox.lock:
             if self._auth_in_time is None:
                 self._auth_in_time = True
+            timer = None if self._timers is None else self._timers.pop(self._end_waiting.__name__, None)
+        if timer is not None:
+            timer.cancel()
 
     def _reject_if_late(self) -> bool:
         """Reject who has not sent its authentication message in time."""
@@ -275,6 +305,7 @@ class ServerConnection(Connection):
         if outcome is WAITING:
             self.stream.flush_later()
         self.stream.begin_compressing()
+        self._place.admit()
         self.take_events()
         self.inbox.put_back(self._early)
         self._early = []

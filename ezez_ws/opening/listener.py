@@ -20,6 +20,8 @@ from ..threads.fork import close_in_child
 from ..threads.starting import start_thread
 from ..threads.telling import Telling
 from ..wire.poller import Poller
+from ..wire.sockets import SocketWire
+from .places import Place, Places
 
 if TYPE_CHECKING:
     from websocket_server import WebsocketServer
@@ -32,18 +34,16 @@ _SHORT_PAUSE = 0.005  # the same, where something has been done about it
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _READ = 65536
 
-Serve = Callable[[socket.socket, Any], None]
-
 _import_lock = threading.Lock()
 
 
 class Listener:
     """A bound socket and the thread that accepts its connections; ``OSError``: it cannot be bound.
 
-    ``serve(socket, address)`` runs on a thread of its own for each connection and owns the socket. Where no thread can
-    be had, ``refusal`` is sent instead. ``make_room`` is called on the accept loop's thread where descriptors, memory
-    or threads run short: it gives something back, if it can, tells whether it has, and does not block. Nothing but
-    ``close`` ends the loop. ``_troubled`` is the loop's: the last attempt has failed.
+    Each connection gets its place when it is accepted. ``serve(place)`` runs on a thread of its own for each and owns
+    ``place.wire``; where no thread can be had, ``refusal`` is sent instead. Where descriptors, memory or threads run
+    short, those who have shaken hands for longest make room. Nothing but ``close`` ends the loop. ``_troubled`` is the
+    loop's: the last attempt has failed.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Listener:
         host: str,
         port: int,
         reuse_port: bool,
-        serve: Serve,
+        serve: Callable[[Place], None],
+        places: Places,
         refusal: bytes = b"",
-        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         self.serve = serve
+        self._places = places
         self._refusal = refusal
-        self._make_room = make_room
         self._troubled = False
         self._lock = threading.Lock()  # guards _threads, _started, _released and the poller's life
         self._telling = Telling(logger, self._lock)
@@ -105,23 +105,28 @@ class Listener:
         self._threads = [thread for thread in self._threads if thread.is_alive() or thread.ident is None]
 
     def take(self, sock: socket.socket, address: Any) -> None:
-        """Give a connection its thread, or a short answer where none can be had. The accept loop's."""
+        """Give a connection its place and its thread, or a short answer where none can be had. The accept loop's."""
+        place: Place | None = None
         try:
             close_in_child(sock)  # here, as it is a while until its thread makes a wire of it
-            self._give_thread(sock, address)
+            place = Place(self._places, SocketWire(sock), address)
+            place.enter()
+            self._give_thread(place)
         except Exception as error:  # RuntimeError, MemoryError
+            if place is not None:
+                place.leave()
             with contextlib.suppress(Exception):
                 self._telling.tell(logging.WARNING, "no thread for another connection: %s", _say(error), most=1)
             self._turn_away(sock)
-            self._make_room()
+            self._places.make_room()
 
-    def _give_thread(self, sock: socket.socket, address: Any) -> None:
+    def _give_thread(self, place: Place) -> None:
         with self._lock:
             self._started += 1
             if self._started % 256 == 0:
                 self._forget_ended()
         target, name = self.server.process_request_thread, f"ezez-conn-{self._started}"
-        thread = threading.Thread(target=target, args=(sock, address), name=name, daemon=True)
+        thread = threading.Thread(target=target, args=(place, place.address), name=name, daemon=True)
         with self._lock:
             self._threads.append(thread)  # before it runs: it may ask whether it is ours
         try:
@@ -160,7 +165,7 @@ class Listener:
         pause = _PAUSE
         try:
             short = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES)
-            if short and self._make_room():
+            if short and self._places.make_room():
                 pause = _SHORT_PAUSE
             self._telling.tell(logging.WARNING, "cannot accept a connection: %s", _say(error), most=1)
         finally:  # whatever else fails
@@ -202,11 +207,11 @@ def _make_server_class() -> "type[WebsocketServer]":
         handler.close()
 
     class Handler(WebSocketHandler):  # type: ignore[misc]
-        """Leads from an accepted socket to ``Listener.serve``."""
+        """Leads from an accepted connection to ``Listener.serve``."""
 
-        def __init__(self, sock: socket.socket, address: Any, server: "Server") -> None:
+        def __init__(self, place: Place, address: Any, server: "Server") -> None:
             # not super(): it would wrap the socket in files, and in TLS that falls back to none
-            server.owner.serve(sock, address)
+            server.owner.serve(place)
 
     class Server(WebsocketServer):  # type: ignore[misc]
         """``WebsocketServer`` with our handler and nothing else of its own."""
@@ -238,6 +243,10 @@ def _make_server_class() -> "type[WebsocketServer]":
             self.owner.take(request, client_address)
 
         def shutdown_request(self, request: Any) -> None:
+            """Close a socket, or the wire of one that had a place."""
+            if isinstance(request, Place):
+                request.leave()
+                request = request.wire
             request.close()  # after shutdown, it would be half a goodbye: the stream has said it
 
         def handle_error(self, request: Any, client_address: Any) -> None:

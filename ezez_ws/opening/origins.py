@@ -137,10 +137,14 @@ def _check_entry(entry: str, without_wildcard: str) -> Origin:
     origin = parse_origin(without_wildcard)
     if origin is not None and (origin.host or entry == without_wildcard):
         return origin
-    raise ValueError(f"allowed_origins: {entry!r} is no origin; {_advise(entry)}")
+    advice = _advise(entry)
+    if advice:
+        raise ValueError(f"allowed_origins: {entry!r} is no origin; {advice}")
+    raise ValueError(f"allowed_origins: {entry!r} is no origin; write it as 'https://example.org'")
 
 
 def _advise(entry: str) -> str:
+    """Say what would be right, if one can guess it."""
     if entry == "*":
         return "to let all pages connect, leave allowed_origins out"
     if entry.lower() == _SAME:
@@ -153,4 +157,4 @@ def _advise(entry: str) -> str:
         return "a wildcard stands for the beginning of a host only: write it as 'https://*.example.org'"
     better = f"{scheme}://{host}"
     usable = better != entry and parse_origin(better.replace("://*.", "://", 1)) is not None
-    return f"write it as {better if usable else 'https://example.org'!r}"
+    return f"write it as {better!r}" if usable else ""

@@ -11,21 +11,45 @@ from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code
 from ..wire.sockets import Wire, WireError
 from .origins import Origins
+from .places import Place
 from .server_handshake import WRONG_ORIGIN, HandshakeRequest, Refusal, ServerHandshake
 
 if TYPE_CHECKING:
     from ..server_run import ServerOptions
     from ..websocket.deflate import Deflate
 
-__all__ = ["Admission", "AllowsOrigin", "ExtraHeaders", "Upgrade", "VerifyRequest", "tell_refused"]
+__all__ = [
+    "BUSY",
+    "LINGER",
+    "Admission",
+    "AllowsOrigin",
+    "ExtraHeaders",
+    "LimitOf",
+    "Upgrade",
+    "VerifyRequest",
+    "tell_refused",
+]
 
 AllowsOrigin = Callable[[str, HandshakeRequest], bool]
+LimitOf = Callable[[HandshakeRequest], tuple[Any, int | None]]
 VerifyRequest = Callable[[HandshakeRequest], bool | int]
 ExtraHeaders = list[tuple[str, str]]
 Answer = Callable[[ServerHandshake, ExtraHeaders], Wire]
 
 _READ = 4096
-_LINGER = 1.0  # seconds to read away what a refused peer still sends, so that it reads our answer and no reset
+LINGER = 1.0
+"""Seconds for which who is refused is listened to."""
+_LINGER_BYTES = 256 << 10  # and how much of it
+
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+"""What they are told for whom there is not even a thread."""
+
+
+class NoPlace(Refusal):
+    """A limit is reached."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(503, text)
 
 
 class Admission(NamedTuple):
@@ -39,68 +63,65 @@ class Admission(NamedTuple):
 class Upgrade:
     """Shakes hands with those who connect. Immutable; ``admit*`` runs on each connection's own thread."""
 
-    def __init__(
-        self, options: "ServerOptions", claim_place: Callable[[], bool], free_place: Callable[[], None]
-    ) -> None:
-        allowed = options.allowed_origins
+    def __init__(self, options: "ServerOptions", telling: Telling) -> None:
+        allowed, limit = options.allowed_origins, options.max_connections_per_address
         self._begin = partial(
             ServerHandshake, options.path, options.subprotocols, allowed if isinstance(allowed, Origins) else None
         )
-        self._allows_origin = None if allowed is None or isinstance(allowed, Origins) else allowed
         self._options = options
-        self._claim_place = claim_place  # takes a place for a connection; false where there is none
-        self._free_place = free_place
+        self._telling = telling
+        self._allows_origin = None if allowed is None or isinstance(allowed, Origins) else allowed
+        self._limit_of = limit if callable(limit) else None
 
-    def admit(self, wire: Wire, address: Any, deadline: Deadline) -> Admission | None:
-        """Shake hands; with a place claimed. ``None`` where there is no WebSocket, and the wire can be closed."""
+    def admit(self, wire: Wire, address: Any, deadline: Deadline, place: Place) -> Admission | None:
+        """Shake hands. ``None`` where there is no WebSocket, and the wire can be closed."""
         handshake = self._begin(address, peer_certificate=wire.peer_certificate())
         try:
             if not self._read_request(handshake, wire, deadline):
                 return None
-            headers, deflate = self._decide(handshake)
+            headers, deflate = self._decide(handshake, place)
         except Refusal as refusal:
-            self._refuse(refusal, wire, address, deadline)
+            self._refuse(refusal, wire, address, place)
             return None
-        try:
-            if _write_all(wire, handshake.accept(headers), deadline):
-                return Admission(handshake.request, handshake.trailing, deflate)
-        except BaseException:
-            self._free_place()
-            raise
-        self._free_place()
+        if place.finish() and _write_all(wire, handshake.accept(headers), deadline):
+            return Admission(handshake.request, handshake.trailing, deflate)
         return None
 
-    def admit_parsed(self, head: bytes, address: Any, answer: Answer) -> tuple[Wire, Admission]:
-        """Judge a request that somebody else has read, who also answers a ``Refusal``; with a place claimed.
+    def admit_parsed(self, head: bytes, address: Any, answer: Answer, place: Place) -> tuple[Wire, Admission]:
+        """Judge a request that somebody else has read, who also answers a ``Refusal``.
 
         ``answer`` sends the 101, with the headers that it is given, and returns the wire; what it raises comes out.
         """
         handshake = self._begin(address)
-        if not handshake.feed(head) or handshake.trailing:
-            raise Refusal(400, "This is not one request.")
-        headers, deflate = self._decide(handshake)
         try:
-            return answer(handshake, headers), Admission(handshake.request, b"", deflate)
-        except BaseException:
-            self._free_place()
+            if not handshake.feed(head) or handshake.trailing:
+                raise Refusal(400, "This is not one request.")
+            headers, deflate = self._decide(handshake, place)
+        except Refusal as refusal:
+            self._tell(refusal, address)
             raise
+        return answer(handshake, headers), Admission(handshake.request, b"", deflate)
 
-    def _decide(self, handshake: ServerHandshake) -> "tuple[ExtraHeaders, Deflate | None]":
-        """Claim a place and let the user decide; a ``Refusal`` gives the place back."""
-        if not self._claim_place():
-            raise Refusal(503, "the server has no place for another connection")
-        try:
-            self._check_origin(handshake.request)
-            self._verify(handshake.request)
-            if self._options.compression is None:
-                return [], None
-            from .extensions import choose_offer
+    def turn_away(self, wire: Wire, address: Any, plain: bool) -> None:
+        """Refuse one that cannot be listened to. ``plain``: it understands what is not encrypted."""
+        self._tell(NoPlace("too many have been refused at once"), address)
+        if plain:
+            with contextlib.suppress(WireError):
+                wire.write_now(BUSY)
 
-            chosen = choose_offer(handshake.extension_offers)
-            return ([], None) if chosen is None else ([("Sec-WebSocket-Extensions", chosen[0])], chosen[1])
-        except BaseException:
-            self._free_place()
-            raise
+    def _decide(self, handshake: ServerHandshake, place: Place) -> "tuple[ExtraHeaders, Deflate | None]":
+        """See whether there is a place, and let the user decide."""
+        if not place.held:
+            raise NoPlace("the server has no place for another connection")
+        self._check_origin(handshake.request)
+        self._check_limit(handshake.request, place)
+        self._verify(handshake.request)
+        if self._options.compression is None:
+            return [], None
+        from .extensions import choose_offer
+
+        chosen = choose_offer(handshake.extension_offers)
+        return ([], None) if chosen is None else ([("Sec-WebSocket-Extensions", chosen[0])], chosen[1])
 
     def _read_request(self, handshake: ServerHandshake, wire: Wire, deadline: Deadline) -> bool:
         while True:
@@ -126,6 +147,19 @@ class Upgrade:
             raise Refusal(403, WRONG_ORIGIN)
 
     @calls_user_code
+    def _check_limit(self, request: HandshakeRequest, place: Place) -> None:
+        """Ask the user by what to count the connection, and how many there may be."""
+        if self._limit_of is None:
+            return
+        with _asking("max_connections_per_address", self._limit_of, request):
+            answer: object = self._limit_of(request)
+            if not (isinstance(answer, tuple) and len(answer) == 2 and _is_limit(answer[1])):
+                raise TypeError(f"max_connections_per_address must return a key and an int >= 1, not {answer!r}")
+            key, most = repr(answer[0]), answer[1]
+        if not place.claim(key, most):
+            raise NoPlace("too many connections from one address")
+
+    @calls_user_code
     def _verify(self, request: HandshakeRequest) -> None:
         """Ask the user for the last word."""
         if self._options.verify_request is None:
@@ -141,22 +175,30 @@ class Upgrade:
         if status:
             raise Refusal(status, "refused")
 
-    def _refuse(self, refusal: Refusal, wire: Wire, address: Any, deadline: Deadline) -> None:
+    def _refuse(self, refusal: Refusal, wire: Wire, address: Any, place: Place) -> None:
+        """Answer, and read away for a moment what the peer still sends, so that it reads our answer and no reset."""
         tell_refused(address, refusal)
-        if not _write_all(wire, refusal.response(), deadline):
+        deadline = Deadline(LINGER)
+        is_heard = place.refuse()
+        if not _write_all(wire, refusal.response(), deadline) or not is_heard:
             return
         wire.end_writing()
-        linger = Deadline(_LINGER)
-        while not linger.passed() and wire.poll(True, False, linger.remaining())[0]:
-            if wire.read_now(65536) == b"":
+        left = _LINGER_BYTES
+        while left > 0 and not deadline.passed() and wire.poll(True, False, deadline.remaining())[0]:
+            data = wire.read_now(_READ)
+            if data == b"":
                 return
+            left -= len(data or b"")
 
 
 def tell_refused(address: Any, refusal: Refusal) -> None:
-    """Log that a handshake was refused, and why."""
+    """Log that a handshake was refused, and why; a limit that is reached is a warning."""
     peer = shown_address(address)
     why = f"{refusal.status} {shown(refusal.text)}"
-    limited.tell(logging.INFO, "refused", "refused %s: %s", peer, why, extra={"remote_address": peer})
+    if isinstance(refusal, NoPlace):
+        limited.tell(logging.WARNING, "no place", "no place for %s: %s", peer, why, extra={"remote_address": peer})
+    else:
+        limited.tell(logging.INFO, "refused", "refused %s: %s", peer, why, extra={"remote_address": peer})
 
 
 @contextlib.contextmanager
@@ -168,6 +210,10 @@ def _asking(option: str, function: Callable[..., Any], request: HandshakeRequest
         name, extra = name_of(function), {"remote_address": shown_address(request.remote_address)}
         limited.tell(logging.ERROR, (name, type(error)), "an error in %s (%s)", option, name, exc_info=error, extra=extra)
         raise Refusal(500, "internal error") from error
+
+
+def _is_limit(value: object) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
 
 
 def _write_all(wire: Wire, data: bytes, deadline: Deadline) -> bool:

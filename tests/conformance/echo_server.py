@@ -4,7 +4,9 @@ Prints ``listening on PORT`` when it does (0 picks a free port); ends when its s
 """
 
 import argparse
+import logging
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +14,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ezez_ws.opening.listener import Listener
+from ezez_ws.opening.places import Place, Places
 from ezez_ws.opening.upgrade import Upgrade
 from ezez_ws.threads.deadline import Deadline
+from ezez_ws.threads.telling import Telling
 from ezez_ws.websocket.stream import Stream
-from ezez_ws.wire.sockets import SocketWire
 
 MAX_PAYLOAD = 32 << 20
 
@@ -42,18 +45,23 @@ def main() -> None:
     parser.add_argument("--deflate", action="store_true")
     options = parser.parse_args()
     told: Any = SimpleNamespace(path=None, subprotocols=None, allowed_origins=None, verify_request=None)
+    told.max_connections_per_address = None
     told.compression = "deflate" if options.deflate else None
-    upgrade = Upgrade(told, lambda: True, lambda: None)
+    lock = threading.Lock()
+    telling = Telling(logging.getLogger("ezez_ws"), lock)
+    upgrade, places = Upgrade(told, telling), Places(lock, telling, None, None, None)
 
-    def serve(sock: Any, address: Any) -> None:
-        wire = SocketWire(sock)
-        admission = upgrade.admit(wire, address, Deadline(10))
+    def serve(place: Place) -> None:
+        wire = place.wire
+        assert wire is not None
+        admission = upgrade.admit(wire, place.address, Deadline(10), place)
+        place.leave()
         if admission is None:
             wire.close()
             return
         echo(Stream(wire, False, MAX_PAYLOAD, MAX_PAYLOAD, admission.early, admission.deflate))
 
-    listener = Listener("127.0.0.1", options.port, False, serve)
+    listener = Listener("127.0.0.1", options.port, False, serve, places)
     listener.start()
     print(f"listening on {listener.server.port}", flush=True)
     try:

@@ -13,7 +13,14 @@ from typing import Any
 from unittest import mock
 
 from ezez_ws.opening.listener import Listener
+from ezez_ws.opening.places import Place, Places
+from ezez_ws.threads.telling import Telling
 from tests.support import REPO, EZEZTestCase, eventually, free_port, open_fds
+
+
+def make_places() -> Places:
+    lock = threading.Lock()
+    return Places(lock, Telling(logging.getLogger("ezez_ws"), lock), None, None, None)
 
 
 def has_ipv6() -> bool:
@@ -47,15 +54,15 @@ class ListenerTestCase(EZEZTestCase):
         self.go_on = threading.Event()
         self.addCleanup(self.go_on.set)
 
-    def serve(self, sock: socket.socket, address: Any) -> None:
+    def serve(self, place: Place) -> None:
         """Say hello, and keep the connection until the test says so."""
-        with sock:
-            self.served.append((threading.current_thread().name, address))
-            sock.sendall(b"hello")
-            self.go_on.wait(50)
+        assert place.wire is not None
+        self.served.append((threading.current_thread().name, place.address))
+        place.wire.write_now(b"hello")
+        self.go_on.wait(50)
 
     def make(self, host: str = "127.0.0.1", port: int = 0, reuse_port: bool = False, **more: Any) -> Listener:
-        listener = Listener(host, port, reuse_port, self.serve, **more)
+        listener = Listener(host, port, reuse_port, self.serve, make_places(), **more)
         listener.start()
         self.addCleanup(listener.close)
         return listener
@@ -102,7 +109,7 @@ class ListenerTest(ListenerTestCase):
             before = (open_fds(), threading.active_count())
             for _ in range(3):
                 with self.assertRaises(OSError) as raised:
-                    Listener("127.0.0.1", taken.getsockname()[1], False, self.serve)
+                    Listener("127.0.0.1", taken.getsockname()[1], False, self.serve, make_places())
                 self.assertEqual(raised.exception.errno, errno.EADDRINUSE)
             self.assertEqual((open_fds(), threading.active_count()), before)
 
@@ -110,19 +117,18 @@ class ListenerTest(ListenerTestCase):
         before = (open_fds(), threading.active_count())
         for host in ("192.0.2.1", "not an address"):
             with self.assertRaises(OSError):
-                Listener(host, 0, False, self.serve)
+                Listener(host, 0, False, self.serve, make_places())
         self.assertEqual((open_fds(), threading.active_count()), before)
 
     def test_where_its_thread_cannot_be_started_nothing_is_left(self) -> None:
         before = open_fds()
-        listener = Listener("127.0.0.1", 0, False, self.serve)
+        listener = Listener("127.0.0.1", 0, False, self.serve, make_places())
         with no_threads(), self.assertRaises(RuntimeError):
             listener.start()
         self.assertEqual(open_fds(), before)
 
     def test_a_connection_for_which_no_thread_can_be_started_is_told_so_and_others_are_served(self) -> None:
-        make_room = mock.Mock()
-        listener = self.make(refusal=b"no!", make_room=make_room)
+        listener = self.make(refusal=b"no!")
         for error in (NO_THREAD, MemoryError()):
             with self.assertLogs("ezez_ws", "WARNING") as logs, no_threads(error):
                 for _ in range(3):
@@ -131,15 +137,15 @@ class ListenerTest(ListenerTestCase):
             self.assertEqual(1, len(logs.output), "once a second")
             self.assertIn(str(error) or "MemoryError", logs.output[0])
             listener._telling._seconds.clear()
-        eventually(lambda: make_room.call_count == 6)
+        eventually(lambda: listener._places.count == 0)
         self.assertEqual(self.connect(listener).recv(10), b"hello")
         self.assertEqual(1, len(listener.threads()))
 
     def test_an_error_while_serving_is_logged_and_its_socket_is_closed(self) -> None:
-        def serve(sock: socket.socket, address: Any) -> None:
+        def serve(place: Place) -> None:
             raise ZeroDivisionError("the test's own")
 
-        listener = Listener("127.0.0.1", 0, False, serve)
+        listener = Listener("127.0.0.1", 0, False, serve, make_places())
         listener.start()
         self.addCleanup(listener.close)
         with self.assertLogs("ezez_ws", "ERROR") as logs:
@@ -147,10 +153,10 @@ class ListenerTest(ListenerTestCase):
         self.assertIn("ZeroDivisionError", logs.output[0])
         eventually(lambda: not listener.threads())
 
-    def check_survived(self, error: Exception, times: int = 4, **more: Any) -> list[float]:
-        """Let accepting fail so often, once with the connection lost; return how long the loop has paused."""
-        listener = self.make(**more)
-        accept, failures, pauses = listener.server.get_request, iter([error] * times), list[float]()
+    def check_survived(self, error: Exception) -> list[float]:
+        """Let accepting fail four times; return how long the loop has paused."""
+        listener = self.make()
+        accept, failures, pauses = listener.server.get_request, iter([error] * 4), list[float]()
 
         def fail() -> Any:
             for failure in failures:
@@ -173,9 +179,18 @@ class ListenerTest(ListenerTestCase):
                 self.assertEqual([0.1] * 3, self.check_survived(error))
 
     def test_where_room_was_made_the_pause_is_short(self) -> None:
-        for error in (MemoryError(), OSError(errno.EMFILE, "x")):
-            self.assertEqual([0.005] * 3, self.check_survived(error, make_room=lambda: True))
-        self.assertEqual([0.1] * 3, self.check_survived(ValueError("x"), make_room=lambda: True))
+        with mock.patch.object(Places, "make_room", return_value=True):
+            for error in (MemoryError(), OSError(errno.EMFILE, "x")):
+                self.assertEqual([0.005] * 3, self.check_survived(error))
+            self.assertEqual([0.1] * 3, self.check_survived(ValueError("x")))
+
+    def test_of_those_that_shake_hands_one_makes_room_where_there_is_no_thread(self) -> None:
+        listener = self.make()
+        first = self.connect(listener)
+        self.assertEqual(first.recv(10), b"hello")
+        with self.assertLogs("ezez_ws", "WARNING"), no_threads():
+            self.assertEqual(self.connect(listener).recv(10), b"")
+            self.assertEqual(first.recv(10), b"")
 
     def test_not_even_an_error_while_it_waits_ends_the_loop(self) -> None:
         listener = self.make()
@@ -298,10 +313,14 @@ class ProcessTest(EZEZTestCase):
         code = """
             import logging, resource, socket, threading, time
             from ezez_ws.opening.listener import Listener
+            from ezez_ws.opening.places import Places
+            from ezez_ws.threads.telling import Telling
 
-            def serve(sock, address):
-                with sock:
-                    sock.sendall(b"hello")
+            lock = threading.Lock()
+            places = Places(lock, Telling(logging.getLogger("ezez_ws"), lock), None, None, None)
+
+            def serve(place):
+                place.wire.write_now(b"hello")
 
             class Warnings(logging.Handler):
                 def emit(self, record):
@@ -309,7 +328,7 @@ class ProcessTest(EZEZTestCase):
 
             seen = threading.Event()
             logging.getLogger("ezez_ws").addHandler(Warnings())
-            listener = Listener("127.0.0.1", 0, False, serve)
+            listener = Listener("127.0.0.1", 0, False, serve, places)
             listener.start()
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit))
@@ -335,14 +354,19 @@ class ProcessTest(EZEZTestCase):
 
     def test_without_descriptors_it_starts_and_serves_or_raises_and_leaves_nothing(self) -> None:
         code = """
-            import os, resource, socket, sys
+            import logging, os, resource, socket, sys, threading
             from ezez_ws.opening.listener import Listener
+            from ezez_ws.opening.places import Places
+            from ezez_ws.threads.telling import Telling
 
-            def serve(sock, address):
-                with sock:
-                    sock.sendall(b"hello")
+            lock = threading.Lock()
+            places = Places(lock, Telling(logging.getLogger("ezez_ws"), lock), None, None, None)
 
-            Listener("127.0.0.1", 0, False, serve).close()  # what is imported at first use needs descriptors, too
+            def serve(place):
+                place.wire.write_now(b"hello")
+
+            # what is imported at first use needs descriptors, too
+            Listener("127.0.0.1", 0, False, serve, places).close()
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit))
             for free in range(8):
@@ -356,7 +380,7 @@ class ProcessTest(EZEZTestCase):
                 for _ in range(free):
                     taken.pop().close()
                 try:
-                    listener = Listener("127.0.0.1", 0, False, serve)
+                    listener = Listener("127.0.0.1", 0, False, serve, places)
                     listener.start()
                 except OSError as error:
                     assert error.errno == 24, error
