@@ -172,6 +172,14 @@ class RefusalTest(EmbeddedTestCase):
         with self.assertLogs("ezez_ws", logging.ERROR):
             self.assertEqual(self.status(*head, target="/?error"), 500)
 
+    def test_who_has_not_sent_its_authentication_makes_room_for_another(self) -> None:
+        server = self.mount(max_unauthenticated=1, auth_timeout=50.0)
+        silent = self.raw(None)
+        eventually(lambda: len(server.clients) == 1)
+        with self.assertLogs("ezez_ws", logging.WARNING):
+            self.raw()
+        self.assertEqual(silent.read_end().code, 1008)
+
     def test_past_max_connections_there_is_503_until_one_has_gone(self) -> None:
         server = self.mount(max_connections=1)
         peer = self.raw()
