@@ -39,11 +39,12 @@ _MOST_KINDS = 256
 class _Window:
     """A second of one kind of record."""
 
-    __slots__ = ("count", "end", "extra", "level", "sample")
+    __slots__ = ("count", "end", "extra", "few", "level", "sample")
 
-    def __init__(self, level: int, end: float) -> None:
+    def __init__(self, level: int, end: float, few: int) -> None:
         self.level = level
         self.end = end
+        self.few = few
         self.count = 0
         self.sample = ""  # the text of the first that was not told
         self.extra: dict[str, Any] = {}
@@ -62,8 +63,8 @@ class Limited:
         self._lock = threading.RLock()
         self._windows: dict[object, _Window] = {}
 
-    def tell(self, level: int, kind: object, text: str, *args: object, **options: Any) -> None:
-        """Log a record, or only count it; ``options`` are those of ``Logger.log``."""
+    def tell(self, level: int, kind: object, text: str, *args: object, few: int = FEW, **options: Any) -> None:
+        """Log a record, or only count it where ``few`` have been logged; ``options`` are those of ``Logger.log``."""
         if not logger.isEnabledFor(level):
             return
         now = time.monotonic()
@@ -75,14 +76,14 @@ class Limited:
                     over = [window]
                 elif len(self._windows) >= _MOST_KINDS:
                     over, self._windows = list(self._windows.values()), {}
-                window = self._windows[kind] = _Window(level, now + WINDOW)
+                window = self._windows[kind] = _Window(level, now + WINDOW, few)
             window.count += 1
             count = window.count
         for one in over:
             _sum_up(one)
-        if count <= FEW:
+        if count <= few:
             logger.log(level, text, *args, stacklevel=2, **options)
-        elif count == FEW + 1:
+        elif count == few + 1:
             window.sample, window.extra = text % args, options.get("extra") or {}  # only this thread writes them
             if self.call_later is not None:
                 self.call_later(WINDOW, self.flush_due)
@@ -106,8 +107,8 @@ class Limited:
 
 
 def _sum_up(window: _Window) -> None:
-    if window.count > FEW:
-        more = window.count - FEW
+    if window.count > window.few:
+        more = window.count - window.few
         logger.log(window.level, "%d more like this one within a second: %s", more, window.sample, extra=window.extra)
 
 

@@ -22,7 +22,6 @@ from .server_client import EZEZServerClient
 from .threads.deadline import Deadline
 from .threads.interrupted import make_lock
 from .threads.starting import Loan
-from .threads.telling import Telling
 from .threads.timers import janitor
 from .threads.waiting import Event
 from .websocket.stream import Stream
@@ -65,8 +64,8 @@ class ServerOptions(NamedTuple):
 class ServerRun:
     """One run of a server.
 
-    ``_lock`` guards ``closing``, ``_cutting``, ``_wires``, ``_connections``, ``_loans``, ``_minds_web_server``, the
-    places, and what is told of them; under it a wire may be cut, and nothing is locked.
+    ``_lock`` guards ``closing``, ``_cutting``, ``_wires``, ``_connections``, ``_loans``, ``_minds_web_server``, and
+    the places; under it a wire may be cut, and nothing is locked.
     ``serve*`` runs on each connection's own thread; every other method may be called from any thread.
     ``OSError``: the address cannot be bound; nothing is left behind.
     """
@@ -84,16 +83,14 @@ class ServerRun:
         self._minds_web_server = False
         self._lease = object()  # of the timers' thread; not the run itself, which is to be freed where nobody closes it
         self.listener: Listener | None = None
-        self._telling = Telling(logger, self._lock)
         per_address = options.max_connections_per_address
         self._places = Places(
             self._lock,
-            self._telling,
             options.max_connections,
             options.max_unauthenticated,
             per_address if isinstance(per_address, int) else None,
         )
-        self._reception = Upgrade(options, self._telling)
+        self._reception = Upgrade(options)
         if options.port is not None:
             refusal = BUSY if options.ssl is None else b""
             address = (options.host, options.port, options.reuse_port)

@@ -37,14 +37,11 @@ from .replies import Reply, ReplyTable, RoutedReply, SentMessage
 __all__ = ["Arrived", "Inbox", "Mark"]
 
 T = TypeVar("T")
-
+Item = Arrived | Ending | None
 SLICE = 0.25  # seconds after which a reader that is not in its own loop looks whether it is still wanted
 _OVERHEAD = 64  # what a waiting message counts beside its payload, so that millions of empty ones are bounded too
 _LOOK_IN_READS = 16
 _RETIRED = -1  # no thread's identifier: nobody will read any more
-
-
-Item = Arrived | Ending | None
 
 
 def weight(arrived: Arrived) -> int:

@@ -95,6 +95,7 @@ class ServerConnection(Connection):
         self._auth_seen = False  # an authentication message has arrived
         self._auth_in_time: bool | None = None  # had it, when the time was over
         self.inbox.note = self._note_auth
+        self.inbox.on_end = place.leave  # at once, though a listener or on_disconnect may go on
         self.inbox.routes_replies = self._options.messages_before_auth == "accept"
         if self._options.messages_before_auth == "ignore":
             stream.keep_payload(self._options.max_payload_before_auth)
@@ -119,11 +120,6 @@ class ServerConnection(Connection):
         self.end_with(CloseCode.POLICY_VIOLATION, "Too many connections wait to authenticate")
         self.cut()  # what has been sent still arrives; its thread wakes
         return True
-
-    def disconnected(self, ending: Ending) -> None:
-        """Give the place back, and run ``on_disconnect``, which may take its time."""
-        self._place.leave()
-        super().disconnected(ending)
 
     def dispose(self, patience: float | None = None) -> None:
         """Give the socket back; who was never authenticated is not waited for as long, nor are many of them."""

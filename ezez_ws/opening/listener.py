@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..logs import logger
+from ..logs import limited, shown_address
 from ..threads.fork import close_in_child
+from ..threads.interrupted import make_lock
 from ..threads.starting import start_thread
-from ..threads.telling import Telling
 from ..wire.poller import Poller
 from ..wire.sockets import SocketWire
 from .places import Place, Places
@@ -34,7 +34,7 @@ _SHORT_PAUSE = 0.005  # the same, where something has been done about it
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _READ = 65536
 
-_import_lock = threading.Lock()
+_import_lock = make_lock()
 
 
 class Listener:
@@ -59,8 +59,7 @@ class Listener:
         self._places = places
         self._refusal = refusal
         self._troubled = False
-        self._lock = threading.Lock()  # guards _threads, _started, _released and the poller's life
-        self._telling = Telling(logger, self._lock)
+        self._lock = make_lock()  # guards _threads, _started, _released and the poller's life
         self._threads: list[threading.Thread] = []
         self._started = 0
         self._released = False
@@ -116,7 +115,7 @@ class Listener:
             if place is not None:
                 place.leave()
             with contextlib.suppress(Exception):
-                self._telling.tell(logging.WARNING, "no thread for another connection: %s", _say(error), most=1)
+                limited.tell(logging.WARNING, "no thread", "no thread for another connection: %s", _say(error), few=1)
             self._turn_away(sock)
             self._places.make_room()
 
@@ -167,7 +166,7 @@ class Listener:
             short = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES)
             if short and self._places.make_room():
                 pause = _SHORT_PAUSE
-            self._telling.tell(logging.WARNING, "cannot accept a connection: %s", _say(error), most=1)
+            limited.tell(logging.WARNING, "accept", "cannot accept a connection: %s", _say(error), few=1)
         finally:  # whatever else fails
             if again:
                 time.sleep(pause)
@@ -250,6 +249,8 @@ def _make_server_class() -> "type[WebsocketServer]":
             request.close()  # after shutdown, it would be half a goodbye: the stream has said it
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            logger.exception("an error while serving %s", client_address, extra={"remote_address": client_address})
+            peer = shown_address(client_address)
+            text, extra = "an error while serving %s", {"remote_address": peer}
+            limited.tell(logging.ERROR, "serving", text, peer, exc_info=True, extra=extra)
 
     return Server

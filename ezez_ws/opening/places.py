@@ -19,8 +19,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ..logs import shown
-from ..threads.telling import Telling
+from ..logs import limited, shown_address
+from ..threads.interrupted import Lock
 from ..wire.sockets import Wire
 
 __all__ = ["Place", "Places"]
@@ -52,15 +52,13 @@ class Places:
 
     def __init__(
         self,
-        lock: Any,
-        telling: Telling,
+        lock: Lock,
         max_connections: int | None,
         max_unauthenticated: int | None,
         max_per_address: int | None,
     ) -> None:
         self.lock = lock
         self.closed = False  # nobody gets a place any more
-        self._telling = telling
         self._most = max_connections
         self._most_unknown = max_unauthenticated
         self._most_per_address = max_per_address
@@ -175,8 +173,9 @@ class Places:
                 del self._by_key[key]
 
     def _tell(self, victim: "Place") -> None:
+        peer = shown_address(victim.address)
         text = "%s has given up its place to one that came later: it was not authenticated yet"
-        self._telling.tell(logging.WARNING, text, shown(str(victim.address)), remote_address=victim.address)
+        limited.tell(logging.WARNING, "place", text, peer, extra={"remote_address": peer})
 
 
 class Place:

@@ -63,13 +63,12 @@ class Admission(NamedTuple):
 class Upgrade:
     """Shakes hands with those who connect. Immutable; ``admit*`` runs on each connection's own thread."""
 
-    def __init__(self, options: "ServerOptions", telling: Telling) -> None:
+    def __init__(self, options: "ServerOptions") -> None:
         allowed, limit = options.allowed_origins, options.max_connections_per_address
         self._begin = partial(
             ServerHandshake, options.path, options.subprotocols, allowed if isinstance(allowed, Origins) else None
         )
         self._options = options
-        self._telling = telling
         self._allows_origin = None if allowed is None or isinstance(allowed, Origins) else allowed
         self._limit_of = limit if callable(limit) else None
 
@@ -93,18 +92,14 @@ class Upgrade:
         ``answer`` sends the 101, with the headers that it is given, and returns the wire; what it raises comes out.
         """
         handshake = self._begin(address)
-        try:
-            if not handshake.feed(head) or handshake.trailing:
-                raise Refusal(400, "This is not one request.")
-            headers, deflate = self._decide(handshake, place)
-        except Refusal as refusal:
-            self._tell(refusal, address)
-            raise
+        if not handshake.feed(head) or handshake.trailing:
+            raise Refusal(400, "This is not one request.")
+        headers, deflate = self._decide(handshake, place)
         return answer(handshake, headers), Admission(handshake.request, b"", deflate)
 
     def turn_away(self, wire: Wire, address: Any, plain: bool) -> None:
         """Refuse one that cannot be listened to. ``plain``: it understands what is not encrypted."""
-        self._tell(NoPlace("too many have been refused at once"), address)
+        tell_refused(address, NoPlace("too many have been refused at once"))
         if plain:
             with contextlib.suppress(WireError):
                 wire.write_now(BUSY)
@@ -208,7 +203,8 @@ def _asking(option: str, function: Callable[..., Any], request: HandshakeRequest
         yield
     except BaseException as error:
         name, extra = name_of(function), {"remote_address": shown_address(request.remote_address)}
-        limited.tell(logging.ERROR, (name, type(error)), "an error in %s (%s)", option, name, exc_info=error, extra=extra)
+        kind, text = (name, type(error)), "an error in %s (%s)"
+        limited.tell(logging.ERROR, kind, text, option, name, exc_info=error, extra=extra)
         raise Refusal(500, "internal error") from error
 
 

@@ -4,9 +4,7 @@ Prints ``listening on PORT`` when it does (0 picks a free port); ends when its s
 """
 
 import argparse
-import logging
 import sys
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +15,7 @@ from ezez_ws.opening.listener import Listener
 from ezez_ws.opening.places import Place, Places
 from ezez_ws.opening.upgrade import Upgrade
 from ezez_ws.threads.deadline import Deadline
-from ezez_ws.threads.telling import Telling
+from ezez_ws.threads.interrupted import make_lock
 from ezez_ws.websocket.stream import Stream
 
 MAX_PAYLOAD = 32 << 20
@@ -47,9 +45,7 @@ def main() -> None:
     told: Any = SimpleNamespace(path=None, subprotocols=None, allowed_origins=None, verify_request=None)
     told.max_connections_per_address = None
     told.compression = "deflate" if options.deflate else None
-    lock = threading.Lock()
-    telling = Telling(logging.getLogger("ezez_ws"), lock)
-    upgrade, places = Upgrade(told, telling), Places(lock, telling, None, None, None)
+    upgrade, places = Upgrade(told), Places(make_lock(), None, None, None)
 
     def serve(place: Place) -> None:
         wire = place.wire

@@ -406,7 +406,7 @@ class AcceptanceTest(ServingTestCase):
             peer = self.peer(server, None)
             peer.send_values(AUTH, KEY, 1)
             held.wait_entered()
-            (connection,) = [client._connection for client in server.clients]
+            (connection,) = [client._ezez_connection for client in server.clients]
             connection._auth_until = time.monotonic() - late
             if hold_before:
                 eventually(connection.stream.answers)

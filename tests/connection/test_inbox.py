@@ -13,7 +13,7 @@ from ezez_ws import Codec, ConnectionClosed, MalformedMessage
 from ezez_ws.connection.inbox import Inbox
 from ezez_ws.connection.replies import Reply, RoutedReply, SentMessage
 from ezez_ws.messages.protocol import parse_event
-from ezez_ws.threads.deadline import NEVER, Deadline
+from ezez_ws.threads.deadline import Deadline
 from ezez_ws.websocket.deflate import Deflate, Deflater
 from ezez_ws.websocket.frames import BINARY, PING, PONG, RSV1, TEXT, Start
 from ezez_ws.websocket.stream import Ending, Stream
@@ -233,7 +233,7 @@ class InboxTest(EZEZTestCase):
         self.assertLess(self.inbox._bytes, (1 << 20) + 101_000)
         self.assertLess(len(self.stream._unread), 1 << 18)
         for number in range(500):
-            self.assertEqual(str(number), self.name(self.inbox.next(NEVER)))
+            self.assertEqual(str(number), self.name(self.inbox.next()))
             self.inbox.look_in()
             self.assertLess(self.inbox._bytes, (1 << 20) + 101_000)
 
@@ -256,7 +256,7 @@ class InboxTest(EZEZTestCase):
         self.fill(100, 100_000, text=True)
         self.peer.send_close(4000)
         self.inbox.own()
-        self.assertEqual(Ending(4000, ""), self.inbox.next(NEVER))
+        self.assertEqual(Ending(4000, ""), self.inbox.next())
 
     def test_the_start_of_a_message_is_no_reply(self) -> None:
         sent = self.expect(5)

@@ -12,15 +12,15 @@ import unittest
 from typing import Any
 from unittest import mock
 
+from ezez_ws.logs import limited
 from ezez_ws.opening.listener import Listener
 from ezez_ws.opening.places import Place, Places
-from ezez_ws.threads.telling import Telling
+from ezez_ws.threads.interrupted import make_lock
 from tests.support import REPO, EZEZTestCase, eventually, free_port, open_fds
 
 
 def make_places() -> Places:
-    lock = threading.Lock()
-    return Places(lock, Telling(logging.getLogger("ezez_ws"), lock), None, None, None)
+    return Places(make_lock(), None, None, None)
 
 
 def has_ipv6() -> bool:
@@ -50,6 +50,7 @@ def no_threads(error: Exception = NO_THREAD) -> Any:
 
 class ListenerTestCase(EZEZTestCase):
     def setUp(self) -> None:
+        limited._windows.clear()
         self.served: list[tuple[str, Any]] = []
         self.go_on = threading.Event()
         self.addCleanup(self.go_on.set)
@@ -136,7 +137,7 @@ class ListenerTest(ListenerTestCase):
                     self.assertEqual(sock.recv(10) + sock.recv(10), b"no!")
             self.assertEqual(1, len(logs.output), "once a second")
             self.assertIn(str(error) or "MemoryError", logs.output[0])
-            listener._telling._seconds.clear()
+            limited._windows.clear()
         eventually(lambda: listener._places.count == 0)
         self.assertEqual(self.connect(listener).recv(10), b"hello")
         self.assertEqual(1, len(listener.threads()))
@@ -163,6 +164,7 @@ class ListenerTest(ListenerTestCase):
                 raise failure
             return accept()
 
+        limited._windows.clear()
         with (
             mock.patch.object(listener.server, "get_request", fail),
             mock.patch("ezez_ws.opening.listener.time.sleep", pauses.append),
@@ -314,10 +316,9 @@ class ProcessTest(EZEZTestCase):
             import logging, resource, socket, threading, time
             from ezez_ws.opening.listener import Listener
             from ezez_ws.opening.places import Places
-            from ezez_ws.threads.telling import Telling
+            from ezez_ws.threads.interrupted import make_lock
 
-            lock = threading.Lock()
-            places = Places(lock, Telling(logging.getLogger("ezez_ws"), lock), None, None, None)
+            places = Places(make_lock(), None, None, None)
 
             def serve(place):
                 place.wire.write_now(b"hello")
@@ -357,10 +358,9 @@ class ProcessTest(EZEZTestCase):
             import logging, os, resource, socket, sys, threading
             from ezez_ws.opening.listener import Listener
             from ezez_ws.opening.places import Places
-            from ezez_ws.threads.telling import Telling
+            from ezez_ws.threads.interrupted import make_lock
 
-            lock = threading.Lock()
-            places = Places(lock, Telling(logging.getLogger("ezez_ws"), lock), None, None, None)
+            places = Places(make_lock(), None, None, None)
 
             def serve(place):
                 place.wire.write_now(b"hello")

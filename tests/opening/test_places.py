@@ -1,17 +1,13 @@
 """Places: how many there are, who gives one up for whom, and that each is free again."""
 
-import logging
-import threading
 import unittest
 from typing import Any
 from unittest import mock
 
 from ezez_ws.opening import places as module
 from ezez_ws.opening.places import Place, Places
-from ezez_ws.threads.telling import Telling
+from ezez_ws.threads.interrupted import make_lock
 from ezez_ws.wire.sockets import Wire
-
-LOGGER = logging.getLogger("ezez_ws.test_places")
 
 
 class FakeWire(Wire):
@@ -23,13 +19,8 @@ class FakeWire(Wire):
 
 
 class PlacesTestCase(unittest.TestCase):
-    def setUp(self) -> None:
-        LOGGER.disabled = True
-        self.addCleanup(setattr, LOGGER, "disabled", False)
-
     def make(self, most: int | None = None, unknown: int | None = None, per_address: int | None = None) -> Places:
-        lock = threading.Lock()
-        self.places = Places(lock, Telling(LOGGER, lock), most, unknown, per_address)
+        self.places = Places(make_lock(), most, unknown, per_address)
         return self.places
 
     def come(self, address: Any = ("a", 1), borrowed: bool = False) -> Place:
@@ -234,12 +225,11 @@ class BoundsTest(PlacesTestCase):
 
     def test_what_is_given_up_is_told(self) -> None:
         self.make(most=1, unknown=1)
-        LOGGER.disabled = False
         with self.assertLogs("ezez_ws", "WARNING") as logs:
             self.come(("1.2.3.4\n", 5))
             self.come()
-        self.assertIn("('1.2.3.4\\n', 5) has given up its place", logs.output[0])
-        self.assertEqual(("1.2.3.4\n", 5), vars(logs.records[0])["remote_address"])
+        self.assertIn("1.2.3.4\\n:5 has given up its place", logs.output[0])
+        self.assertEqual("1.2.3.4\\n:5", vars(logs.records[0])["remote_address"])
 
 
 if __name__ == "__main__":
