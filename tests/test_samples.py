@@ -4,12 +4,15 @@ import contextlib
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 import urllib.request
+from pathlib import Path
 
 from ezez_ws import AuthRejected, EZEZWebSocketClient
 from tests.support import REPO, EZEZTestCase, free_port, run_sample
@@ -146,6 +149,59 @@ class FlaskTest(EZEZTestCase):
                 flask.process.send_signal(signal.SIGINT)
                 self.assertEqual(0, flask.wait())
             self.assertNotIn("Traceback", "".join(flask.seen))
+
+
+class FlaskChatTest(EZEZTestCase):
+    """What its windows do is for tests/browser/test_flask_chat.py to see."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name, "flask_chat")
+        shutil.copytree(REPO / "samples/flask_chat", self.folder, ignore=shutil.ignore_patterns("instance"))
+
+    def run_python(self, code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        clean = {name: value for name, value in os.environ.items() if name != "FLASK_SECRET_KEY"}
+        path = os.pathsep.join((str(self.folder), str(REPO)))
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env={**clean, "PYTHONPATH": path, **environment},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=50,
+        )
+
+    def test_its_key_is_made_once_and_can_be_read_by_nobody_else(self) -> None:
+        show = "import app; print(app.app.secret_key)"
+        first, second = self.run_python(show), self.run_python(show)
+        self.assertRegex(first.stdout, r"^[0-9a-f]{64}$", first.stderr)
+        self.assertEqual(first.stdout, second.stdout)
+        if os.name != "nt":
+            self.assertEqual(0o600, (self.folder / "instance/secret_key").stat().st_mode & 0o777)
+        self.assertEqual(
+            "mine\n", self.run_python("import app; print(app.app.secret_key)", FLASK_SECRET_KEY="mine").stdout
+        )
+
+    def test_it_does_not_start_with_an_empty_key(self) -> None:
+        (self.folder / "instance").mkdir()
+        (self.folder / "instance/secret_key").touch()
+        self.assertIn("secret_key holds no key: delete it", self.run_python("import app").stderr)
+
+    def test_a_name_is_let_in_with_the_token_of_its_owner_alone(self) -> None:
+        code = """
+import app
+from itsdangerous import URLSafeSerializer
+pages, forger = app.app.test_client(), URLSafeSerializer("guessed", salt="name")
+ticket = pages.post("/name", data={"name": " An\u200bna"}).status_code, pages.post("/name", data={"name": "Anna"}).json
+class Client:
+    context = {}
+stale = app.signed.dumps(["Anna", "an owner before the restart"])
+for token in (ticket[1]["token"], forger.dumps(["Anna", "x"]), stale, "Anna", "", "é"):
+    print(app.admit(Client(), token))
+print(ticket[0], pages.post("/name", data={"name": "ANNA"}).status_code, pages.post("/name").status_code)
+"""
+        done = self.run_python(code)
+        self.assertEqual("True\n" + 5 * "False\n" + "400 409 400\n", done.stdout, done.stderr)
 
 
 class ChatTest(EZEZTestCase):

@@ -2,44 +2,80 @@
 
     python samples/flask_chat/app.py [--host HOST] [--port PORT]
 
-Open the page in two windows side by side. It needs Flask. With gunicorn, where each window takes a thread:
+Open the page in two windows side by side, with a name in each. It needs Flask. With gunicorn, where each window takes a
+thread (and with nginx in front of it, see docs/deployment.md):
 
     gunicorn --worker-class gthread --threads 100 --chdir samples/flask_chat app:app
 
-What was said lately is kept in memory, so there can be one process only.
+A name belongs to whoever takes it first: the server signs it, and the browser keeps that. The key to sign with is
+``FLASK_SECRET_KEY`` in the environment, or else one made at the first start and kept in ``instance/secret_key``.
+Names, and what was said lately, are kept in memory, so there can be one process only.
 """
 
 import argparse
 import collections
-import json
+import contextlib
 import os
+import secrets
 import threading
 import time
+import unicodedata
+from pathlib import Path
 
-from flask import Flask, render_template, send_from_directory
-from itsdangerous import BadSignature, URLSafeSerializer
+from flask import Flask, render_template, request, send_from_directory
+from itsdangerous import BadData, URLSafeSerializer
 
 import ezez_ws.browser
 from ezez_ws import EZEZWebsocketServer
 
-ROOMS = ("Lobby", "Tea kitchen", "Workshop")  # these are always there, others while somebody is in them
+ROOMS = ("Lobby", "Tea kitchen", "Workshop")  # these are always there; others while somebody is in them, and for
+KEPT = 600  # seconds longer, so that whoever reloads the page finds the room and what was said there
+MOST_ROOMS = 50
 IMAGES = ("image/gif", "image/jpeg", "image/png", "image/webp")  # no SVG, which can hold scripts
-KEPT = 50  # messages of each room that whoever comes in gets to see
 LONGEST_NAME, LONGEST_TEXT = 24, 4000
+LARGEST_PAST = 64 << 20  # bytes of pictures that are kept for those who come in
 
-app = Flask(__name__)
-app.secret_key = os.environ.get("CHAT_SECRET", "set CHAT_SECRET where strangers can come in")
-tokens = URLSafeSerializer(app.secret_key, salt="chat")
+app = Flask(__name__, instance_path=str(Path(__file__).resolve().with_name("instance")))
+
+
+def secret_key():
+    """Return the key of the environment, or the one made at the first start, which nobody else may read."""
+    if os.environ.get("FLASK_SECRET_KEY"):
+        return os.environ["FLASK_SECRET_KEY"]
+    path = Path(app.instance_path, "secret_key")
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError), open(path, "x", opener=lambda *args: os.open(*args, 0o600)) as file:
+        file.write(secrets.token_hex(32))
+    key = path.read_text()
+    if len(key) < 64:
+        raise RuntimeError(f"{path} holds no key: delete it")
+    return key
+
+
+app.secret_key = secret_key()
+signed = URLSafeSerializer(app.secret_key, salt="name")
 
 
 @app.get("/")
 def page():
-    return render_template("index.html", token=tokens.dumps("page"))
+    return render_template("index.html")
 
 
 @app.get("/ezez-ws.js")
 def module():
     return send_from_directory(ezez_ws.browser.PATH, "ezez-ws.js", mimetype="text/javascript")
+
+
+@app.post("/name")
+def take_name():
+    """Give a name to whoever asks first, and with it the token that lets in."""
+    name = " ".join(unicodedata.normalize("NFKC", request.form["name"]).split())
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        return f"A name has 1 to {LONGEST_NAME} letters.", 400
+    owner = secrets.token_urlsafe()
+    if not belongs(name, owner):
+        return f"{name} is somebody else. Take another name.", 409
+    return {"name": name, "token": signed.dumps([name, owner])}
 
 
 @app.route("/ws", websocket=True)
@@ -48,14 +84,13 @@ def websocket():
 
 
 def admit(client, key):
-    """Let in who has our page's token, and learn who it is."""
+    """Let in who has a token of ours, and whose name is not somebody else's meanwhile (as after a restart)."""
     try:
-        guest = json.loads(key)
-        tokens.loads(guest["token"])
-        client.context.update(guest=str(guest["guest"]), name=str(guest["name"]).strip()[:LONGEST_NAME])
-    except (BadSignature, KeyError, TypeError, ValueError):
+        name, owner = signed.loads(key)
+    except BadData:
         return False
-    return bool(client.context["name"])
+    client.context["name"] = name
+    return belongs(name, owner)
 
 
 def leave(client, code, reason):
@@ -65,20 +100,25 @@ def leave(client, code, reason):
 server = EZEZWebsocketServer(
     on_auth_request=admit,
     on_disconnect=leave,
-    default_context={"guest": "", "name": "", "room": None},
+    default_context={"name": "", "room": None},
     max_payload=4 << 20,
 )
-messages = {}  # the last ones of each room, each with its image
-lock = threading.Lock()  # guards messages
+lock = threading.Lock()  # guards what follows
+owners = {}  # the owner of each name, for as long as the server runs; capitals make no other name
+said = collections.deque(maxlen=500)  # the last messages of all rooms, each with its image
+used = {}  # when somebody last came into a room, or left it
 
 
-def members(room):
-    return [client for client in server.clients if client.context["room"] == room]
+def belongs(name, owner):
+    """Whether a name is this owner's, or nobody's, and then it is."""
+    with lock:
+        return owners.setdefault(name.casefold(), owner) == owner
 
 
 def people(room):
-    """Who is in a room: names by guest. A guest may have several windows."""
-    return {client.context["guest"]: client.context["name"] for client in members(room)}
+    """Who is in a room; somebody may be there in several windows."""
+    names = {client.context["name"] for client in server.clients if client.context["room"] == room}
+    return sorted(names, key=str.casefold)
 
 
 def tell(room, event, args, but=None):
@@ -91,20 +131,23 @@ def move(client, room):
         before, context["room"] = context["room"], room
     if before == room:
         return
+    with lock:
+        used.update({place: time.monotonic() for place in (before, room) if place})
     for changed in filter(None, (before, room)):
         tell(changed, "people", [changed, people(changed)])
     server.broadcast("rooms", [rooms()])
 
 
 def rooms():
-    """Return how many are in each room, and forget what was said in those that are no more."""
-    counts = dict.fromkeys(ROOMS, 0)
-    with lock:  # counting, too: nobody may come in and say something before the room is forgotten
-        for room in filter(None, [client.context["room"] for client in server.clients]):
-            counts[room] = counts.get(room, 0) + 1
-        for room in messages.keys() - counts.keys():
-            del messages[room]
-    return counts
+    """Return how many are in each room, and forget those that nobody uses any more, with what was said there."""
+    counts = collections.Counter(client.context["room"] for client in server.clients)
+    with lock:
+        for room in [room for room in used if not counts[room] and used[room] < time.monotonic() - KEPT]:
+            del used[room]
+        known = [*ROOMS, *(room for room in used if room not in ROOMS)]
+        for kept in [kept for kept in said if kept[0]["room"] not in known]:
+            said.remove(kept)
+    return {room: counts[room] for room in known}
 
 
 def room_in(args):
@@ -112,6 +155,8 @@ def room_in(args):
     room = args[0].strip() if args and isinstance(args[0], str) else ""
     if not 0 < len(room) <= LONGEST_NAME:
         raise ValueError(f"The name of a room has 1 to {LONGEST_NAME} letters.")
+    if room not in (known := rooms()) and len(known) >= MOST_ROOMS:
+        raise ValueError("There are rooms enough. Go into one of them.")
     return room
 
 
@@ -125,9 +170,9 @@ def enter(client, args, reply, ids):
     move(client, room)
     reply("entered", [room, people(room), rooms()])
     with lock:
-        past = list(messages.get(room, ()))
-    for message, image in past:
-        client.send("said", [message, image])
+        past = [kept for kept in said if kept[0]["room"] == room]
+    for kept in past[-50:]:
+        client.send("said", kept)
 
 
 @server.on("say")
@@ -139,13 +184,14 @@ def say(client, args, reply, ids):
     except (TypeError, ValueError) as error:
         reply("error", [str(error)])
         return
-    move(client, room)  # a message that was queued comes before its window has entered again
-    message.update(room=room, guest=client.context["guest"], name=client.context["name"], at=time.time() * 1000)
+    move(client, room)
+    message.update(room=room, name=client.context["name"], at=time.time() * 1000)
     with lock:
-        kept = messages.setdefault(room, collections.deque(maxlen=KEPT))
-        is_new = all(message["id"] != other["id"] for other, _ in kept)
+        is_new = all(message["id"] != other["id"] for other, _ in said)
         if is_new:
-            kept.append((message, image))
+            said.append((message, image))
+        while sum(len(kept) for _, kept in said if kept) > LARGEST_PAST:
+            said.popleft()
     if is_new:
         tell(room, "said", [message, image], but=client)
     reply("ok")
@@ -164,7 +210,7 @@ def checked_message(identity, text, image=None, kind=None):
 
 @server.on("typing")
 def typing(client, args, reply, ids):
-    tell(client.context["room"], "typing", [client.context["guest"], client.context["name"]], but=client)
+    tell(client.context["room"], "typing", [client.context["name"]], but=client)
 
 
 def main():

@@ -44,18 +44,22 @@ class FlaskChatTest(ChromiumTestCase):
         self.expect: Any = expect
         self.serve("0")
 
-    def serve(self, port: str) -> None:
-        self.server = WebServer("samples.flask_chat.app", "--port", port)
+    def serve(self, port: str, key: str = "a key of this test") -> None:
+        with mock.patch.dict(os.environ, FLASK_SECRET_KEY=key):  # which leaves the repository's folder as it is
+            self.server = WebServer("samples.flask_chat.app", "--port", port)
         self.addCleanup(self.server.close)
         self.url = f"http://{self.server.address}/"
 
     def guest(self, name: str, path: str = "", **options: Any) -> "Page":
         """Open a window and come in."""
         page = self.open(self.url + path, **options)
-        page.get_by_label("Your name").fill(name)
-        page.get_by_role("button", name="Join the chat").click()
+        self.join(page, name)
         self.expect_state(page, "Connected")
         return page
+
+    def join(self, page: "Page", name: str) -> None:
+        page.get_by_label("Your name").fill(name)
+        page.get_by_role("button", name="Join the chat").click()
 
     def expect_state(self, page: "Page", text: str) -> None:
         self.expect(page.get_by_role("status")).to_have_text(text)
@@ -159,6 +163,30 @@ class FlaskChatTest(ChromiumTestCase):
         self.expect(self.message(bert, "after")).to_be_visible()
         self.expect(bert.get_by_role("log")).not_to_contain_text("Anna has left")
 
+    def test_a_room_outlives_the_reload_of_its_only_guest(self) -> None:
+        anna, bert = self.guest("Anna", "#Attic"), self.guest("Bert")
+        self.say(anna, "to myself")
+        anna.goto("about:blank")
+        self.expect(self.room(bert, "Attic, 0 here")).to_be_visible()
+        anna.goto(f"{self.url}#Attic")
+        self.expect(self.message(anna, "to myself")).to_contain_text("You")
+        self.expect(self.room(bert, "Attic, 1 here")).to_be_visible()
+
+    def test_a_name_cannot_be_taken_by_somebody_else(self) -> None:
+        anna = self.guest("Anna")
+        other = self.open(self.url)
+        self.join(other, " anna ")
+        self.expect(other.get_by_role("alert")).to_have_text("anna is somebody else. Take another name.")
+        anna.get_by_role("button", name="Leave the chat").click()
+        self.expect(anna.get_by_label("Your name")).to_be_visible()
+        self.join(other, "\uff21NNA")  # a wide A
+        self.expect(other.get_by_role("alert")).to_contain_text("ANNA is somebody else.")
+        self.join(other, "Bert")
+        self.expect_state(other, "Connected")
+        self.join(anna, "anna")  # who has left, and comes back with the same browser
+        self.expect_state(anna, "Connected")
+        self.expect(other.get_by_role("log")).to_contain_text("Anna is here")
+
     def test_leaving_ends_the_connection_and_forgets_the_guest(self) -> None:
         anna = self.guest("Anna")
         anna.get_by_role("button", name="Leave the chat").click()
@@ -195,8 +223,7 @@ class FlaskChatTest(ChromiumTestCase):
         self.server.close()
         self.expect_state(anna, "Offline")
         self.say(anna, "into the void")
-        with mock.patch.dict(os.environ, CHAT_SECRET="another"):
-            self.serve(self.server.address.rsplit(":", 1)[1])
+        self.serve(self.server.address.rsplit(":", 1)[1], key="another")
         self.expect_state(anna, "Not let in")
         self.expect(self.message(anna, "into the void")).to_contain_text("Not sent")
         self.expect(anna.get_by_text("This page is too old to be let in. Reload it.")).to_be_visible()

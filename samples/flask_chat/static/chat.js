@@ -9,12 +9,11 @@ const PATIENCE = 3000; // before somebody who may just be reloading the page is 
 const NEAR_END = 80; // pixels from the end of the log within which it follows what comes
 
 const $ = (id) => document.getElementById(id);
-const token = document.querySelector("meta[name=token]").content;
-const guest = sessionStorage.guest ??= crypto.getRandomValues(new Uint32Array(4)).join("-");
 const shown = new Map(); // id to element, of all messages on the page
-const typists = new Map(); // guest to timer
-const leaving = new Map(); // guest to timer
-let people = null; // names by guest; null until we have entered the room
+const typists = new Map(); // name to timer
+const leaving = new Map(); // name to timer
+let me = ""; // our name
+let people = null; // names; null until we have entered the room
 let room = "";
 let client = null;
 let typedAt = -Infinity;
@@ -22,12 +21,29 @@ let atEnd = true; // of the log, which then follows what comes
 
 // -- the connection
 
-function connect(name) {
-    client = new EZEZWebSocketClient("/ws", { auth: JSON.stringify({ token, guest, name }), reconnectDelayMax: 8000 }, {
+const placeOf = (name) => `ticket of ${name.toLowerCase()}`;
+
+/** A name that is ours, as the server has it, and the token that lets us in with it; this browser keeps both. */
+async function ticketFor(name) {
+    if (!localStorage[placeOf(name)]) {
+        const answer = await fetch("/name", { method: "POST", body: new URLSearchParams({ name }) });
+        if (!answer.ok) {
+            throw new Error(await answer.text());
+        }
+        localStorage[placeOf(name)] = await answer.text();
+    }
+    return JSON.parse(localStorage[placeOf(name)]);
+}
+
+function connect(token) {
+    client = new EZEZWebSocketClient("/ws", { auth: token, reconnectDelayMax: 8000 }, {
         onAuthOk: enter,
-        onAuthRejected: () => showState("refused", "Not let in", "This page is too old to be let in. Reload it."),
+        onAuthRejected: () => {
+            delete localStorage[placeOf(me)];
+            showState("refused", "Not let in", "This page is too old to be let in. Reload it.");
+        },
         onDisconnect: () => {
-            typists.forEach((_, who) => stopTyping(who));
+            typists.forEach((_, name) => stopTyping(name));
             if ($("status").dataset.state !== "refused") {
                 showState("offline", "Offline", "The connection is lost. Reconnecting…");
             }
@@ -36,7 +52,7 @@ function connect(name) {
     client.on("people", ([where, names]) => where === room && showPeople(names));
     client.on("rooms", ([counts]) => showRooms(counts));
     client.on("said", ([message, image]) => message.room === room && showMessage(message, image));
-    client.on("typing", ([who, whose]) => showTyping(who, whose));
+    client.on("typing", ([name]) => showTyping(name));
 }
 
 /** Go into the room: at the beginning, after a reconnect, and from another one. */
@@ -80,14 +96,14 @@ const newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 function say(text) {
     const id = newId();
-    deliver(room, showMessage({ id, guest, text, at: Date.now() }), id, text);
+    deliver(room, showMessage({ id, name: me, text, at: Date.now() }), id, text);
 }
 
 async function sendPicture(file) {
     try {
         const { bytes, kind } = await pictureOf(file);
         const id = newId();
-        deliver(room, showMessage({ id, guest, text: "", kind, at: Date.now() }, bytes), id, "", bytes, kind);
+        deliver(room, showMessage({ id, name: me, text: "", kind, at: Date.now() }, bytes), id, "", bytes, kind);
     }
     catch {
         notice(`${file.name} is no picture that this browser knows.`);
@@ -129,7 +145,7 @@ function showState(state, text, banner) {
     $("try-now").hidden = state === "refused";
 }
 
-function avatarOf(who, name) {
+function avatarOf(name) {
     const letters = [...name.trim()].slice(0, 1).join("").toUpperCase();
     const hue = [...name].reduce((sum, letter) => sum * 31 + letter.codePointAt(0), 7) % 360;
     const avatar = make("span", "avatar", letters);
@@ -160,54 +176,51 @@ function showPeople(names) {
         tellWhoCameAndWent(people, names);
     }
     people = names;
-    const sorted = Object.entries(names).sort(([, one], [, other]) => one.localeCompare(other));
-    $("people").replaceChildren(...sorted.map(([who, name]) => (
-        make("li", "person", avatarOf(who, name), make("span", "", who === guest ? `${name} (you)` : name))
+    $("people").replaceChildren(...names.map((name) => (
+        make("li", "person", avatarOf(name), make("span", "", name === me ? `${name} (you)` : name))
     )));
-    const others = sorted.filter(([who]) => who !== guest).map(([, name]) => name);
+    const others = names.filter((name) => name !== me);
     $("summary").textContent = others.length ? `With ${others.join(", ")}` : "Nobody else is here yet";
 }
 
 function tellWhoCameAndWent(before, after) {
-    for (const [who, name] of Object.entries(after)) {
-        if (who !== guest && !(who in before) && !forget(leaving, who)) {
+    for (const name of after) {
+        if (name !== me && !before.includes(name) && !forget(leaving, name)) {
             notice(`${name} is here`);
         }
     }
-    for (const [who, name] of Object.entries(before)) {
-        if (!(who in after)) {
-            stopTyping(who);
+    for (const name of before) {
+        if (!after.includes(name)) {
+            stopTyping(name);
             const went = room;
-            leaving.set(who, setTimeout(() => {
-                leaving.delete(who);
+            leaving.set(name, setTimeout(() => {
+                leaving.delete(name);
                 if (went === room) notice(`${name} has left`);
             }, PATIENCE));
         }
     }
 }
 
-function showTyping(who, name) {
-    forget(typists, who);
-    const timer = setTimeout(() => stopTyping(who), TYPING_FOR);
-    typists.set(who, { timer, name });
+function showTyping(name) {
+    forget(typists, name);
+    typists.set(name, setTimeout(() => stopTyping(name), TYPING_FOR));
     showTypists();
 }
 
-function stopTyping(who) {
-    forget(typists, who);
+function stopTyping(name) {
+    forget(typists, name);
     showTypists();
 }
 
 function showTypists() {
-    const names = [...typists.values()].map(({ name }) => name);
+    const names = [...typists.keys()];
     $("typing").textContent = names.length ? `${names.join(" and ")} ${names.length > 1 ? "are" : "is"} typing` : "";
 }
 
 /** Stop and forget somebody's timer; whether there was one. */
-function forget(timers, who) {
-    const kept = timers.get(who);
-    clearTimeout(kept?.timer ?? kept);
-    return timers.delete(who);
+function forget(timers, name) {
+    clearTimeout(timers.get(name));
+    return timers.delete(name);
 }
 
 /** Put something at the end of the log. */
@@ -231,22 +244,22 @@ function setMeta(element, text) {
     element.querySelector(".meta").textContent = text;
 }
 
-function showMessage({ id, guest: from, name, text, kind, at }, image = null) {
+function showMessage({ id, name, text, kind, at }, image = null) {
     if (shown.has(id)) {
         return shown.get(id);
     }
-    const own = from === guest;
+    const own = name === me;
     const bubble = image ? pictureIn(image, kind, own ? "you" : name) : make("div", "bubble", text);
     const who = make("div", "who", own ? "You" : name);
     const element = make("article", `message${own ? " own" : ""}`, who, bubble, make("div", "meta", clock(at)));
     if (!own) {
-        element.prepend(avatarOf(from, name));
+        element.prepend(avatarOf(name));
     }
-    element.dataset.from = from;
+    element.dataset.from = name;
     element.dataset.id = id;
     joinTo($("log").lastElementChild, element);
     shown.set(id, element);
-    stopTyping(from);
+    stopTyping(name);
     atEnd ||= own;
     return append(element);
 }
@@ -279,8 +292,8 @@ function goTo(name) {
     }
     [room, people, atEnd] = [name, null, true];
     history.replaceState(null, "", `#${encodeURIComponent(name)}`);
-    leaving.forEach((_, who) => forget(leaving, who));
-    typists.forEach((_, who) => stopTyping(who));
+    leaving.forEach((_, name) => forget(leaving, name));
+    typists.forEach((_, name) => stopTyping(name));
     shown.clear();
     $("log").querySelectorAll("img").forEach((image) => URL.revokeObjectURL(image.src));
     $("log").replaceChildren();
@@ -298,12 +311,18 @@ function toggleMenu(open) {
     }
 }
 
-function begin(name) {
-    sessionStorage.name = localStorage.name = name;
+async function begin(name) {
+    const ticket = await ticketFor(name).catch((error) => ({ error }));
+    if (ticket.error) {
+        $("refused").textContent = ticket.error instanceof TypeError ? "The chat does not answer." : ticket.error.message;
+        $("name").focus();
+        return;
+    }
+    sessionStorage.name = localStorage.name = me = ticket.name;
     $("welcome").hidden = true;
     $("chat").hidden = false;
     goTo(decodeURIComponent(location.hash.slice(1)) || "Lobby");
-    connect(name);
+    connect(ticket.token);
 }
 
 /** Make the field as high as its text. */
