@@ -9,6 +9,7 @@ did not happen.
 """
 
 import argparse
+import hmac
 import sys
 
 from _stage import Stage, StepFailed, act, say
@@ -22,8 +23,9 @@ def run_server(key):
     """Serve a tea room: who comes in has the key, has a name, and may order."""
 
     def check_key(client, offered):
-        say("server", f"on_auth_request(client {client.connection_id}, {offered!r}) -> {offered == key}")
-        return offered == key
+        is_right = hmac.compare_digest(offered.encode(), key.encode())
+        say("server", f"on_auth_request(client {client.connection_id}, {offered!r}) -> {is_right}")
+        return is_right
 
     server = EZEZWebsocketServer(
         port=0,

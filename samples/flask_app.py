@@ -1,23 +1,32 @@
 """A Flask application with pages and a WebSocket on one port.
 
     pip install flask
-    python samples/flask_app.py
+    WS_KEY=secret python samples/flask_app.py
 
 or, with a web server for production:
 
     gunicorn --worker-class gthread --threads 100 --chdir samples flask_app:app
 
-Each connection has a thread of the web server for as long as it lasts: more in docs/deployment.md.
+with nginx in front of it. Each connection has a thread of the web server for as long as it lasts: docs/deployment.md.
 """
 
 import argparse
+import hmac
+import os
 
 from flask import Flask, request
 
 from ezez_ws import EZEZWebsocketServer
 
 app = Flask(__name__)
-server = EZEZWebsocketServer(on_auth_request=lambda client, key: key == "secret")
+SECRET = os.environ["WS_KEY"].encode()  # without a default: what stands in a source is no secret
+
+
+def check_key(client, key):
+    return hmac.compare_digest(key.encode(), SECRET)
+
+
+server = EZEZWebsocketServer(on_auth_request=check_key)
 
 
 @app.route("/ws", websocket=True)

@@ -4,12 +4,15 @@
     python samples/legacy_script.py --port 8766 --no-agent       waits for one that you start:
     python samples/legacy_script.py agent ws://127.0.0.1:8766
 
-The agent is the one that connects, so it may sit behind a firewall; the script is the server.
+The agent is the one that connects, so it may sit behind a firewall; the script is the server. Both need the same key in
+the environment, AGENT_KEY; an agent that the script starts is given one that is made up for the occasion.
 """
 
 import argparse
+import hmac
 import os
 import queue
+import secrets
 import shutil
 import socket
 import subprocess
@@ -18,7 +21,8 @@ import time
 
 from ezez_ws import ConnectionClosed, EZEZWebSocketClient, EZEZWebsocketServer, ReplyTimeout
 
-KEY = os.environ.get("AGENT_KEY", "only-for-trying-out")
+KEY = os.environ.get("AGENT_KEY", "")
+NO_KEY = """set AGENT_KEY on both ends: python -c "import secrets; print(secrets.token_urlsafe())" makes one"""
 
 
 class NoAnswer(Exception):
@@ -91,15 +95,21 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="0, the default, picks a free one")
     parser.add_argument("--no-agent", action="store_true", help="wait for an agent, start none")
     args = parser.parse_args()
+    if args.no_agent and not KEY:
+        sys.exit(NO_KEY)
+    secret = KEY or secrets.token_urlsafe()
     agent = Agent()
     server = EZEZWebsocketServer(
-        port=args.port, on_auth_request=lambda client, key: key == KEY, on_auth_ok=agent.arrivals.put
+        port=args.port,
+        on_auth_request=lambda client, key: hmac.compare_digest(key.encode(), secret.encode()),
+        on_auth_ok=agent.arrivals.put,
     )
     process = None
     with server:
         print(f"waiting for an agent on {server.url}", flush=True)
         if not args.no_agent:
-            process = subprocess.Popen([sys.executable, __file__, "agent", server.url])
+            command = [sys.executable, __file__, "agent", server.url]
+            process = subprocess.Popen(command, env={**os.environ, "AGENT_KEY": secret})
         try:
             report(agent)
         except NoAnswer as error:
@@ -120,6 +130,8 @@ def end(process):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["agent"] and len(sys.argv) == 3:
+        if not KEY:
+            sys.exit(NO_KEY)
         try:
             run_agent(sys.argv[2])
         except KeyboardInterrupt:

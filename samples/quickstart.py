@@ -1,6 +1,13 @@
+import hmac
+
 from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
 
-server = EZEZWebsocketServer(port=0, on_auth_request=lambda client, key: key == "secret")
+
+def check_key(client, key):
+    return hmac.compare_digest(key.encode(), b"secret")
+
+
+server = EZEZWebsocketServer(port=0, on_auth_request=check_key)
 
 
 @server.on("sum")

@@ -5,15 +5,20 @@
 What is tested runs in the test's own process, on a port that is free; nothing is mocked.
 """
 
+import hmac
 import threading
 import unittest
 
 from ezez_ws import AuthRejected, EZEZWebSocketClient, EZEZWebsocketServer, ReplyTimeout
 
 
+def check_key(client, key):
+    return hmac.compare_digest(key.encode(), b"secret")
+
+
 def make_price_server(port):
     """What is tested; in real life it is imported from the program."""
-    server = EZEZWebsocketServer(port=port, on_auth_request=lambda client, key: key == "secret")
+    server = EZEZWebsocketServer(port=port, on_auth_request=check_key)
     prices = {"tea": 4}
 
     @server.on("price")

@@ -13,6 +13,7 @@ import threading
 import unittest
 import urllib.request
 from pathlib import Path
+from unittest import mock
 
 from ezez_ws import AuthRejected, EZEZWebSocketClient
 from tests.support import REPO, EZEZTestCase, free_port, run_sample
@@ -135,7 +136,10 @@ class DemoTest(EZEZTestCase):
 
 class FlaskTest(EZEZTestCase):
     def test_pages_and_a_websocket_share_the_port(self) -> None:
-        with Running("samples/flask_app.py", "--port", "0") as flask:
+        with (
+            mock.patch.dict(os.environ, WS_KEY="secret"),
+            Running("samples/flask_app.py", "--port", "0") as flask,
+        ):
             address = flask.read_until(r"http://(127\.0\.0\.1:\d+)")[1]
             with EZEZWebSocketClient(f"ws://{address}/ws", auth="secret") as client:
                 self.assertEqual([5], client.send("sum", [2, 3]).wait_reply(timeout=5).args)
@@ -245,6 +249,13 @@ class ChatTest(EZEZTestCase):
         self.assertEqual(0, anna.wait())
         self.assertNotIn("Traceback", "".join(anna.seen + bert.seen))
 
+    def test_nothing_that_a_guest_says_reaches_a_terminal_as_a_command(self) -> None:
+        anna, bert = self.guest("--nick", "anna", "tea"), self.guest("--nick", "bert", "tea")
+        anna.read_until("you are in tea")
+        bert.read_until("you are in tea")
+        bert.type("\x1b[2Jboo")
+        anna.read_until(r"^\[tea\] bert: \ufffd\[2Jboo$")
+
     def test_a_script_can_be_piped_in(self) -> None:
         said = run_sample("samples/chat/client.py", "--url", self.url, input="hello\n/join tea\nhello\n/who\n")
         self.assertEqual((0, ""), (said.returncode, said.stderr))
@@ -287,11 +298,20 @@ class LegacyScriptTest(EZEZTestCase):
 
     def test_it_asks_an_agent_that_was_started_separately(self) -> None:
         port = str(free_port())
-        with Running("samples/legacy_script.py", "agent", f"ws://127.0.0.1:{port}") as agent:
+        with (
+            mock.patch.dict(os.environ, AGENT_KEY="clé"),
+            Running("samples/legacy_script.py", "agent", f"ws://127.0.0.1:{port}") as agent,
+        ):
             done = run_sample("samples/legacy_script.py", "--port", port, "--no-agent")
             self.assertEqual((0, ""), (done.returncode, done.stderr), done.stdout)
             self.assertEqual(0, agent.wait(), agent.seen)
         self.assertIn("agent on", done.stdout)
+
+    def test_without_a_key_for_both_ends_it_says_how_to_make_one(self) -> None:
+        for arguments in (["--no-agent"], ["agent", "ws://127.0.0.1:1"]):
+            done = run_sample("samples/legacy_script.py", *arguments)
+            self.assertEqual(1, done.returncode)
+            self.assertRegex(done.stderr, "^set AGENT_KEY .*token_urlsafe")
 
     @unittest.skipIf(os.name == "nt", "POSIX signals")
     def test_ctrl_c_ends_script_and_agent_quietly(self) -> None:
@@ -302,7 +322,7 @@ class LegacyScriptTest(EZEZTestCase):
             self.assertNotIn("Traceback", "".join(script.seen))
 
     def test_a_stranger_is_no_agent(self) -> None:
-        with Running("samples/legacy_script.py", "--no-agent") as script:
+        with mock.patch.dict(os.environ, AGENT_KEY="k"), Running("samples/legacy_script.py", "--no-agent") as script:
             url = script.read_until(r"on (ws://\S+)")[1]
             with self.assertRaises(AuthRejected), EZEZWebSocketClient(url, auth="stranger"):
                 pass

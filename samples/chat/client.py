@@ -82,7 +82,8 @@ class Chat:
 
 
 def show(text):
-    print(text, flush=True)
+    """Print a line without what others may have put into it for the terminal to obey."""
+    print("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text), flush=True)
 
 
 def main():
