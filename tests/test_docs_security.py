@@ -24,20 +24,18 @@ class SecurityTest(ServingTestCase):
                 return namespace
         raise AssertionError(f"no {text!r}")
 
-    def guesses(self, server: EZEZWebsocketServer, patience: float) -> int:
-        """Guess from one address by eight hands for a while, and return how many guesses were looked at.
-
-        Args:
-            patience: seconds after which a hand that has no answer hangs up.
-        """
+    def guesses(self, server: EZEZWebsocketServer) -> int:
+        """Guess from one address by eight hands for a while, and return how many guesses were looked at."""
+        assert server.url is not None
+        url = server.url
         looked_at = [0] * 8
         end = time.monotonic() + SECONDS
 
         def guess(hand: int) -> None:
             while time.monotonic() < end:
-                stranger = EZEZWebSocketClient(server.url, auth=f"guess {hand}", auto_reconnect=False)
+                stranger = EZEZWebSocketClient(url, auth=f"guess {hand}", auto_reconnect=False)
                 try:
-                    stranger.connect(timeout=patience)
+                    stranger.connect(timeout=5)
                 except AuthRejected:
                     looked_at[hand] += 1
                 except EZEZError:
@@ -56,9 +54,9 @@ class SecurityTest(ServingTestCase):
         made = self.run_until("check_slowly")
         most = 8 * (SECONDS + 1)  # four places, each for half a second; and those that are under way at the end
         with EZEZWebsocketServer(port=0, on_auth_request=made["check_key"]) as plain:
-            without = self.guesses(plain, patience=5)
+            without = self.guesses(plain)
         with made["server"]:
-            within = self.guesses(made["server"], patience=5)
+            within = self.guesses(made["server"])
         self.assertLessEqual(within, most)
         self.assertGreater(without, most)
 
