@@ -126,6 +126,13 @@ class DocumentTest(EZEZTestCase):
                 with self.subTest(document, name=name):
                     self.assertTrue(any(path.as_posix().endswith(f"/{name}") for path in there))
 
+    def test_no_document_and_no_sample_compares_a_key_letter_by_letter(self) -> None:
+        samples = [str(path.relative_to(REPO)) for path in REPO.glob("samples/**/*.py")]
+        for document in [*DOCUMENTS, *samples]:
+            with self.subTest(document):
+                text = (REPO / document).read_text(encoding="utf-8")
+                self.assertEqual([], re.findall(r".*\b(?:key|offered|token) == .*|.*compare_digest\(\w+, .*", text))
+
     def test_each_block_is_of_a_language_that_some_test_runs(self) -> None:
         for document in DOCUMENTS:
             text = (REPO / document).read_text(encoding="utf-8")
