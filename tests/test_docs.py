@@ -10,6 +10,7 @@ import configparser
 import functools
 import importlib.util
 import inspect
+import logging
 import re
 import shlex
 import subprocess
@@ -58,8 +59,16 @@ def blocks(document: str) -> Iterator[Block]:
         yield Block(text.count("\n", 0, match.start()) + 2, match[1])
 
 
+class Told(logging.Handler):
+    """Prints what the library logs: errors where they fail the test; a document may mean to cause warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr if record.levelno >= logging.ERROR else sys.stdout, flush=True)
+
+
 def run_blocks(document: str) -> None:
     """Run them; tracebacks name the document and its line."""
+    logging.getLogger("ezez_ws").addHandler(Told())
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for line, code in blocks(document):
         exec(compile("\n" * (line - 1) + code, document, "exec"), namespace)
