@@ -170,10 +170,11 @@ class NginxTest(DeploymentTest):
     def test_clients_that_send_their_requests_slowly_take_no_thread_of_gunicorn(self) -> None:
         gunicorn = self.start_gunicorn(threads=2)
         port = self.start_nginx(self.site(gunicorn.address))
-        for _ in range(4):
+        half_a_body = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf"
+        for request in [b"GET /ws HTTP/1.1\r\nHost: ", half_a_body] * 3:
             slow = socket.create_connection(("127.0.0.1", port))
             self.addCleanup(slow.close)
-            slow.sendall(b"GET /ws HTTP/1.1\r\nHost: ")
+            slow.sendall(request)
         client = self.client_of(f"ws://127.0.0.1:{port}/ws")
         client.connect(timeout=20)
         self.assertEqual([5], client.send("sum", [2, 3]).wait_reply(timeout=10).args)
