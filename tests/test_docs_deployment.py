@@ -149,6 +149,15 @@ class NginxTest(DeploymentTest):
         self.assertEqual("127.0.0.1", headers["X-Forwarded-For"], "what the client says of itself is not passed on")
         self.assertEqual(f"127.0.0.1:{port}", headers["Host"])
 
+    def test_it_passes_on_what_same_origin_compares_with(self) -> None:
+        server = self.serve(on_auth_request=lambda client, key: key == "secret", allowed_origins="same-origin")
+        port = self.start_nginx(self.site(f"127.0.0.1:{server.port}"))
+        url = f"ws://127.0.0.1:{port}/ws"
+        self.client_of(url, headers={"Origin": f"http://127.0.0.1:{port}"}).connect(timeout=20)
+        with self.assertRaises(ConnectionFailed) as caught:
+            self.client_of(url, headers={"Origin": "http://127.0.0.1"}).connect(timeout=20)
+        self.assertEqual(403, caught.exception.status)
+
     def test_without_the_three_lines_a_client_is_refused_with_a_status_that_the_page_names(self) -> None:
         server = self.serve(on_auth_request=lambda client, key: key == "secret")
         lines = self.site(f"127.0.0.1:{server.port}").splitlines()

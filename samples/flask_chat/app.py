@@ -99,6 +99,7 @@ def leave(client, code, reason):
 
 server = EZEZWebsocketServer(
     on_auth_request=admit,
+    allowed_origins="same-origin",
     on_disconnect=leave,
     default_context={"name": "", "room": None},
     max_payload=4 << 20,
