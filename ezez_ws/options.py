@@ -304,7 +304,8 @@ SERVER = {option.name: option for option in (
            " status, an exception 500"),
     Option("max_connections", None, partial(_count, optional=True),
            "counted from the accept on. Where they are reached, whoever has not finished its handshake for longest is"
-           " cut; where there is nobody, the new one is answered 503. `None`: no limit"),
+           " cut, then who has not sent its authentication for a second; where there is nobody, the new one is answered"
+           " 503. `None`: no limit"),
     Option("max_unauthenticated", 1000, partial(_count, optional=True),
            "connections that are not authenticated yet, from the accept on. Past them the oldest that has not finished"
            " its handshake is cut; where all have, the oldest that has not sent its authentication is closed, 1008."

@@ -3,7 +3,8 @@
 A connection has a place from the accept to its end. On its way it is
 
     NEW       shakes hands; where places run short, the one that has done so for longest is cut
-    SILENT    has not sent its authentication; where all have shaken hands, the oldest of these is closed, with 1008
+    SILENT    has not sent its authentication; where all have shaken hands, the oldest of these is closed, with 1008: for
+              ``max_unauthenticated`` at once, for ``max_connections`` when it has been silent for a second
     ASKING    has sent it, is getting our 101, or is in the hands of a web server: it keeps its place
     KNOWN     authenticated: counts for ``max_connections`` only
     REFUSED   has no place, but is listened to for a moment, so that it reads why
@@ -16,6 +17,7 @@ are. A limit of ``None`` is none.
 
 import enum
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +29,9 @@ __all__ = ["Place", "Places"]
 
 _MOST_REFUSED = 100
 """So many are listened to at a time when they have been refused; who is beyond must read faster."""
+
+_PATIENCE = 1.0
+"""Seconds in which an honest client sends its authentication; else those who come would keep each other out."""
 
 _MOST_LOST = 1000
 """While so many have lost their places, and still have their threads, nobody loses one."""
@@ -108,11 +113,12 @@ class Places:
             victim = self._cut_oldest()
             if victim is not None:
                 cut.append(victim)
-            elif self._is_full() or not self._in[SILENT]:
+                continue
+            silent = next(iter(self._in[SILENT]), None)
+            if silent is None or (self._is_full() and time.monotonic() - silent.silent_since < _PATIENCE):
                 refused = True
             else:
                 self.uncount_key(place)
-                silent = next(iter(self._in[SILENT]))
                 self.move(silent, ASKING)  # nobody else picks it; and it stays there, if it has asked meanwhile
                 return cut, silent
         if refused:
@@ -186,7 +192,7 @@ class Place:
     closes before it has left; ``None``: it never has to.
     """
 
-    __slots__ = ("_places", "address", "dismiss", "key", "state", "wire")
+    __slots__ = ("_places", "address", "dismiss", "key", "silent_since", "state", "wire")
 
     def __init__(self, places: Places, wire: Wire | None, address: Any) -> None:
         self._places = places
@@ -195,6 +201,7 @@ class Place:
         self.state = OUT
         self.key: str | None = None
         self.dismiss: Callable[[], bool] | None = None
+        self.silent_since = 0.0
 
     @property
     def held(self) -> bool:
@@ -226,7 +233,7 @@ class Place:
 
         ``dismiss`` closes it without blocking, as another needs its place; false: it has sent its authentication.
         """
-        self.dismiss = dismiss
+        self.dismiss, self.silent_since = dismiss, time.monotonic()
         return self._go((ASKING,), SILENT)
 
     def ask(self) -> None:

@@ -84,6 +84,16 @@ class AllTest(PlacesTestCase):
         known.leave()
         self.assertTrue(self.come().held)
 
+    def test_who_has_not_authenticated_for_a_second_gives_up_its_place_too(self) -> None:
+        self.make(most=2)
+        known, silent = self.know(), self.come_in()
+        self.assertFalse(self.come().held)
+        self.assertEqual([0], self.dismissed(silent))
+        silent.silent_since -= 1.5
+        self.assertTrue(self.come().held)
+        self.assertEqual([1], self.dismissed(silent))
+        self.assertEqual([True, False], [known.held, silent.held])
+
     def test_who_comes_through_a_web_server_is_not_cut(self) -> None:
         self.make(most=1)
         borrowed = self.come(borrowed=True)
