@@ -413,12 +413,12 @@ class EZEZWebSocketClient(Listening):
             with self.__condition.lock:
                 if self.__closed:
                     raise NotConnected("the client was closed, which is final; make a new one")
-                self.__runs = [other for other in self.__runs if not other.ended]
                 if self.__runs and not self.__runs[-1].over:
                     self.__runs[-1].watchers += watching
                     return self.__runs[-1], False, self.__runs[-1].failure
-                self.__runs.append(run)
+                self.__runs.append(run)  # no call since the look: a signal handler that starts us must find it
                 run.watchers += watching
+                self.__runs = [other for other in self.__runs if not other.ended]
                 self.__started = True
             start_thread(run.thread)
         except BaseException:  # Ctrl-C too: a run without a thread must not be waited for

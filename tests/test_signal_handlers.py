@@ -2,21 +2,28 @@
 
 import itertools
 import ssl
+import threading
 import unittest
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import trustme
 
+import ezez_ws.client
 import ezez_ws.connection.connection
+import ezez_ws.connection.deferred
 import ezez_ws.connection.inbox
+import ezez_ws.connection.outgoing
+import ezez_ws.connection.replies
 import ezez_ws.threads.timers
 import ezez_ws.websocket.outbox
 import ezez_ws.websocket.stream
 import ezez_ws.wire.flusher
 import ezez_ws.wire.sockets
 import ezez_ws.wire.tls
+from ezez_ws import EZEZWebSocketClient, ReplyTimeout
 from ezez_ws.threads.interrupted import calls_user_code, interrupts_library
 from tests.interrupting import interrupt
 from tests.scripts import run_script
@@ -364,6 +371,53 @@ class DeferredTest(ServingTestCase):
             sent = self.side.send("deferred", big)
         self.assertTrue(sent)
         self.assertEqual(["big", "deferred"], [self.raw.read_event().name for _ in range(2)])
+
+
+class ClientHandlerTest(ServingTestCase):
+    """A handler at each place of what a client does while it has no connection, and of its properties."""
+
+    def test_a_queued_message_is_not_waited_for(self) -> None:
+        for module in (ezez_ws.client, ezez_ws.connection.outgoing):
+            for number in itertools.count(1):
+                client = EZEZWebSocketClient("ws://127.0.0.1:9")
+                refused: list[bool] = []
+
+                def wait(client: EZEZWebSocketClient = client, refused: list[bool] = refused) -> None:
+                    try:
+                        client.send("second").wait_reply(0.001)
+                    except (RuntimeError, ReplyTimeout) as error:
+                        refused.append(isinstance(error, RuntimeError))
+
+                found = interrupt(lambda: client.send("first"), number, module, wait)  # noqa: B023
+                client.close()
+                if not found:
+                    break
+                self.assertEqual([True], refused)
+
+    def test_two_starts_make_one_connection(self) -> None:
+        for number in itertools.count(1):
+            client = EZEZWebSocketClient("ws://127.0.0.1:9")
+            run: list[threading.Thread] = []
+            with mock.patch.object(ezez_ws.client, "start_thread", run.append):
+                found = interrupt(client.start, number, ezez_ws.client, client.reconnect)
+            self.assertEqual(1, len(run))
+            if not found:
+                break
+
+    def test_counting_what_is_awaited_is_not_disturbed(self) -> None:
+        server = self.serve(ping_interval=None)
+        client = self.client(server, ping_interval=None)
+        kept = client.send("kept", (), print)
+        for number in itertools.count(1):
+            sent = [client.send("dropped") for _ in range(3)]
+
+            def let_go(sent: list[Any] = sent) -> None:
+                sent.clear()
+                self.assertEqual(1, client.awaiting_replies_count)
+
+            if not interrupt(lambda: client.awaiting_replies_count, number, ezez_ws.connection.replies, let_go):
+                break
+        self.assertTrue(kept)
 
 
 class DetectionTest(EZEZTestCase):

@@ -11,6 +11,7 @@ from ..messages.protocol import check_event_name
 from ..options import check_args
 from ..threads.deadline import Deadline
 from ..threads.fork import ForkGuard
+from ..threads.interrupted import refuse_to_wait
 from ..threads.waiting import Condition
 from ..websocket.frames import Prepared
 from ..websocket.stream import Ending
@@ -156,6 +157,7 @@ class OutgoingQueue:
     def wait(self, message: QueuedMessage, deadline: Deadline) -> Outcome:
         """Wait until a message goes out (``None``), or is given up; ``NotConnected``: nobody will send it."""
         self._fork_guard.check()
+        refuse_to_wait("wait_reply()")
         with self._condition.lock:
             message.waiting += 1
         try:

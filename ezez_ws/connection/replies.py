@@ -319,7 +319,7 @@ class ReplyTable:
     def take_expired(self, now: float) -> list[_Entry]:
         """Remove and settle what is due; the entries are returned so that they are freed without the lock."""
         self.tidy()
-        expired = list(takewhile(lambda entry: entry.deadline <= now, self._entries.values()))
+        expired = list(takewhile(lambda entry: entry.deadline <= now, list(self._entries.values())))
         for entry in expired:
             self.take(entry.event_id)
             _settle(entry, EXPIRED)
