@@ -432,6 +432,16 @@ class DetectionTest(EZEZTestCase):
         namespace["not_marked"]()
         self.assertEqual([False, True], seen)
 
+    def test_what_a_marked_function_calls_inside_an_interruption_is_one(self) -> None:
+        seen: list[bool] = []
+        namespace: dict[str, Any] = {"__name__": "ezez_ws.something", "call": lambda: seen.append(interrupts_library())}
+        exec("def marked(): call()", namespace)
+        marked = calls_user_code(namespace["marked"])
+        namespace = {"__name__": "ezez_ws.something", "handler": lambda: marked()}
+        exec("def interrupted(): handler()", namespace)
+        namespace["interrupted"]()
+        self.assertEqual([True], seen)
+
 
 class StormTest(EZEZTestCase):
     @allow_seconds(140)

@@ -56,17 +56,17 @@ def calls_user_code(function: F) -> F:
 def interrupts_library() -> bool:
     """Tell whether the code that calls the library has interrupted the library, on this thread.
 
-    So it is where below the frames of the call, and those of who called, there are frames of ours again, and the first
-    of them is of a function that runs no user code.
+    So it is where below the frames of a call, and those of who called, there are frames of ours again, and the first
+    of them is of a function that runs no user code. If it does, those are of a call again.
     """
     frame: FrameType | None = sys._getframe(1)
     called = False  # we have come to the frames of who called
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         ours = name.startswith(_OURS) and not name.startswith(_USERS_OF_OURS)
-        if called and ours:
-            return frame.f_code not in _callers
-        called = called or not ours
+        if called and ours and frame.f_code not in _callers:
+            return True
+        called = not ours
         frame = frame.f_back
     return False
 
