@@ -25,6 +25,7 @@ import ezez_ws.wire.sockets
 import ezez_ws.wire.tls
 from ezez_ws import EZEZWebSocketClient, ReplyTimeout
 from ezez_ws.threads.interrupted import calls_user_code, interrupts_library
+from ezez_ws.threads.timers import Janitor
 from tests.interrupting import interrupt
 from tests.scripts import run_script
 from tests.serving import ServingTestCase
@@ -418,6 +419,25 @@ class ClientHandlerTest(ServingTestCase):
             if not interrupt(lambda: client.awaiting_replies_count, number, ezez_ws.connection.replies, let_go):
                 break
         self.assertTrue(kept)
+
+
+class TimerTest(EZEZTestCase):
+    def test_a_timer_set_on_the_timers_own_thread_in_the_middle_of_its_work_is_kept(self) -> None:
+        done = threading.Event()
+        janitor = Janitor()
+        take_due = janitor._take_due
+        inside: list[Any] = []
+
+        def interrupted() -> Any:
+            if not inside:
+                inside.append(janitor.call_later(0.01, done.set))  # as a destructor does
+            return take_due()
+
+        janitor.enter(self)
+        self.addCleanup(janitor.leave, self)
+        with mock.patch.object(janitor, "_take_due", interrupted):
+            janitor.call_later(60, int)
+            self.assertTrue(done.wait(10))
 
 
 class DetectionTest(EZEZTestCase):

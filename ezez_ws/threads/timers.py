@@ -170,6 +170,7 @@ class Janitor(Service[_Alarm]):
                 action = self._take_due()
                 seconds = None if action is not None else self._seconds_left()
             if action is None:
+                self._take_in()  # those that a destructor has set meanwhile
                 sleep.wait(seconds)
                 continue
             try:
