@@ -25,7 +25,7 @@ import ezez_ws.wire.sockets
 import ezez_ws.wire.tls
 from ezez_ws import EZEZWebSocketClient, ReplyTimeout
 from ezez_ws.threads.interrupted import calls_user_code, interrupts_library
-from ezez_ws.threads.timers import Janitor
+from ezez_ws.threads.timers import Janitor, janitor
 from tests.interrupting import interrupt
 from tests.scripts import run_script
 from tests.serving import ServingTestCase
@@ -372,6 +372,87 @@ class DeferredTest(ServingTestCase):
             sent = self.side.send("deferred", big)
         self.assertTrue(sent)
         self.assertEqual(["big", "deferred"], [self.raw.read_event().name for _ in range(2)])
+
+
+class InterruptedDeferralTest(ServingTestCase):
+    """What is done with an action that waits while handlers, and their exceptions, go on coming."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = self.serve(ping_interval=None, close_timeout=0.1)
+
+    def connect(self) -> None:
+        self.side, self.raw = self.pair(self.server, receive_buffer=4096)
+        self.connection = self.side._ezez_connection
+
+    def test_an_exception_leaves_no_lock_held_and_no_message_undecided(self) -> None:
+        for module in (ezez_ws.connection.deferred, ezez_ws.connection.connection):
+            for number in itertools.count(1):
+                with self.subTest(module=module.__name__, place=number):
+                    self.connect()
+                    with self.connection.inbox.lock:
+                        sent = self.side.send("deferred")
+                    found = interrupt(self.connection.do_deferred, number, module)
+                    self.assertFalse(self.connection.stream.sending._is_owned())
+                    eventually(lambda: sent.event_id is not None, what="the message")  # noqa: B023
+                    self.raw.close()
+                if not found:
+                    break
+
+    def test_a_deferred_disconnect_survives_an_exception(self) -> None:
+        for number in itertools.count(1):
+            self.connect()
+            with self.connection.inbox.lock:
+                self.side.disconnect()
+            found = interrupt(self.connection.do_deferred, number, ezez_ws.connection.connection)
+            eventually(lambda: not self.side.alive, what="the end")
+            self.raw.close()
+            if not found:
+                break
+
+    def test_a_handler_does_not_wait_for_who_does_what_is_deferred(self) -> None:
+        self.connect()
+        gate = self.gate()
+
+        def act() -> bool:
+            gate()
+            self.connection.call_later(1, int)
+            return True
+
+        with self.connection.inbox.lock:
+            self.connection.defer(act)
+        doing = threading.Thread(target=self.connection.do_deferred, daemon=True)
+        sent: list[Any] = []
+        namespace: dict[str, Any] = {
+            "__name__": "ezez_ws.something",
+            "lock": janitor._lock,  # which is wanted by what is being done
+            "handler": lambda: sent.append(self.side.send("from the handler")),
+        }
+        exec("def work():\n    with lock: handler()", namespace)
+        interrupted = threading.Thread(target=namespace["work"], daemon=True)
+        with mock.patch.object(self.connection, "_look_at_deferred", lambda: None):
+            doing.start()
+            gate.wait_entered()
+            interrupted.start()
+            eventually(lambda: sent, what="the handler's return")
+        gate.open()
+        doing.join()
+        eventually(lambda: sent[0].event_id == 1)
+
+    def test_nothing_overtakes_what_waits_for_room(self) -> None:
+        server = self.serve(ping_interval=None, send_buffer_limit=100_000)
+        side, raw = self.pair(server, receive_buffer=4096)
+        outbox = side._ezez_connection.stream._outbox
+        big = ["x" * 8_000_000]  # more than the kernel takes
+        side.send("big", big)
+        eventually(lambda: outbox.waiting_bytes > 100_000, what="a full buffer")
+        with outbox.lock:
+            side.send("deferred", big)
+            outbox._limit = outbox.waiting_bytes + 100_000  # room for a small one
+        sending = threading.Thread(target=lambda: side.send("small"), daemon=True)
+        sending.start()
+        self.assertEqual(["big", "deferred", "small"], [raw.read_event().name for _ in range(3)])
+        sending.join()
 
 
 class ClientHandlerTest(ServingTestCase):

@@ -10,6 +10,7 @@ gives everything back.
 """
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -109,7 +110,7 @@ class Connection(Outliving, Deferring, Uncopied):
         if self.deferred or self.stream.sending._is_owned() or self.inbox.lock._is_owned():
             if self.is_interrupted():
                 return self._send_later(check_event_name(event), self._encode(args), on_reply, reply_to)
-            self.do_deferred()
+            self._let_deferred_go()
         if self._encode_at_once is not None:
             sent = self._put_event(None, self._encode_at_once, event, args, on_reply, reply_to)
             if type(sent) is SentMessage:
@@ -163,7 +164,7 @@ class Connection(Outliving, Deferring, Uncopied):
                     sent._went_out(None, None)
             return True
 
-        self.defer(act)
+        self.defer(act, lambda: sent._event_id is None)
         return sent
 
     def _put_event(
@@ -231,7 +232,7 @@ class Connection(Outliving, Deferring, Uncopied):
             if self.is_interrupted():
                 self.defer(lambda: self._put_raw(payload, opcode) is not FULL)
                 return self.alive
-            self.do_deferred()
+            self._let_deferred_go()
             outcome = self._put_raw(payload, opcode)
             if outcome is not FULL:
                 return outcome is not REFUSED
@@ -291,6 +292,14 @@ class Connection(Outliving, Deferring, Uncopied):
         if self.inbox.wait_for_room(size, deadline):
             return deadline
         raise self._give_up_sending()
+
+    def _let_deferred_go(self) -> None:
+        """Send what a signal's handler has left, before anything else; wait for room for it as for one's own."""
+        deadline: Deadline | None = None
+        self.do_deferred()
+        while self.deferred:
+            deadline = self._wait_for_room(sys.maxsize, deadline)
+            self.do_deferred()
 
     def _give_up_sending(self) -> SendTimeout:
         """Cut a peer that takes nothing; return the error, which goes to ``on_error``, too."""
@@ -443,7 +452,7 @@ class Connection(Outliving, Deferring, Uncopied):
     def disconnect(self, code: int, reason: str, is_deferred: bool = False) -> bool:
         """Begin the close handshake and drop what has arrived; false where the connection is ending already."""
         if self.is_interrupted() and not is_deferred:
-            self.defer(lambda: self.disconnect(code, reason, True) or True)
+            self.defer(lambda: self.disconnect(code, reason, True) or True, lambda: self.stream.open)
             return True
         if self.deferred and not is_deferred:
             self.do_deferred()

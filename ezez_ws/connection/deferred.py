@@ -7,6 +7,7 @@ thread when it has sent what it was sending, else by the janitor, or by the next
 from collections import deque
 from collections.abc import Callable
 
+from ..threads.interrupted import interrupts_library
 from ..websocket.stream import Stream
 from .inbox import Inbox
 
@@ -16,55 +17,88 @@ _SOON = 0.01  # seconds after which the janitor looks
 _RETRY = 0.05  # seconds between two looks at whether there is room
 _MOST = 1000  # actions
 
+Action = Callable[[], bool]
+
 
 class Deferring:
     """The actions that wait, on one connection. Any thread may call any method.
 
-    ``deferred`` is changed by ``deque``'s own methods, under ``stream.sending`` but for ``append``. Under that lock the
-    actions are done, too; so they may take what a sender takes, and the locks of the flusher and the janitor.
+    ``deferred`` has each action, and what tells whether it is still to be done where an exception has come out of it.
+    It is changed by ``deque``'s own steps, under ``stream.sending`` but for ``append``. Under that lock the actions are
+    done, too; so they may take what a sender takes, and the locks of the flusher, the janitor and the read gate. One
+    that is being done keeps its place meanwhile: who finds nothing there may wait for the lock.
     """
 
     stream: Stream
     inbox: Inbox
-    deferred: deque[Callable[[], bool]] | None = None
+    deferred: deque[tuple[Action, Action]] | None = None
 
     def call_later(self, delay: float, action: Callable[[], object]) -> None:
         """Have the janitor run a method in ``delay`` seconds."""
         raise NotImplementedError
 
     def is_interrupted(self) -> bool:
-        """Tell whether the calling thread holds a lock of this connection already: it is in the middle of a change."""
-        return self.stream.sending._is_owned() or self.inbox.lock._is_owned()
+        """Tell whether the calling thread is in the middle of a change, which holds a lock of this connection.
 
-    def defer(self, action: Callable[[], bool]) -> None:
+        While something is deferred, of any change of ours: who does that may wait for a lock that the other holds.
+        """
+        if self.stream.sending._is_owned() or self.inbox.lock._is_owned():
+            return True
+        return bool(self.deferred) and interrupts_library()
+
+    def defer(self, action: Action, is_undone: Action = bool) -> None:
         """Have an action done soon; it must not wait, and returns whether it is done, else it is tried again.
 
-        ``RuntimeError``: too many wait already.
+        ``is_undone``: whether it must be done again where an exception comes out of it. ``RuntimeError``: too many wait
+        already.
         """
         deferred = self.deferred
         if deferred is None:
             deferred = self.deferred = deque()
         if len(deferred) >= _MOST:
             raise RuntimeError(f"{_MOST} messages of signal handlers wait already for this connection")
-        deferred.append(action)
+        deferred.append((action, is_undone))
         self.call_later(_SOON, self._look_at_deferred)
 
-    def do_deferred(self, wait: bool = True) -> None:
-        """Do what waits, in order, but not in the middle of a change. ``wait``: for the lock, where another has it."""
-        if not self.deferred or self.is_interrupted():
+    def do_deferred(self) -> None:
+        """Do what waits, in order, but not in the middle of a change."""
+        if self.deferred and not self.is_interrupted():
+            with self.stream.sending:
+                self._do_all()
+
+    def _look_at_deferred(self) -> None:
+        """Do what waits, unless another thread is sending. The janitor's, on whose thread no handler can raise."""
+        if not self.deferred:
             return
-        if not self.stream.sending.acquire(wait):
+        if not self.stream.sending.acquire(False):
             self.call_later(_SOON, self._look_at_deferred)
             return
         try:
-            while self.deferred:
-                action = self.deferred.popleft()
-                if not action():
-                    self.deferred.appendleft(action)
-                    self.call_later(_RETRY, self._look_at_deferred)
-                    break
+            self._do_all()
         finally:
             self.stream.sending.release()
 
-    def _look_at_deferred(self) -> None:
-        self.do_deferred(wait=False)
+    def _do_all(self) -> None:
+        """Requires holding ``stream.sending``."""
+        while self.deferred:
+            first = self.deferred[0]
+            self.deferred[0] = _DONE  # over an exception, too, it is not done twice
+            action, is_undone = first
+            try:
+                done = action()
+            except BaseException:
+                if is_undone():
+                    self.deferred[0] = first
+                raise
+            if not done:
+                self.deferred[0] = first
+                self.call_later(_RETRY, self._look_at_deferred)
+                break
+            self.deferred.popleft()
+
+
+def _do_nothing() -> bool:
+    return True
+
+
+_DONE = (_do_nothing, bool)
