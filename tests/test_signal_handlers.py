@@ -361,7 +361,9 @@ class DeferredTest(ServingTestCase):
                 self.side.send("deferred", [number])
             with self.assertRaisesRegex(RuntimeError, "1000 messages of signal handlers"):
                 self.side.send("deferred", [1000])
+            self.side.disconnect(4000)  # which is not
         self.assertEqual(list(range(1000)), [self.raw.read_event().args[0] for _ in range(1000)])
+        eventually(lambda: not self.side.alive)
 
     def test_without_room_it_waits_for_room(self) -> None:
         self.open(send_buffer_limit=100_000)

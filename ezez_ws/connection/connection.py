@@ -452,7 +452,7 @@ class Connection(Outliving, Deferring, Uncopied):
     def disconnect(self, code: int, reason: str, is_deferred: bool = False) -> bool:
         """Begin the close handshake and drop what has arrived; false where the connection is ending already."""
         if self.is_interrupted() and not is_deferred:
-            self.defer(lambda: self.disconnect(code, reason, True) or True, lambda: self.stream.open)
+            self.defer(lambda: self.disconnect(code, reason, True) or True, lambda: self.stream.open, urgent=True)
             return True
         if self.deferred and not is_deferred:
             self.do_deferred()

@@ -46,16 +46,16 @@ class Deferring:
             return True
         return bool(self.deferred) and interrupts_library()
 
-    def defer(self, action: Action, is_undone: Action = bool) -> None:
+    def defer(self, action: Action, is_undone: Action = bool, urgent: bool = False) -> None:
         """Have an action done soon; it must not wait, and returns whether it is done, else it is tried again.
 
         ``is_undone``: whether it must be done again where an exception comes out of it. ``RuntimeError``: too many wait
-        already.
+        already; but not where it is ``urgent``, as the connection's end is.
         """
         deferred = self.deferred
         if deferred is None:
             deferred = self.deferred = deque()
-        if len(deferred) >= _MOST:
+        if len(deferred) >= _MOST and not urgent:
             raise RuntimeError(f"{_MOST} messages of signal handlers wait already for this connection")
         deferred.append((action, is_undone))
         self.call_later(_SOON, self._look_at_deferred)
