@@ -10,7 +10,6 @@ gives everything back.
 """
 
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -298,7 +297,7 @@ class Connection(Outliving, Deferring, Uncopied):
         deadline: Deadline | None = None
         self.do_deferred()
         while self.deferred:
-            deadline = self._wait_for_room(sys.maxsize, deadline)
+            deadline = self._wait_for_room(self.options.send_buffer_limit + 1, deadline)
             self.do_deferred()
 
     def _give_up_sending(self) -> SendTimeout:

@@ -25,6 +25,7 @@ from ..threads.interrupted import calls_user_code
 from ..websocket.frames import Start
 from ..websocket.outbox import WAITING
 from ..websocket.stream import Ending, Stream
+from ..wire.linux import restore_scheduling
 from .connection import Connection, ConnectionOptions
 from .inbox import Arrived, Mark
 from .listeners import Listeners
@@ -228,7 +229,8 @@ class ServerConnection(Connection):
             self.call_later(_FAREWELL, self.cut)
 
     def _begin_attempt(self) -> None:
-        """From now on no authentication message is waited for."""
+        """From now on no authentication message is waited for. What the callbacks to come start inherits no policy."""
+        restore_scheduling()
         self._attempted = True
         self._place.ask()
         with self.inbox.lock:

@@ -3,8 +3,8 @@
 A connection has a place from the accept to its end. On its way it is
 
     NEW       shakes hands; where places run short, the one that has done so for longest is cut
-    SILENT    has not sent its authentication; where all have shaken hands, the oldest of these is closed, with 1008: for
-              ``max_unauthenticated`` at once, for ``max_connections`` when it has been silent for a second
+    SILENT    has not sent its authentication; where all have shaken hands, the oldest of these is closed, with 1008:
+              for ``max_unauthenticated`` at once, for ``max_connections`` when it has been silent for a second
     ASKING    has sent it, is getting our 101, or is in the hands of a web server: it keeps its place
     KNOWN     authenticated: counts for ``max_connections`` only
     REFUSED   has no place, but is listened to for a moment, so that it reads why
