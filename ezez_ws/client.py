@@ -256,6 +256,7 @@ class EZEZWebSocketClient(Listening):
             The signal that has ended it, or ``None``.
         """
         self.__check_blocking("run_forever", None)
+        refuse_to_wait("run_forever()")
         with handling(signals, self.request_close) as came:
             try:
                 self.start()

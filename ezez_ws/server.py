@@ -175,6 +175,7 @@ class EZEZWebsocketServer(Listening):
         run = self._ezez_current_run()
         if run is not None and run.is_own_thread():
             raise RuntimeError("serve_forever() would block the connection's thread that it was called on")
+        refuse_to_wait("serve_forever()")
         with handling(signals, self.request_close) as came:
             try:
                 self.start()
@@ -201,6 +202,8 @@ class EZEZWebsocketServer(Listening):
             run.end_wanted.set()
             if not self.__servers:
                 begin_thread(self.__close_by_thread, _CLOSER)
+        elif run is None and self.__starting._is_owned():  # a handler, in the middle of ``start``
+            begin_thread(self.__close_by_thread, _CLOSER)
 
     def close(self) -> None:
         """Close: no new connections, 1001 to every client, at most ``close_timeout`` seconds for them to go, then cut.

@@ -17,6 +17,8 @@ import ezez_ws.connection.deferred
 import ezez_ws.connection.inbox
 import ezez_ws.connection.outgoing
 import ezez_ws.connection.replies
+import ezez_ws.server
+import ezez_ws.server_run
 import ezez_ws.threads.timers
 import ezez_ws.websocket.outbox
 import ezez_ws.websocket.stream
@@ -274,6 +276,35 @@ class EveryPlaceTest(ServingTestCase):
                 self.assertEqual(["first", "second", "third"], self.came)
                 self.assertTrue(sent[0])
                 self.assertIsNotNone(sent[0].event_id)
+
+    def test_a_request_to_close_in_the_middle_of_a_start_closes(self) -> None:
+        for module, number in self.places((ezez_ws.server, ezez_ws.server_run)):
+            server: Any = self.make()
+            begun: list[bool] = []
+
+            def close(server: Any = server, begun: list[bool] = begun) -> None:
+                begun.append(server._EZEZWebsocketServer__starting._is_owned() or server.listener is not None)
+                server.request_close()
+
+            self.found = interrupt(server.start, number, module, close)
+            if begun == [True]:
+                eventually(lambda server=server: server.listener is None, what="it closes")  # type: ignore[misc]
+            server.close()
+
+    def test_running_forever_is_refused(self) -> None:
+        self.open(tls=False)
+        for act in (self.server.serve_forever, self.one.run_forever):
+            refused: list[str] = []
+
+            def run(act: Callable[[], Any] = act, refused: list[str] = refused) -> None:
+                try:
+                    act()
+                except RuntimeError as error:
+                    refused.append(str(error))
+
+            self.assertTrue(interrupt(lambda: self.send("first"), 1, ezez_ws.connection.connection, run))
+            self.assertEqual(1, len(refused))
+        self.assertTrue(self.one.alive)
 
     def test_waiting_is_refused(self) -> None:
         self.open(tls=False)
