@@ -7,6 +7,7 @@ import time
 import unittest
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import ezez_ws.threads.waiting as module
 from ezez_ws.threads.deadline import Deadline
@@ -41,6 +42,23 @@ class SettingLock:
         if not blocking:
             self._event.set()
         return self._lock.acquire(blocking, timeout)
+
+
+class SlicedLock:
+    """Notes how often, and for how long at most, it is waited for."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self.slices = 0
+        self.longest = 0.0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        self.slices += 1
+        self.longest = max(self.longest, float("inf") if timeout < 0 and blocking else timeout)
+        return bool(self._lock.acquire(blocking, timeout))
+
+    def release(self) -> None:
+        self._lock.release()
 
 
 class ContractTest(EZEZTestCase):
@@ -116,6 +134,18 @@ class EventTest(EZEZTestCase):
         waiting = Result(event.wait, 1e300)
         event.set()
         self.assertTrue(waiting.get())
+
+    def test_where_nothing_interrupts_the_wait_for_a_lock_it_sleeps_in_slices(self) -> None:
+        event = Event()
+        with mock.patch.object(module, "_LONGEST", 0.001), mock.patch.object(event, "_lock", SlicedLock(event._lock)):
+            start = time.monotonic()
+            self.assertFalse(event.wait(0.05))
+            self.assertGreaterEqual(time.monotonic() - start, 0.05)
+            waiting = Result(event.wait)
+            eventually(lambda: event._lock.slices > 20)  # type: ignore[attr-defined]
+            event.set()
+            self.assertTrue(waiting.get())
+            self.assertLessEqual(event._lock.longest, 0.001)  # type: ignore[attr-defined]
 
     def test_what_a_set_and_a_clear_at_once_leave_behind_is_mended(self) -> None:
         event = Event()
