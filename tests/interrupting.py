@@ -7,9 +7,11 @@ from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import Any
 
-__all__ = ["SEVERAL", "interrupt"]
+__all__ = ["CAN_INTERRUPT", "SEVERAL", "interrupt"]
 
 SEVERAL = 10  # places
+CAN_INTERRUPT = sys.version_info < (3, 12)
+"""Whether a trace function is told of each instruction."""
 
 
 def _raise() -> None:
@@ -24,7 +26,7 @@ def interrupt(act: Callable[[], Any], number: int, module: ModuleType, handler: 
     The places are those where the interpreter lets a signal's handler run: where a function begins, behind each call,
     behind a jump back, and where a lock is waited for.
     """
-    if sys.version_info >= (3, 12):
+    if not CAN_INTERRUPT:
         raise unittest.SkipTest("a trace function of this Python is not told of each instruction")
     left = number
 

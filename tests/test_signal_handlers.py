@@ -28,7 +28,7 @@ import ezez_ws.wire.tls
 from ezez_ws import EZEZWebSocketClient, ReplyTimeout
 from ezez_ws.threads.interrupted import calls_user_code, interrupts_library
 from ezez_ws.threads.timers import Janitor, janitor
-from tests.interrupting import interrupt
+from tests.interrupting import CAN_INTERRUPT, interrupt
 from tests.scripts import run_script
 from tests.serving import ServingTestCase
 from tests.support import EZEZTestCase, allow_seconds, eventually
@@ -195,6 +195,7 @@ CLOSES = """
 """
 
 
+@unittest.skipUnless(CAN_INTERRUPT, "a trace function of this Python is not told of each instruction")
 class EveryPlaceTest(ServingTestCase):
     """A handler at each place of a call, one after the other."""
 
@@ -407,6 +408,7 @@ class DeferredTest(ServingTestCase):
         self.assertEqual(["big", "deferred"], [self.raw.read_event().name for _ in range(2)])
 
 
+@unittest.skipUnless(CAN_INTERRUPT, "a trace function of this Python is not told of each instruction")
 class InterruptedDeferralTest(ServingTestCase):
     """What is done with an action that waits while handlers, and their exceptions, go on coming."""
 
@@ -488,6 +490,7 @@ class InterruptedDeferralTest(ServingTestCase):
         sending.join()
 
 
+@unittest.skipUnless(CAN_INTERRUPT, "a trace function of this Python is not told of each instruction")
 class ClientHandlerTest(ServingTestCase):
     """A handler at each place of what a client does while it has no connection, and of its properties."""
 

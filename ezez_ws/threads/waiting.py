@@ -12,8 +12,11 @@ __all__ = ["Condition", "Event"]
 
 T = TypeVar("T")
 
-_LONGEST = 0.2 if sys.platform == "win32" and sys.version_info < (3, 14) else threading.TIMEOUT_MAX
-"""Seconds for which a thread may sleep at a time: there, Ctrl-C wakes no thread that waits for a lock."""
+_SLICE = 0.2 if sys.platform == "win32" and sys.version_info < (3, 14) else 1.0
+"""Seconds for which the main thread, which has to run the handlers of signals, sleeps at a time.
+
+A signal that comes right before it begins to sleep does not wake it; there, before 3.14, none does.
+"""
 
 
 class Event(threading.Event):
@@ -66,8 +69,11 @@ class Event(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep until it is set, at most ``timeout`` seconds (``None``: no limit); false where the time passed."""
         deadline = NEVER if timeout is None else Deadline(timeout)
+        longest = threading.TIMEOUT_MAX
+        if not self._flag and threading.get_ident() == threading.main_thread().ident:
+            longest = _SLICE
         while not self._flag:
-            seconds = deadline.remaining_of(_LONGEST)
+            seconds = deadline.remaining_of(longest)
             taken = woken = False
             try:
                 taken = self._lock.acquire(timeout=seconds)

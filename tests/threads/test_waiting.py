@@ -135,17 +135,23 @@ class EventTest(EZEZTestCase):
         event.set()
         self.assertTrue(waiting.get())
 
-    def test_where_nothing_interrupts_the_wait_for_a_lock_it_sleeps_in_slices(self) -> None:
+    def test_the_main_thread_sleeps_in_slices_and_others_do_not(self) -> None:
         event = Event()
-        with mock.patch.object(module, "_LONGEST", 0.001), mock.patch.object(event, "_lock", SlicedLock(event._lock)):
+        lock: Any = SlicedLock(event._lock)
+        with mock.patch.object(module, "_SLICE", 0.001), mock.patch.object(event, "_lock", lock):
             start = time.monotonic()
             self.assertFalse(event.wait(0.05))
             self.assertGreaterEqual(time.monotonic() - start, 0.05)
-            waiting = Result(event.wait)
-            eventually(lambda: event._lock.slices > 20)  # type: ignore[attr-defined]
-            event.set()
-            self.assertTrue(waiting.get())
-            self.assertLessEqual(event._lock.longest, 0.001)  # type: ignore[attr-defined]
+            self.assertGreater(lock.slices, 5)
+            self.assertLessEqual(lock.longest, 0.001)
+            setting = threading.Timer(0.05, event.set)
+            setting.start()
+            self.assertTrue(event.wait())
+            setting.join()
+            event.clear()
+            lock.slices = 0
+            self.assertFalse(Result(event.wait, 0.05).get())
+            self.assertEqual(1, lock.slices)
 
     def test_what_a_set_and_a_clear_at_once_leave_behind_is_mended(self) -> None:
         event = Event()
