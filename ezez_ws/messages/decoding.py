@@ -126,7 +126,7 @@ class Decoder:
     def _untag(self, text: str) -> Any:
         tag, colon, rest = text.partition(":")
         if not colon:
-            raise Bad(f"a string without a tag: {shorten(text)}")
+            raise Bad(f"a string without a tag, {len(text)} long")  # it may be a key: this is logged
         if tag == "s":
             return rest
         if tag == "n":
@@ -139,7 +139,7 @@ class Decoder:
             return _KNOWN[text]
         deserializer = self.deserializers.get(tag)
         if deserializer is None:
-            raise Bad(f"an unknown tag: {shorten(text)}")
+            raise Bad(f"an unknown tag: {shorten(tag)}")
         try:
             return deserializer(rest)
         except (Exception, SystemExit) as error:

@@ -8,7 +8,7 @@ for a bigint, whose digits have a limit for that reason.
 import re
 from typing import NoReturn, final
 
-from .refusals import Bad, Unsendable, shorten, type_name
+from .refusals import Bad, Unsendable, type_name
 
 __all__ = [
     "MAX_BIGINT_DIGITS",
@@ -135,13 +135,13 @@ def number(text: str) -> int | float:
         return float(text)
     if text in _WORDS:
         return _WORDS[text]
-    raise Bad(f"no number: {shorten('n:' + text)}")
+    raise Bad(f"no number: a text, {len(text)} long")
 
 
 def bigint(text: str, most: int = MAX_BIGINT_DIGITS) -> BigInt:
     """Return the bigint that a text of up to ``most`` digits denotes, whatever limit the process has set for them."""
     if len(text) > most + 1 or not _INTEGER.fullmatch(text) or len(text.lstrip("-")) > most:
-        raise Bad(f"no bigint of at most {most} digits (max_bigint_digits): {shorten('i:' + text)}")
+        raise Bad(f"no bigint of at most {most} digits (max_bigint_digits): a text, {len(text)} long")
     try:
         return BigInt(text)
     except ValueError:  # the process has set a lower limit
