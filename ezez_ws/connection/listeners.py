@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import EllipsisType
 from typing import Any, NamedTuple, TypeVar, overload
 
 from ..logs import limited
@@ -61,10 +62,12 @@ class Listeners:
         self._by_event: dict[str, _Listeners] = {}
         self._changes: list[Callable[[], object]] = []  # that are to be made; appended to without the lock
 
-    def add(self, event: str, listener: L | None, once: bool) -> L | Callable[[L], L]:
-        """Register a listener, or return a decorator that does."""
+    def add(self, event: str, listener: L | EllipsisType, once: bool) -> L | Callable[[L], L]:
+        """Register a listener, or return a decorator that does, for ``...``: ``None`` is most likely a mistake."""
         event = check_listened_name(event)
-        return partial(self._add, event, once) if listener is None else self._add(event, once, listener)
+        return (
+            partial(self._add, event, once) if isinstance(listener, EllipsisType) else self._add(event, once, listener)
+        )
 
     def _add(self, event: str, once: bool, listener: L) -> L:
         _check_listener(event, listener)
@@ -163,7 +166,7 @@ class Listening(Uncopied):
     def on(self, event: str, listener: L) -> L: ...
     @overload
     def on(self, event: str) -> Callable[[L], L]: ...
-    def on(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
+    def on(self, event: str, listener: L | EllipsisType = ...) -> L | Callable[[L], L]:
         """Listen to an event. Also as a decorator: ``@client.on(event)``."""
         self._ezez_fork_guard.check()
         return self._ezez_listeners.add(event, listener, once=False)
@@ -172,7 +175,7 @@ class Listening(Uncopied):
     def once(self, event: str, listener: L) -> L: ...
     @overload
     def once(self, event: str) -> Callable[[L], L]: ...
-    def once(self, event: str, listener: L | None = None) -> L | Callable[[L], L]:
+    def once(self, event: str, listener: L | EllipsisType = ...) -> L | Callable[[L], L]:
         """Listen to the next event of that name only; on a server, whoever sends it. Also as a decorator."""
         self._ezez_fork_guard.check()
         return self._ezez_listeners.add(event, listener, once=True)

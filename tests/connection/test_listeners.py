@@ -59,11 +59,11 @@ class ListenersTest(EZEZTestCase):
 
     def test_a_decorator_returns_the_function_and_checks_the_name_at_once(self) -> None:
         listeners = Listeners()
-        decorate: Any = listeners.add("event", None, once=True)
+        decorate: Any = listeners.add("event", ..., once=True)
         self.assertIs(first, decorate(first))
         self.assertEqual((first,), listeners.take("event"))
         with self.assertRaises(ValueError):
-            listeners.add("ezez-ws::x", None, once=False)
+            listeners.add("ezez-ws::x", ..., once=False)
         with self.assertRaisesRegex(TypeError, "'event'"):
             decorate(5)
         with self.assertRaisesRegex(TypeError, "'event'"):
@@ -81,6 +81,8 @@ class ListenersTest(EZEZTestCase):
             (client, of_client, lambda client, args, reply, ids: None),
             (client, of_client, asynchronous),
         ):
+            with self.assertRaisesRegex(TypeError, "^the listener of 'sum' must be callable, not NoneType"):
+                owner.on("sum", None)  # type: ignore[call-overload]
             for register in (owner.on, owner.once, lambda event, one, owner=owner: owner.on(event)(one)):
                 with self.assertRaisesRegex(TypeError, f"^the listener of 'sum' .* called as {call}"):
                     register("sum", wrong)
