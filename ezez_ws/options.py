@@ -10,7 +10,7 @@ To add an option: a line here, one in the constructor, and a field in the ``Name
 import math
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple, TypeVar
@@ -177,6 +177,14 @@ def _signature_of(function: Any, given: int) -> str | None:
     return None
 
 
+def _check_called(name: str, value: Any, called: str) -> bool:
+    """Check an option that may be a callable; false where it is none. A collection that can be called, too, is none."""
+    if not callable(value) or isinstance(value, Collection):
+        return False
+    check_callable(name, value, f"{name}({called})")
+    return True
+
+
 def check_args(args: Any) -> Sequence[Any]:
     """Check the arguments of an event: a list or a tuple."""
     if not isinstance(args, (list, tuple)):
@@ -185,10 +193,10 @@ def check_args(args: Any) -> Sequence[Any]:
     return args
 
 
-def _count(name: str, value: Any, optional: bool = False, least: int = 1, or_callable: bool = False) -> None:
-    if (value is None and optional) or (or_callable and callable(value)):
+def _count(name: str, value: Any, optional: bool = False, least: int = 1, called: str | None = None) -> None:
+    if (value is None and optional) or (called is not None and _check_called(name, value, called)):
         return
-    wanted = f"an int >= {least}{', a callable' if or_callable else ''}{' or None' if optional else ''}"
+    wanted = f"an int >= {least}{'' if called is None else ', a callable'}{' or None' if optional else ''}"
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
     if value < least:
@@ -236,11 +244,11 @@ def _path(name: str, value: Any) -> None:
         )
 
 
-def check_auth(name: str, value: Any, or_callable: bool = False) -> None:
-    """Check a key, or what gives one with ``or_callable``."""
-    if or_callable and callable(value):
+def check_auth(name: str, value: Any, called: str | None = None) -> None:
+    """Check a key, or what gives one where ``called`` is given."""
+    if called is not None and _check_called(name, value, called):
         return
-    _instance(f"a str{', a callable' if or_callable else ''} or None", str, name, value)
+    _instance(f"a str{'' if called is None else ', a callable'} or None", str, name, value)
     try:
         (value or "").encode()
     except UnicodeEncodeError:
@@ -295,7 +303,7 @@ SERVER = {option.name: option for option in (
            'one incoming message until the client is authenticated, with `messages_before_auth="ignore"`: a larger one'
            " is read away and dropped like the others, and an authentication message closes with 1009; otherwise"
            " `max_payload` holds from the start"),
-    Option("allowed_origins", None, None,
+    Option("allowed_origins", None, partial(_check_called, called="origin, request"),
            'whose pages may connect, by a browser\'s `Origin`; 403 otherwise. `"same-origin"`; a collection such as'
            ' `{"https://example.org", "https://*.example.org"}`; or `(origin, request) -> bool`. A request without'
            " `Origin` (no browser) passes. `None`: all pass"),
@@ -310,7 +318,7 @@ SERVER = {option.name: option for option in (
            "connections that are not authenticated yet, from the accept on. Past them the oldest that has not finished"
            " its handshake is cut; where all have, the oldest that has not sent its authentication is closed, 1008."
            " `None`: no limit"),
-    Option("max_connections_per_address", None, partial(_count, optional=True, or_callable=True),
+    Option("max_connections_per_address", None, partial(_count, optional=True, called="request"),
            "from one peer address; more are answered 503. Behind a proxy all come from its address: `(request) -> (key,"
            " limit)` says by what to count this one, and how many there may be"),
     Option("handshake_timeout", 10.0, check_seconds, "seconds from accepting a connection to the end of its handshake"),
@@ -347,13 +355,14 @@ SERVER = {option.name: option for option in (
 )}
 
 CLIENT = {option.name: option for option in (
-    Option("url", REQUIRED, None,
+    Option("url", REQUIRED, partial(_check_called, called=""),
            "the only positional one; `ws://`, `wss://`, and `http(s)://` for the same; or a callable, as for `auth`"),
-    Option("auth", "", partial(check_auth, or_callable=True),
+    Option("auth", "", partial(check_auth, called=""),
            "the key; or a callable that returns it, asked before each attempt, on the client's thread. `None`: the"
            " server does not speak this protocol's authentication"),
     Option("subprotocols", None, None, "offered in the handshake"),
-    Option("headers", None, None, "sent in the handshake; a mapping, or pairs; or a callable, as for `auth`"),
+    Option("headers", None, partial(_check_called, called=""),
+           "sent in the handshake; a mapping, or pairs; or a callable, as for `auth`"),
     Option("ssl", None, partial(_ssl, "client"), "an `ssl.SSLContext`, for `wss://`"),
     Option("connect_timeout", 10.0, check_seconds,
            "seconds for one attempt, from name look-up to the end of the handshake"),

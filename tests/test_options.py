@@ -63,8 +63,9 @@ WRONG_BY_NAME: Mapping[str, list[Any]] = {  # what a parser checks
 
 def wrong_values(option: Option) -> list[Any]:
     """What the option must not be; ``None`` too, where neither its check nor its default allows that."""
-    if option.check is None:
+    if option.name in WRONG_BY_NAME:
         return WRONG_BY_NAME[option.name]
+    assert option.check is not None
     check = functools.partial(option.check)  # the same for a check with and without arguments of its own
     takes_none = option.default is None or option.name == "auth" or check.keywords.get("optional", False)
     return WRONG_BY_CHECK[check.func] + ([] if takes_none else [None])
@@ -246,7 +247,7 @@ class CallablesTest(EZEZTestCase):
     def test_each_option_that_is_called_says_with_what(self) -> None:
         for cls, table in TABLES.items():
             for name, option in table.items():
-                words = re.match(r".*?`\((?P<names>[^`]*)\)( -> [^`]*)?`", option.words)
+                words = re.match(r".*?`\((?P<names>[^`)]*)\)( -> [^`]*)?`", option.words)
                 called = getattr(option.check, "keywords", {}).get("called")
                 if words is None or called is None:
                     continue
@@ -255,6 +256,18 @@ class CallablesTest(EZEZTestCase):
                     for wrong in (asynchronous, generator, lambda a, b, c, d, e, f: None):
                         with self.assertRaisesRegex(TypeError, rf"^{name} .*called as {name}\({called}\)"):
                             cls(**{**NEEDED[cls], name: wrong})
+
+    def test_what_may_be_a_callable_is_checked_as_one(self) -> None:
+        for cls, name, called in (
+            (EZEZWebsocketServer, "allowed_origins", "origin, request"),
+            (EZEZWebsocketServer, "max_connections_per_address", "request"),
+            (EZEZWebSocketClient, "url", ""),
+            (EZEZWebSocketClient, "auth", ""),
+            (EZEZWebSocketClient, "headers", ""),
+        ):
+            for wrong in (asynchronous, generator, lambda a, b, c: None):
+                with self.assertRaisesRegex(TypeError, rf"^{name} .*called as {name}\({called}\)"):
+                    cls(**{**NEEDED[cls], name: wrong})
 
     def test_a_function_or_a_method_is_checked_without_the_slow_module(self) -> None:
         script = "import sys; from ezez_ws import options; options.check_callback('x', lambda a: 1, 'a')"
