@@ -68,8 +68,10 @@ class Listener:
             with _import_lock:
                 server_class = _make_server_class()
             self.server = server_class(host, port, reuse_port, self)
-        except BaseException:
+        except BaseException as error:
             self._poller.close()
+            if isinstance(error, OSError):
+                error.filename = shown_address((host, port))  # its text names it then
             raise
         close_in_child(self.server.socket)
         close_in_child(self._poller)

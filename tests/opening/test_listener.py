@@ -112,12 +112,13 @@ class ListenerTest(ListenerTestCase):
                 with self.assertRaises(OSError) as raised:
                     Listener("127.0.0.1", taken.getsockname()[1], False, self.serve, make_places())
                 self.assertEqual(raised.exception.errno, errno.EADDRINUSE)
+                self.assertTrue(str(raised.exception).endswith(f" in use: '127.0.0.1:{taken.getsockname()[1]}'"))
             self.assertEqual((open_fds(), threading.active_count()), before)
 
     def test_an_address_that_is_none_is_an_os_error_and_nothing_is_left(self) -> None:
         before = (open_fds(), threading.active_count())
         for host in ("192.0.2.1", "not an address"):
-            with self.assertRaises(OSError):
+            with self.assertRaisesRegex(OSError, f": '{host}:0'$"):
                 Listener(host, 0, False, self.serve, make_places())
         self.assertEqual((open_fds(), threading.active_count()), before)
 
