@@ -22,7 +22,7 @@ from .opening.origins import Origins
 from .opening.server_handshake import HandshakeRequest, Refusal
 from .opening.upgrade import AllowsOrigin, LimitOf
 from .opening.url import validate_subprotocols
-from .opening.wsgi import Environ, StartResponse, answer
+from .opening.wsgi import Environ, StartResponse, answer, warn_of_no_start
 from .options import check_callback, check_server, pick
 from .server_client import EZEZServerClient
 from .server_run import ServerOptions, ServerRun
@@ -176,6 +176,8 @@ class EZEZWebsocketServer(Listening):
         if run is not None and run.is_own_thread():
             raise RuntimeError("serve_forever() would block the connection's thread that it was called on")
         refuse_to_wait("serve_forever()")
+        if run is None and self.__options.port is None:
+            logger.warning("serve_forever() listens nowhere: without a port connections come by wsgi_app only")
         with handling(signals, self.request_close) as came:
             try:
                 self.start()
@@ -256,6 +258,8 @@ class EZEZWebsocketServer(Listening):
         try:
             run = self.__admitting()
             if run is None:
+                if not self.__closed:
+                    warn_of_no_start(self.__options.port)
                 raise Refusal(503, "the server is not running")
             run.serve_upgrade(environ)
         except Refusal as refusal:

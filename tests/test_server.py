@@ -272,6 +272,16 @@ class LifeTest(ServingTestCase):
         server.close()
         serving.get()
 
+    def test_serve_forever_that_listens_nowhere_says_so(self) -> None:
+        server = EZEZWebsocketServer(on_auth_request=lambda client, key: True)
+        with self.assertLogs("ezez_ws", "WARNING") as logs:
+            serving = self.in_thread(server.serve_forever)
+            eventually(lambda: logs.output)
+            eventually(lambda: "not started" not in repr(server))
+            server.close()
+            serving.get()
+        self.assertIn("serve_forever() listens nowhere: without a port", logs.output[0])
+
     def test_serve_forever_goes_on_where_it_is_started(self) -> None:
         server = self.serve()
         port = server.port

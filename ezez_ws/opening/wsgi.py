@@ -16,7 +16,7 @@ from ..wire.borrowed import BorrowedWire
 from .server_handshake import Refusal, ServerHandshake
 from .upgrade import ExtraHeaders, tell_refused
 
-__all__ = ["Environ", "StartResponse", "address_of", "answer", "head_of", "is_stopping", "upgrade"]
+__all__ = ["Environ", "StartResponse", "address_of", "answer", "head_of", "is_stopping", "upgrade", "warn_of_no_start"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -101,6 +101,12 @@ def _warn_of_one_thread(worker: str | None) -> None:
     else:
         text = "gunicorn's %s has one thread, which a WebSocket keeps: use --worker-class gthread --threads 100"
         logger.warning(text, worker)
+
+
+@functools.cache  # once
+def warn_of_no_start(port: int | None) -> None:
+    """Tell why each request is answered 503."""
+    logger.warning("wsgi_app answers 503: this server has port=%s, and is not started; behind WSGI, leave it out", port)
 
 
 @functools.cache  # once

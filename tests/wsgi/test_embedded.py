@@ -20,6 +20,7 @@ import trustme
 from werkzeug.serving import make_server
 
 from ezez_ws import ConnectionFailed, EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws.opening.wsgi import warn_of_no_start
 from tests.opening.test_handshakes import make_request
 from tests.opening.test_upgrade import Answer, read_head
 from tests.rawpeer import RawPeer
@@ -240,7 +241,11 @@ class LifeTest(EmbeddedTestCase):
 
     def test_with_a_port_it_takes_requests_only_while_started(self) -> None:
         server = self.mount(port=0)
-        self.assertEqual(self.status(), 503)
+        warn_of_no_start.cache_clear()
+        with self.assertLogs("ezez_ws", "WARNING") as logs:
+            self.assertEqual((self.status(), self.status()), (503, 503))
+        (text,) = logs.output
+        self.assertIn("wsgi_app answers 503: this server has port=0, and is not started", text)
         server.start()
         self.assertEqual(self.status(), 101)
         self.peer(server)
