@@ -77,12 +77,13 @@ class Places:
             return self._count(_HELD)
 
     def make_room(self) -> bool:
-        """Cut the connection that has shaken hands for longest; false where there is none."""
+        """Cut the connection that has shaken hands for longest, or close one that is silent; false: there is none."""
         with self.lock:
             victim = self._cut_oldest()
+            silent = self._take_silent(_PATIENCE) if victim is None else None
         if victim is not None:
             self._tell(victim)
-        return victim is not None
+        return victim is not None or (silent is not None and self._dismiss(silent))
 
     def give(self, place: "Place", key: str | None) -> None:
         """Give a place, for which others may have to give up theirs, or refuse it."""
@@ -93,12 +94,26 @@ class Places:
                 self._tell(victim)
             if silent is None:
                 return
-            assert silent.dismiss is not None
-            if silent.dismiss():
-                with self.lock:
-                    if silent.state in _HELD:  # else it has gone meanwhile
-                        self.move(silent, LOST)
-                self._tell(silent)
+            self._dismiss(silent)
+
+    def _dismiss(self, silent: "Place") -> bool:
+        """Close one that ``_take_silent`` has returned, without holding the lock; false where it has asked."""
+        assert silent.dismiss is not None
+        if not silent.dismiss():
+            return False
+        with self.lock:
+            if silent.state in _HELD:  # else it has gone meanwhile
+                self.move(silent, LOST)
+        self._tell(silent)
+        return True
+
+    def _take_silent(self, patience: float) -> "Place | None":
+        """Take the one that is silent for longest, and for ``patience`` seconds. Requires holding the lock."""
+        silent = next(iter(self._in[SILENT]), None)
+        if silent is None or time.monotonic() - silent.silent_since < patience:
+            return None
+        self.move(silent, ASKING)  # nobody else picks it; and it stays there, if it has asked meanwhile
+        return silent
 
     def _settle(self, place: "Place", key: str | None) -> "tuple[list[Place], Place | None]":
         """Decide about a place. Requires holding the lock.
@@ -114,13 +129,11 @@ class Places:
             if victim is not None:
                 cut.append(victim)
                 continue
-            silent = next(iter(self._in[SILENT]), None)
-            if silent is None or (self._is_full() and time.monotonic() - silent.silent_since < _PATIENCE):
-                refused = True
-            else:
+            silent = self._take_silent(_PATIENCE if self._is_full() else 0.0)
+            if silent is not None:
                 self.uncount_key(place)
-                self.move(silent, ASKING)  # nobody else picks it; and it stays there, if it has asked meanwhile
                 return cut, silent
+            refused = True
         if refused:
             place.refuse_now()
         else:

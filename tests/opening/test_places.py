@@ -56,6 +56,25 @@ class PlacesTestCase(unittest.TestCase):
         self.assertEqual({}, self.places._by_key)
 
 
+class MakeRoomTest(PlacesTestCase):
+    """Where something else than places runs short."""
+
+    def test_who_shakes_hands_is_cut_before_one_that_is_silent_for_a_second_is_closed(self) -> None:
+        self.make()
+        with mock.patch("time.monotonic", return_value=0.0):
+            asks, silent, known, new = self.come_in(asks=True), self.come_in(), self.know(), self.come()
+            self.assertTrue(self.places.make_room())
+            self.assertEqual([True], self.cut(new))
+            self.assertFalse(self.places.make_room())
+        with mock.patch("time.monotonic", return_value=1.0):
+            self.assertFalse(self.places.make_room())
+            self.assertTrue(self.places.make_room())
+            self.assertFalse(self.places.make_room())
+        self.assertEqual([1, 1, 0], self.dismissed(asks, silent, known))
+        self.assertEqual([True, False, True], [asks.held, silent.held, known.held])
+        self.assert_all_free(asks, silent, known, new)
+
+
 class AllTest(PlacesTestCase):
     """``max_connections``."""
 
