@@ -230,6 +230,25 @@ class PlacesTest(ServingTestCase):
             eventually(lambda: self.threads() == 0)
         self.assertLess(sum(heard), 300_000)
 
+    def test_who_was_rejected_is_not_listened_to_for_long(self) -> None:
+        server = self.serve()
+        heard: list[int] = []
+        read = SocketWire.read_now
+
+        def count(wire: SocketWire, size: int) -> bytes | None:
+            data = read(wire, size)
+            heard.append(len(data or b""))
+            return data
+
+        with mock.patch.object(SocketWire, "read_now", count):
+            peer = self.peer(server, auth=None)
+            peer.send_values(AUTH, "wrong", 1)
+            with self.assertRaises(OSError):
+                while True:
+                    peer.sock.sendall(b"x" * 65536)
+            eventually(lambda: self.threads() == 0)
+        self.assertLess(sum(heard), 600_000)
+
     def test_an_address_may_have_so_many_connections(self) -> None:
         server = self.serve(max_connections_per_address=2)
         held = [self.connect(server, make_request()) for _ in range(2)]

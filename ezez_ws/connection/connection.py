@@ -477,10 +477,10 @@ class Connection(Outliving, Deferring, Uncopied):
         self.stream.cut(code, reason)
         self.inbox.end()
 
-    def dispose(self, patience: float | None = None) -> None:
+    def dispose(self, patience: float | None = None, most: float = math.inf) -> None:
         """Give the socket back, cutting what is left of the connection. Idempotent; waits for nobody's code.
 
-        ``patience``: seconds for the peer to read our last words, and to end; ``None``: it is cut at once.
+        ``patience``: seconds, with ``most`` bytes, for the peer to read our last words and end; ``None``: cut at once.
         """
         if self.stream.given_back:
             return
@@ -493,7 +493,7 @@ class Connection(Outliving, Deferring, Uncopied):
         if self.inbox.retire():
             try:
                 if patience is not None:
-                    self.stream.finish(patience)
+                    self.stream.finish(patience, most)
             finally:  # over Ctrl-C too: nobody else can give it back any more
                 self.stream.dispose()
                 if self.deferred:

@@ -1,6 +1,7 @@
 """A server's side of one connection: authentication, and what comes before it."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,6 +45,7 @@ _TOO_LATE = "Auth timeout"
 _ON_ITS_WAY = 0.1  # seconds that a reader has to note what it has just read
 _IN_THE_KERNEL = 1.0  # and to read what has come
 _FAREWELL = 1.0  # and that the peer has to answer our close frame
+_FAREWELL_BYTES = 256 << 10  # and what it may still send meanwhile
 
 
 class _Late(Mark):
@@ -122,11 +124,11 @@ class ServerConnection(Connection):
         self.cut()  # what has been sent still arrives; its thread wakes
         return True
 
-    def dispose(self, patience: float | None = None) -> None:
+    def dispose(self, patience: float | None = None, most: float = math.inf) -> None:
         """Give the socket back; who was never authenticated is not waited for as long, nor are many of them."""
         if patience is not None and not self.authenticated:
-            patience = min(patience, _FAREWELL) if self._place.refuse() else None
-        super().dispose(patience)
+            patience, most = min(patience, _FAREWELL) if self._place.refuse() else None, _FAREWELL_BYTES
+        super().dispose(patience, most)
 
     def unsent(self, reply_to: int | None) -> SentMessage:
         """Raise, with ``send_after_disconnect="raise"``; and in a listener that has outlived the connection for long.

@@ -20,6 +20,7 @@ and ``dispose`` gives the socket back. Every step of an ending may be asked for 
 exception, and is done once.
 """
 
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -190,8 +191,8 @@ class Stream:
         self._outbox.cut()
         return ended
 
-    def finish(self, timeout: float) -> None:
-        """Send what waits and read away what still comes until the peer's end, at most ``timeout`` seconds.
+    def finish(self, timeout: float, most: float = math.inf) -> None:
+        """Send what waits and read away what still comes until the peer's end: ``timeout`` seconds, ``most`` bytes.
 
         When both close frames are through, nothing more can come: then a server goes at once, and a client soon, as it
         is the server that should end the bytes first (RFC 6455, section 7.1.1).
@@ -204,15 +205,17 @@ class Stream:
         if flushed:
             self._outbox.end_writing()
         if not (flushed and heard and not self._client_side):
-            self._wait_for_end(Deadline(timeout), flushed, heard)
+            self._wait_for_end(Deadline(timeout), most, flushed, heard)
 
-    def _wait_for_end(self, deadline: Deadline, flushed: bool, heard: bool) -> None:
+    def _wait_for_end(self, deadline: Deadline, most: float, flushed: bool, heard: bool) -> None:
         if flushed and heard:
             deadline = deadline.sooner(Deadline(_LAST_WAIT))
-        while not (self._at_end or deadline.passed()):
+        while most > 0 and not (self._at_end or deadline.passed()):
             readable, _ = self._wire.poll(True, not flushed, deadline.remaining())
             if readable:
-                self._at_end = self._wire.read_now(_READ_AWAY) == b""
+                data = self._wire.read_now(_READ_AWAY)
+                self._at_end = data == b""
+                most -= len(data or b"")
             if not flushed and self._outbox.flush():
                 flushed = True
                 self._outbox.end_writing()
