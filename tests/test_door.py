@@ -3,6 +3,7 @@
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from ezez_ws import EZEZServerClient, EZEZWebsocketServer, HandshakeRequest
 from ezez_ws.messages.codec import Codec
-from ezez_ws.messages.protocol import AUTH, AUTH_OK
+from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
+from ezez_ws.opening.places import Place
 from ezez_ws.websocket.frames import BINARY, CONTINUATION, PING, PONG, TEXT
+from ezez_ws.websocket.stream import Stream
 from ezez_ws.wire.sockets import SocketWire
 from tests.opening.test_handshakes import make_request
 from tests.opening.test_upgrade import read_head
@@ -167,8 +170,18 @@ class PlacesTest(ServingTestCase):
     def test_who_has_not_sent_its_authentication_makes_room_and_is_told(self) -> None:
         calls = Calls()
         server = self.serve(max_unauthenticated=3, auth_timeout=50.0, on_disconnect=calls.named("gone", 1))
-        silent = [self.peer(server, auth=None) for _ in range(3)]
-        eventually(lambda: len(server.clients) == 3)
+        opened, silent = threading.Semaphore(0), []
+        go = Place.open
+
+        def note(place: Place, dismiss: Callable[[], bool]) -> bool:
+            result = go(place, dismiss)
+            opened.release()
+            return result
+
+        with mock.patch.object(Place, "open", note):
+            for _ in range(3):  # one after the other, as the one that has opened first is the first to go
+                silent.append(self.peer(server, auth=None))
+                self.assertTrue(opened.acquire(timeout=10))
         with self.assertLogs("ezez_ws", "WARNING"):
             self.pair(server)
         self.assertEqual(1008, silent[0].read_end().code)
@@ -203,6 +216,33 @@ class PlacesTest(ServingTestCase):
             eventually(lambda: self.count(server) == 0)
         self.pair(server)
         eventually(lambda: self.threads() == 1)
+
+    def test_who_was_too_late_and_does_not_go_holds_no_place(self) -> None:
+        server = self.serve(max_connections=1, auth_timeout=0.05)
+        peer = self.peer(server, auth=None)
+        self.assertEqual(1008, peer.read_end().code)
+        self.assertEqual(0, self.count(server))
+        self.pair(server)
+
+    def test_who_was_too_late_is_told_so_before_all_else_though_it_sends_meanwhile(self) -> None:
+        entered, go_on, send = threading.Event(), threading.Event(), Stream.send
+
+        def send_late(stream: Stream, data: bytes | str) -> bool:
+            if threading.current_thread().name == "ezez-janitor":
+                entered.set()
+                go_on.wait(10)
+            return send(stream, data)
+
+        late = threading.Event()
+        server = self.serve(auth_timeout=0.05, on_auth_rejected=lambda client, reason: late.set())
+        with mock.patch.object(Stream, "send", send_late):
+            peer = self.peer(server, auth=None)
+            self.assertTrue(entered.wait(10))
+            peer.send_values(AUTH, KEY, 1)
+            self.assertTrue(late.wait(10))  # the connection's thread is about to send its close frame
+            threading.Timer(0.2, go_on.set).start()
+            end = peer.read_end()
+        self.assertEqual(([[AUTH_REJECTED, "Auth timeout"]], 1008), (end.messages, end.code))
 
     def test_the_place_of_a_connection_that_has_ended_is_free_while_on_disconnect_runs(self) -> None:
         gate = self.gate()

@@ -215,19 +215,23 @@ class ServerConnection(Connection):
         self.inbox.look_in()
         late = time.monotonic() - self._auth_until
         may_have_come = late < _ON_ITS_WAY or (late < _IN_THE_KERNEL and self.stream.answers())
-        with self.inbox.lock:
-            reads = self.inbox.owner_reads()
-            decides = self._auth_in_time is None and (self._auth_seen or not may_have_come)
-            if decides:
-                self._auth_in_time = self._auth_seen
-                if not self._auth_seen:
-                    self.inbox.put(_Late(told=reads))
-            in_time = self._auth_in_time
+        with self.stream.sending:  # its thread, which may wake at once, says its last word behind ours
+            with self.inbox.lock:
+                reads = self.inbox.owner_reads()
+                decides = self._auth_in_time is None and (self._auth_seen or not may_have_come)
+                if decides:
+                    self._auth_in_time = self._auth_seen
+                    if not self._auth_seen:
+                        self.inbox.put(_Late(told=reads))
+                in_time = self._auth_in_time
+            tells = decides and reads and not in_time
+            if tells:
+                self._place.refuse()
+                self.stream.send(self._codec.encode([AUTH_REJECTED, _TOO_LATE]))
+                self.stream.fail(CloseCode.POLICY_VIOLATION, _TOO_LATE)
         if in_time is None:
             self.call_later(_ON_ITS_WAY, self._end_waiting)
-        elif decides and reads and not in_time:
-            self.stream.send(self._codec.encode([AUTH_REJECTED, _TOO_LATE]))
-            self.stream.fail(CloseCode.POLICY_VIOLATION, _TOO_LATE)
+        elif tells:
             self.call_later(_FAREWELL, self.cut)
 
     def _begin_attempt(self) -> None:
