@@ -296,6 +296,8 @@ class OutlivingTest(ServingTestCase):
         with self.assertLogs("ezez_ws", "WARNING") as logs:
             peer.close()
             eventually(lambda: side not in server.clients)
+            run = server._ezez_current_run()
+            eventually(lambda: run is not None and run._places.count == 0, what="a place")
             self.pair(server)
             eventually(lambda: logs.records)
         self.assertEqual([], calls.seen)
