@@ -30,6 +30,7 @@ from .opening.attempts import Attempts
 from .opening.dialer import DialCancelled, Dialer, DialRefused
 from .threads.deadline import Deadline
 from .threads.interrupted import calls_user_code
+from .threads.starting import join_thread
 from .threads.timers import janitor
 from .threads.waiting import Condition
 from .websocket.stream import Ending, Stream
@@ -171,15 +172,17 @@ class ClientRun:
             dialer.cancel()
         own = self.thread is threading.current_thread()
         if rejected and not own:
-            self.thread.join(min(grace, deadline.remaining() or grace))  # the server that rejects is the one to close
+            join_thread(
+                self.thread, min(grace, deadline.remaining() or grace)
+            )  # the server that rejects is the one to close
         if connection is not None:
             connection.disconnect(*ending)
         if own or self.thread.ident is None:
             return True
-        self.thread.join(deadline.remaining())
+        join_thread(self.thread, deadline.remaining())
         if self.thread.is_alive() and connection is not None:
             connection.cut()
-        self.thread.join(grace)
+        join_thread(self.thread, grace)
         if self.thread.is_alive() and connection is not None:
             connection.dispose()
         return not self.thread.is_alive()

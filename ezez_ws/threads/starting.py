@@ -1,13 +1,14 @@
 """Starting threads, and borrowing those of others."""
 
 import _thread
+import contextlib
 import threading
 from collections.abc import Callable
 
 from .interrupted import interrupts_library
 from .waiting import Event
 
-__all__ = ["Loan", "begin_thread", "start_thread"]
+__all__ = ["Loan", "begin_thread", "join_thread", "start_thread"]
 
 
 def start_thread(thread: threading.Thread) -> None:
@@ -43,6 +44,12 @@ def start_thread(thread: threading.Thread) -> None:
         raise
     if outcome[0] is not None:
         raise outcome[0]
+
+
+def join_thread(thread: threading.Thread, timeout: float | None = None) -> None:
+    """Wait for a thread to end, but not for one that a signal handler has begun to start, and that is not there yet."""
+    with contextlib.suppress(RuntimeError):  # that one finds that it is not wanted
+        thread.join(timeout)
 
 
 def begin_thread(target: Callable[[], object], name: str) -> None:

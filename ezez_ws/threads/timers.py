@@ -18,6 +18,7 @@ from collections.abc import Callable
 from ..logs import limited, logger
 from .fork import after_fork_in_child
 from .service import Service
+from .starting import join_thread
 from .waiting import Event
 
 __all__ = ["SLACK", "Janitor", "Timer", "janitor"]
@@ -95,7 +96,7 @@ class Janitor(Service[_Alarm]):
         del dropped  # what the actions refer to is freed without the lock
         self._take_in()
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            join_thread(thread)
 
     def call_later(self, delay: float, action: Callable[[], object]) -> Timer:
         """Run ``action`` in ``delay`` seconds, or a little later. Without a user nothing is run any more."""

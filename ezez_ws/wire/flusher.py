@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..logs import logger
 from ..threads.fork import after_fork_in_child
 from ..threads.service import Service
+from ..threads.starting import join_thread
 from ..threads.waiting import Event
 from .poller import Poller
 
@@ -59,7 +60,7 @@ class Flusher(Service[Poller]):
             thread.sleep.wake()
         gone.wait()
         if last:
-            thread.join(1.0)  # it may have found a new user meanwhile, and go on
+            join_thread(thread, 1.0)  # it may have found a new user meanwhile, and go on
 
     # -- the thread -------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..logs import logger
 from ..threads.fork import after_fork_in_child
 from ..threads.service import Service
+from ..threads.starting import join_thread
 from ..threads.waiting import Event
 from .linux import spread_sleepers
 from .poller import Poller
@@ -153,7 +154,7 @@ class ReadGate(Service[_Sleep]):
             if len(self._readers) <= self.crowd // 2:
                 self.crowded = False
         if thread is not None:
-            thread.join(1.0)
+            join_thread(thread, 1.0)
 
     def unwatch(self, reader: GatedReader) -> None:
         """Let a reader that is awake wait inside ``recv`` as long as it likes, until it next waits for a turn."""
@@ -161,7 +162,7 @@ class ReadGate(Service[_Sleep]):
             self._recall(reader)
             thread = self._unwatch(reader)
         if thread is not None:
-            thread.join(1.0)
+            join_thread(thread, 1.0)
 
     def lets_by(self, reader: GatedReader) -> bool:
         """Tell whether a reader may wait inside ``recv``, for ``PATIENCE`` at most; else it waits for its turn."""

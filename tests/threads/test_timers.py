@@ -11,6 +11,7 @@ import unittest
 import weakref
 from collections import Counter
 from typing import Any
+from unittest import mock
 
 import ezez_ws.threads.timers as module
 from ezez_ws import EZEZWebsocketServer
@@ -41,6 +42,17 @@ class JanitorTest(EZEZTestCase):
         self.later(60, "x")
         (thread,) = janitors()
         self.assertTrue(thread.daemon)
+
+    def test_a_thread_that_a_signal_handler_has_begun_to_start_is_not_waited_for(self) -> None:
+        begun: list[threading.Thread] = []
+        with mock.patch("ezez_ws.threads.service.start_thread", begun.append):
+            self.later(0, "never")
+        self.janitor.leave(self)
+        (thread,) = begun
+        thread.start()
+        thread.join(10)
+        self.assertFalse(thread.is_alive())
+        self.assertEqual([], self.calls.seen)
 
     def test_actions_run_in_the_order_of_their_deadlines_and_not_before(self) -> None:
         start = time.monotonic()
