@@ -859,7 +859,7 @@ class LimitTest(ServingTestCase):
             side.send("question", on_reply=print)
         with self.assertLogs("ezez_ws", "ERROR") as logs:
             peer.send_event("ask")
-            eventually(lambda: logs.records)
+            eventually(lambda: logs.output)
         self.assertIn("TooManyReplies: event 'answer'", logs.output[0])
         kept = [side.send("plain") for _ in range(3)]  # those that a thread waits for are not limited
         self.assertEqual([3, 4, 5], [sent.event_id for sent in kept])

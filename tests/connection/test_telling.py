@@ -299,7 +299,7 @@ class OutlivingTest(ServingTestCase):
             run = server._ezez_current_run()
             eventually(lambda: run is not None and run._places.count == 0, what="a place")
             self.pair(server)
-            eventually(lambda: logs.records)
+            eventually(lambda: logs.output)
         self.assertEqual([], calls.seen)
         self.assertRegex(logs.output[0], r"user code still runs long after .*: __call__ \(.*serving\.py, line \d+\)")
         gate.open()
