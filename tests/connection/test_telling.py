@@ -41,7 +41,7 @@ class ErrorsTest(ServingTestCase):
         side.on("sum", lambda args, reply, ids: [][0])
         with self.assertLogs("ezez_ws", "DEBUG") as logs:
             peer.send_event("sum", ["argument"])
-            eventually(lambda: len(logs.records) == 3)
+            eventually(lambda: len(logs.output) == 3)
         host, port = side.request.remote_address
         head = f"connection {side.connection_id} from {host}:{port}: an error in"
         here = f"{__name__}.ErrorsTest.{self._testMethodName}.<locals>"
@@ -67,7 +67,7 @@ class ErrorsTest(ServingTestCase):
         with self.assertLogs("ezez_ws", "ERROR") as logs:
             client = self.client(server, on_auth_ok=lambda: 1 // 0)
             client.send("ask", on_reply=lambda event, args, reply, ids: 1 // 0)
-            eventually(lambda: len(logs.records) == 2)
+            eventually(lambda: len(logs.output) == 2)
         self.assertRegex(logs.records[0].getMessage(), r"^ws://127.0.0.1:\d+: an error in on_auth_ok \(")
         self.assertRegex(logs.records[1].getMessage(), r"^ws://.*: an error in the on_reply of 'answer' \(")
 
