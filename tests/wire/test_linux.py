@@ -187,7 +187,7 @@ class KeepFreedMemoryTest(EZEZTestCase):
         self.addCleanup(tuned.stop)
 
     def test_a_large_message_is_not_paid_for_in_page_faults(self) -> None:
-        self.assertLess(self.copies(), 2.0)
+        self.assertLess(self.copies(), 1.0)
 
     def test_nor_is_one_over_tls(self) -> None:
         authority = trustme.CA()
@@ -195,14 +195,17 @@ class KeepFreedMemoryTest(EZEZTestCase):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "all.pem")
             path.write_bytes(server.private_key_and_cert_chain_pem.bytes() + authority.cert_pem.bytes())
-            self.assertLess(self.copies(str(path)), 2.0)
+            self.assertLess(self.copies(str(path)), 1.0)
 
     def test_without_tuning_it_is(self) -> None:
         with mock.patch.dict(os.environ, EZEZ_WS_TUNING="0"):
             self.assertGreater(self.copies(), 1.0)
 
     def copies(self, certificate: str = "") -> float:
-        """Return how often the message fits into the fresh pages of a roundtrip; untuned four to eight times."""
+        """Return how often the message fits into the fresh pages of a roundtrip.
+
+        Tuned hardly a twentieth; untuned four to nine times, and seldom less, as the allocator adapts to what is freed.
+        """
         return float(run_script(PAGE_FAULTS, certificate)[0])
 
 
