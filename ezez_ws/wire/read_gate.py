@@ -281,7 +281,7 @@ class ReadGate(Service[_Sleep]):
                     self._thread.sleep.selector.unregister(reader.fd)
                 del self._watched[reader.fd]
             reader.watched = False
-        return None if self._watched or self._let_by else self._dismiss()
+        return None if self._thread is None or self._watched or self._let_by else self._dismiss()
 
     # -- the thread -------------------------------------------------------------------------------------------------
 
