@@ -257,8 +257,7 @@ class Connection(Outliving, Deferring, Uncopied):
         stream = self.stream
         if (self.deferred or stream.sending._is_owned() or self.inbox.lock._is_owned()) and not is_deferred:
             if self.is_interrupted():
-                own = broadcast.copy()
-                self.defer(lambda: self.broadcast(own, True) or True)
+                self.defer(partial(self.broadcast, broadcast.copy(), True))
                 return self.alive
             self.do_deferred()
         with stream.sending:
@@ -276,7 +275,7 @@ class Connection(Outliving, Deferring, Uncopied):
             stream.flush_later()
         if self.deferred:
             self.do_deferred()
-        return outcome is not FULL and outcome is not REFUSED
+        return is_deferred or (outcome is not FULL and outcome is not REFUSED)
 
     def unsent(self, reply_to: int | None) -> SentMessage:
         """Make what ``send`` returns where there is no connection any more."""

@@ -127,14 +127,14 @@ class Listeners:
         if not known.has_once:
             return known.functions
         taken: list[Listener] = []
-
-        def take() -> None:
-            entries = self._entries(event)
-            self._replace(event, [entry for entry in entries if not entry.once])
-            taken.extend(entry.listener for entry in entries)
-
-        self._change(take)
+        self._change(partial(self._take, event, taken))  # a closure would cost each look-up its cells
         return tuple(taken)
+
+    def _take(self, event: str, taken: list[Listener]) -> None:
+        """Put the listeners of an event into ``taken``, and remove those of ``once``. Requires holding the lock."""
+        entries = self._entries(event)
+        self._replace(event, [entry for entry in entries if not entry.once])
+        taken.extend(entry.listener for entry in entries)
 
     def _entries(self, event: str) -> Sequence[_Entry]:
         """Requires holding the lock."""
