@@ -116,10 +116,12 @@ class ProcessTest(EZEZTestCase):
             process = self.start(
                 """
                 import signal
-                server = make()
+                class Telling(EZEZWebsocketServer):
+                    def start(self):  # which serve_forever calls when it handles the signals
+                        super().start()
+                        print(self.url, flush=True)
+                server = Telling(port=0, on_auth_request=lambda *_: True)
                 before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
-                server.start()
-                print(server.url, flush=True)
                 ended_by = server.serve_forever(signals=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
                 after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
                 print("returned", ended_by, before == after, server.listener, threading.active_count(), flush=True)
