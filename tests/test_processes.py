@@ -69,6 +69,10 @@ class ProcessTest(EZEZTestCase):
             from tests.rawpeer import RawPeer
             def make(**options):
                 return EZEZWebsocketServer(port=0, on_auth_request=lambda *_: True, **options)
+            class Telling(EZEZWebsocketServer):
+                def start(self):  # which serve_forever calls when it handles the signals
+                    super().start()
+                    print(self.url, flush=True)
         """
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code)],
@@ -97,9 +101,10 @@ class ProcessTest(EZEZTestCase):
     def test_ctrl_c_in_serve_forever_closes_and_returns(self) -> None:
         process = self.start(
             """
-            server = make(on_disconnect=lambda client, code, reason: print("disconnect", code, flush=True))
-            server.start()
-            print(server.url, flush=True)
+            server = Telling(
+                port=0, on_auth_request=lambda *_: True,
+                on_disconnect=lambda client, code, reason: print("disconnect", code, flush=True),
+            )
             server.serve_forever()
             print("returned", server.listener, threading.active_count(), flush=True)
             """
@@ -116,10 +121,6 @@ class ProcessTest(EZEZTestCase):
             process = self.start(
                 """
                 import signal
-                class Telling(EZEZWebsocketServer):
-                    def start(self):  # which serve_forever calls when it handles the signals
-                        super().start()
-                        print(self.url, flush=True)
                 server = Telling(port=0, on_auth_request=lambda *_: True)
                 before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
                 ended_by = server.serve_forever(signals=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
