@@ -9,7 +9,9 @@
     ├── ReplyTimeout (TimeoutError)   no reply in time
     ├── SendTimeout (TimeoutError)    the peer took nothing for ``send_timeout`` and was cut
     ├── TooManyReplies                too many messages of a connection have an ``on_reply`` still to come
-    ├── QueueFull                     the client's queue has no room for the message
+    ├── QueueFull                     the queue of a client, or of publications, has no room for the message
+    ├── PublishFailed                 the log will never have a publication, or an emitter does not know
+    ├── NotReady                      a node does not know yet who is in a room
     ├── SerializationError (ValueError)  a value that cannot travel: the caller's mistake
     └── MalformedMessage (ValueError)    bytes that are no message: the peer's mistake
 
@@ -28,6 +30,8 @@ __all__ = [
     "EZEZError",
     "MalformedMessage",
     "NotConnected",
+    "NotReady",
+    "PublishFailed",
     "QueueFull",
     "ReplyTimeout",
     "SendTimeout",
@@ -104,7 +108,16 @@ class TooManyReplies(EZEZError):
 
 
 class QueueFull(EZEZError):
-    """The message does not fit into the queue of a client that is not connected; it was not queued."""
+    """The message does not fit into the queue of a client that is not connected, or of a server whose broker does not
+    take publications; it was not queued."""
+
+
+class PublishFailed(EZEZError):
+    """The log will never have the publication, as its server was closed first; or an emitter got no confirmation."""
+
+
+class NotReady(EZEZError):
+    """This node has not heard yet from all others who is in their rooms."""
 
 
 class SerializationError(EZEZError, ValueError):

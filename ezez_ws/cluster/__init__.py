@@ -1,0 +1,1 @@
+"""Rooms, several processes that share them, and what a client missed while it was away."""
