@@ -3,6 +3,7 @@
 import typing as _typing
 
 from .client import EZEZWebSocketClient
+from .cluster.audience import Audience, ClusterStatus, Joined, Member, Publication
 from .connection.replies import Reply, SentMessage
 from .context import Context
 from .errors import (
@@ -13,6 +14,8 @@ from .errors import (
     EZEZError,
     MalformedMessage,
     NotConnected,
+    NotReady,
+    PublishFailed,
     QueueFull,
     ReplyTimeout,
     SendTimeout,
@@ -30,8 +33,10 @@ __all__ = [
     "EVENT_UNKNOWN_DATA_TYPE",
     "EVENT_UNKNOWN_MESSAGE",
     "UNDEFINED",
+    "Audience",
     "AuthRejected",
     "BigInt",
+    "ClusterStatus",
     "Codec",
     "ConnectTimeout",
     "ConnectionClosed",
@@ -44,8 +49,13 @@ __all__ = [
     "EZEZWebsocketServer",
     "HandshakeRequest",
     "Ids",
+    "Joined",
     "MalformedMessage",
+    "Member",
     "NotConnected",
+    "NotReady",
+    "Publication",
+    "PublishFailed",
     "QueueFull",
     "Reply",
     "ReplyTimeout",

@@ -262,6 +262,11 @@ def _called(called: str, required: bool = False) -> partial[None]:
     return partial(check_callback, called=called, required=required)
 
 
+def _backplane(name: str, value: Any) -> None:
+    if value is not None and not all(callable(getattr(value, made, None)) for made in ("make_reader", "make_writer")):
+        raise TypeError(f"{name} must be a RedisBackplane or None, not {type(value).__name__}")
+
+
 check_flag = partial(_instance, "True or False", bool, optional=False)
 _seconds_or_none = partial(check_seconds, optional=True)
 
@@ -342,6 +347,26 @@ SERVER = {option.name: option for option in (
            "`(client, code, reason)`, once for each connection, authenticated or not"),
     Option("on_error", None, _called("client, error"),
            "`(client, error)`: what a callback raised, malformed messages; without it they are in the log"),
+
+    Option("backplane", None, _backplane,
+           "a `RedisBackplane`: rooms and broadcasts reach the clients of all servers that share it; `None`: of this"
+           " one. See [scaling](scaling.md)"),
+    Option("recovery_window", 120.0, partial(check_seconds, zero=True),
+           "seconds for which publications are kept for clients that come back; 0 turns [recovery](rooms.md) off"),
+    Option("history_limit_bytes", 16 << 20, _count,
+           "of memory for them in each server, and about as much in the broker; the oldest go first"),
+    Option("recovery_limit_bytes", None, partial(_count, optional=True),
+           "that one `join` may replay; of more the client is told that it is lost. `None`: 1 MiB, or half of"
+           " `send_buffer_limit` if that is less"),
+    Option("publish_buffer_limit", 4 << 20, _count,
+           "publications that wait for the broker; past it publishing raises `QueueFull`"),
+    Option("max_publication", 256 << 10, _count, "one publication; a larger one is a `ValueError`"),
+    Option("max_rooms", 256, _count, "of one client; `join` past it raises `ValueError`"),
+    Option("on_member", None, _called("change, member"),
+           '`(change, member)`, on a thread of its own: somebody who is listed in a room has `"joined"` it, `"changed"`'
+           ' its info, or `"left"`'),
+    Option("on_cluster", None, _called("change, detail"),
+           "`(change, detail)`, on that thread: what happens to the cluster; see [scaling](scaling.md)"),
 
     Option("default_context", None, partial(_instance, "a mapping", Mapping),
            "a mapping, deep-copied into each client's `context`; `None`: empty"),

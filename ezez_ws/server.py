@@ -10,6 +10,11 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .cluster.audience import Audience, ClusterStatus, Member, Publication, Publishing
+from .cluster.entries import Command, Said, Target
+from .cluster.hub import ClusterOptions, Hub
+from .cluster.log import Backplane
+from .cluster.rooms import check_room
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners, Listening
@@ -18,12 +23,13 @@ from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import Context
 from .logs import limited, logger
 from .messages.codec import Codec
+from .messages.recovery import EVERYONE
 from .opening.origins import Origins
 from .opening.server_handshake import HandshakeRequest, Refusal
 from .opening.upgrade import AllowsOrigin, LimitOf
 from .opening.url import validate_subprotocols
 from .opening.wsgi import Environ, StartResponse, answer, warn_of_no_start
-from .options import check_callback, check_server, pick
+from .options import check_callback, check_seconds, check_server, pick
 from .server_client import EZEZServerClient
 from .server_run import ServerOptions, ServerRun
 from .threads.exits import close_at_exit
@@ -69,6 +75,15 @@ class EZEZWebsocketServer(Listening):
         on_message: Callable[..., Any] | None = None,
         on_disconnect: Callable[[EZEZServerClient, int, str], Any] | None = None,
         on_error: Callable[[EZEZServerClient, BaseException], Any] | None = None,
+        backplane: Backplane | None = None,
+        recovery_window: float = 120.0,
+        history_limit_bytes: int = 16 << 20,
+        recovery_limit_bytes: int | None = None,
+        publish_buffer_limit: int = 4 << 20,
+        max_publication: int = 256 << 10,
+        max_rooms: int = 256,
+        on_member: Callable[[str, Member], Any] | None = None,
+        on_cluster: Callable[[str, str], Any] | None = None,
         default_context: Mapping[str, Any] | None = None,
         messages_before_auth: str = "ignore",
         queue_limit_bytes: int = 1 << 20,
@@ -112,6 +127,7 @@ class EZEZWebsocketServer(Listening):
                 common=pick(ConnectionOptions, given),
                 raise_after_disconnect=send_after_disconnect == "raise",
             ),
+            cluster=pick(ClusterOptions, given),
             callbacks=pick(Callbacks, given),
             listeners=self._ezez_listeners,
             default_context=context,
@@ -119,6 +135,7 @@ class EZEZWebsocketServer(Listening):
             allowed_origins=_parse_origins(allowed_origins, tls=ssl is not None),
         )
         self._ezez_fork_guard = ForkGuard("server", bound=False)
+        self.__publishing = Publishing(self.__codec, self.__publish)
         self.__starting = make_lock()
         self.__lock = make_lock()
         self.__run: ServerRun | None = None
@@ -321,18 +338,76 @@ class EZEZWebsocketServer(Listening):
         """Who is connected, the unauthenticated included; a copy."""
         return [connection.client for connection in self.__connections() if connection.stream.ending is None]
 
+    def to(self, *rooms: str) -> Audience:
+        """Return who is in one of these rooms, on all nodes; without rooms, nobody."""
+        return Audience(self.__publishing, Target(tuple(map(check_room, rooms))))
+
+    @property
+    def everyone(self) -> Audience:
+        """Every authenticated client, on all nodes."""
+        return Audience(self.__publishing, Target((EVERYONE,)))
+
+    def members(self, room: str, timeout: float = 0.0) -> list[Member]:
+        """Return who is listed in a room (``join`` with ``info``), on all nodes, without asking the broker.
+
+        Args:
+            timeout: seconds to wait, right after the start, until this node has heard from all others.
+
+        Raises:
+            NotReady: it has not, in that time.
+            RuntimeError: the server has a port and is not started, or is closed.
+        """
+        check_seconds("timeout", timeout, zero=True)
+        return self.__hub("members()").members(check_room(room), timeout)
+
+    @property
+    def cluster(self) -> ClusterStatus:
+        """What this node knows of its cluster, and what it has done since its ``start``; zeros while not started."""
+        self._ezez_fork_guard.check()
+        run = self._ezez_current_run()
+        return ClusterStatus(False, "", "", None, ()) if run is None else run.hub.status()
+
+    def __publish(self, what: Said | Command) -> Publication:
+        return self.__hub("publishing").publish(what)
+
+    def __hub(self, what: str) -> Hub:
+        """Return the node of the current run, begun if need be."""
+        run = self.__admitting()
+        if run is None:
+            why = "closed" if self.__closed else "not started: call start() first"
+            raise RuntimeError(f"{what} needs a server that runs, and this one is {why}")
+        return run.hub
+
     @calls_user_code
-    def broadcast(self, event: str, args: Any = (), where: Callable[[EZEZServerClient], Any] | None = None) -> int:
+    def broadcast(
+        self,
+        event: str,
+        args: Any = (),
+        where: Callable[[EZEZServerClient], Any] | None = None,
+        *,
+        local: bool = False,
+    ) -> int:
         """Send an event to every authenticated client, and return to how many. It never waits for a slow one.
 
         The arguments, which are as in ``EZEZServerClient.send``, are encoded once; where they are wrong nothing is
-        sent. A client without room in its send buffer is cut; ``on_disconnect`` says 1008.
+        sent. A client without room in its send buffer is cut; ``on_disconnect`` says 1008. With a ``backplane`` it is
+        ``everyone.send``, to the clients of all nodes, and returns how many this node has.
 
         Args:
             where: asked for each client; only those for which it holds get the event. What it raises comes out here.
+                With a backplane it is a ``ValueError``, as it cannot travel: use rooms.
+            local: with a backplane, keep to the clients of this process: at once, and not recovered.
         """
         self._ezez_fork_guard.check()
-        broadcast = Broadcast(self.__codec, event, args)
+        if self.__options.cluster.backplane is not None and not local:
+            if where is not None:
+                raise ValueError(
+                    "where cannot travel to other nodes: have those clients join a room, and use to(room).send(...);"
+                    " or keep to this process's clients by local=True"
+                )
+            self.everyone.send(event, args)
+            return sum(one.authenticated for one in self.__connections())
+        broadcast = Broadcast.of(self.__codec, event, args)
         check_callback("where", where, "client")
         sent = 0
         for one in self.__connections():

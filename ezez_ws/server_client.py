@@ -3,6 +3,10 @@
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from .cluster.audience import Audience, Joined
+from .cluster.entries import Target
+from .cluster.hub import Hub
+from .cluster.rooms import Session, check_room
 from .connection.listeners import Listening
 from .connection.replies import OnReply, SentMessage
 from .connection.server_side import ServerConnection
@@ -25,8 +29,9 @@ class EZEZServerClient(Listening):
     Every method may be called from any thread. After ``os.fork`` the child's calls raise ``RuntimeError``.
     """
 
-    def __init__(self, connection: ServerConnection, request: HandshakeRequest, context: Context) -> None:
+    def __init__(self, connection: ServerConnection, hub: Hub, request: HandshakeRequest, context: Context) -> None:
         self._ezez_connection = connection
+        self.__hub = hub
         self._ezez_listeners = connection.listeners
         self.__request = request
         self.__context = context
@@ -73,6 +78,75 @@ class EZEZServerClient(Listening):
         self._ezez_fork_guard.check()
         check_close(code, reason)
         self._ezez_connection.disconnect(code, reason)
+
+    def join(self, *rooms: str, info: Any = None) -> Joined:
+        """Enter rooms; idempotent. A client that was in one before, and has come back, gets what it missed there.
+
+        Rooms that are joined in one call are recovered together, in order. Any thread may call it; it waits for the
+        delivery of one publication at most, and up to a second where the client has read further than this node. On a
+        connection that has ended it does nothing.
+
+        Args:
+            rooms: names of 1 to 255 bytes of UTF-8, but for ``*``.
+            info: with any value but ``None``, the client is listed in these rooms as a ``Member`` with this info.
+
+        Raises:
+            RuntimeError: the client is not authenticated; or in a signal handler that has interrupted the library.
+            TypeError, ValueError: a room that is none, or more than ``max_rooms`` of them.
+            SerializationError: an ``info`` that cannot be sent.
+        """
+        session = self.__session("join()")
+        names = tuple(map(check_room, rooms))
+        if info is not None:
+            self.__hub.check_info(info)
+        return self.__hub.join(session, names, info)
+
+    def leave(self, *rooms: str) -> None:
+        """Leave rooms; nothing of them comes after this has returned, and nothing is recovered. Idempotent.
+
+        A connection that ends leaves all. ``RuntimeError`` in a signal handler that has interrupted the library.
+        """
+        names = tuple(map(check_room, rooms))
+        self._ezez_fork_guard.check()
+        session = self._ezez_connection.session
+        if session is not None:
+            self.__hub.leave(session, names)
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms that it is in; ``on_disconnect`` still sees those that it was in, afterwards there are none."""
+        session = self._ezez_connection.session
+        return frozenset() if session is None else session.names
+
+    def to(self, *rooms: str) -> Audience:
+        """Return who is in one of these rooms, on all nodes, without this client. Before authentication an error."""
+        session = self.__session("to()")
+        target = Target(tuple(map(check_room, rooms)), (), (session.id or session.address,))
+        return Audience(self.__hub.publishing, target)
+
+    @property
+    def address(self) -> str:
+        """What names this connection on all nodes, for ``server.client_at``. Before authentication ``RuntimeError``."""
+        return self.__session("address").address
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the client has come back, and shown which rooms it was in."""
+        session = self._ezez_connection.session
+        return session is not None and session.resumed
+
+    def __session(self, what: str) -> Session:
+        self._ezez_fork_guard.check()
+        session = self._ezez_connection.session
+        if session is None:
+            raise RuntimeError(f"{what}: the client is not authenticated yet; on_auth_ok is the first place for it")
+        return session
+
+    @property
+    def _ezez_cluster_id(self) -> str:
+        """What stands for this client in an audience, also when it comes back."""
+        session = self.__session("except_()")
+        return session.id or session.address
 
     @property
     def context(self) -> Context:

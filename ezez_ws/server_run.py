@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .cluster.hub import ClusterOptions, Hub
 from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners
 from .connection.server_side import ServerConnection, ServerConnectionOptions
@@ -43,6 +44,7 @@ class ServerOptions(NamedTuple):
     """What a server was constructed with, checked."""
 
     connection: ServerConnectionOptions
+    cluster: ClusterOptions
     callbacks: Callbacks
     listeners: Listeners
     default_context: Context
@@ -91,6 +93,10 @@ class ServerRun:
             per_address if isinstance(per_address, int) else None,
         )
         self._reception = Upgrade(options)
+        common = options.connection.common
+        before_auth = options.connection.messages_before_auth == "ignore"
+        largest = options.connection.max_payload_before_auth if before_auth else common.max_payload
+        self.hub = Hub(options.cluster, common.codec, common.send_buffer_limit, min(largest, common.max_payload))
         if options.port is not None:
             refusal = BUSY if options.ssl is None else b""
             address = (options.host, options.port, options.reuse_port)
@@ -101,6 +107,7 @@ class ServerRun:
         importlib.import_module("h11")
         find_quick_send()
         self._need_timers()
+        self.hub.start()
         if self.listener is not None:
             self.listener.start()
 
@@ -226,7 +233,7 @@ class ServerRun:
         except BaseException:  # a value that cannot be copied
             wire.close()
             raise
-        options = self._options
+        options, hub = self._options, self.hub
         stream = Stream(
             wire,
             client_side=False,
@@ -235,9 +242,11 @@ class ServerRun:
             early=admission.early,
             deflate=admission.deflate,
         )
-        return ServerConnection(
-            stream, options, place, lambda connection: EZEZServerClient(connection, admission.request, context)
-        )
+
+        def make_client(connection: ServerConnection) -> EZEZServerClient:
+            return EZEZServerClient(connection, hub, admission.request, context)
+
+        return ServerConnection(stream, options, place, hub, make_client)
 
     def _run_connection(self, connection: ServerConnection, place: Place) -> None:
         try:
@@ -299,12 +308,12 @@ class ServerRun:
                 first, self.closing = not self.closing, True  # in this order: over Ctrl-C between them we are the first
             if first:
                 self._let_go(Deadline(seconds))
-            elif self.is_own_thread() or self.closed.wait(seconds + grace):
+            elif self.is_own_thread() or self.closed.wait(seconds * 1.5 + grace):
                 return
-            self._end(grace)
+            self._end(grace, seconds / 2)
         except BaseException:  # Ctrl-C, wherever it comes: nothing may be left that nobody can close any more
             if first:
-                self._end(grace)
+                self._end(grace, 0.0)
             raise
 
     def _let_go(self, deadline: Deadline) -> None:
@@ -314,10 +323,11 @@ class ServerRun:
         self._wait_for_own_connection(deadline)
         self._join(deadline)
 
-    def _end(self, grace: float) -> None:
+    def _end(self, grace: float, hub_seconds: float) -> None:
         """Leave nothing behind. May be called again, where an exception has kept it from its end."""
         self._stop_admitting()
         self._cut_rest(grace)
+        self.hub.close(hub_seconds)
         janitor.leave(self._lease)
         self.closed.set()
         self.end_wanted.set()

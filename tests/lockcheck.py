@@ -40,6 +40,11 @@ ALLOWED = {
     ("Outbox.lock", "Inbox.lock"),
     ("TLSWire.lock", "Inbox.lock"),
     ("TLSSocketWire.lock", "Inbox.lock"),
+    ("Clients.order", "Outbox.lock"),
+    ("Clients.order", "TLSWire.lock"),
+    ("Clients.order", "TLSSocketWire.lock"),
+    ("Clients.order", "Inbox.lock"),
+    ("Clients.order", "Hub._lock"),
 }
 """The first is held while the second is taken."""
 

@@ -138,7 +138,7 @@ class NamesTest(EZEZTestCase):
 class ThreadsTest(EZEZTestCase):
     def test_the_threads_of_the_table_are_those_that_the_code_names(self) -> None:
         sources = (source for path, source in read_package(PACKAGE).items() if not path.startswith(SHELL))
-        named = set(re.findall(r"\"(ezez-(?!ws)[a-z]+(?:-gate)?)", "".join(sources)))
+        named = set(re.findall(r"\"(ezez-(?!ws)[a-z]+(?:-(?:gate|calls|in|out)\b)?)", "".join(sources)))
         rows = [code(row[0]) for row in table("thread")]
         self.assertEqual(named, {name.removesuffix("-…") for (name,) in rows})
 

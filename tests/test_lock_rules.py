@@ -74,7 +74,8 @@ class Load:
             port=0,
             ssl=self.tls[0] if self.tls else None,
             on_auth_request=self.wrap(lambda client, key: key == KEY),
-            on_auth_ok=self.wrap(lambda client: client.send("welcome", [Thing()])),
+            on_auth_ok=self.wrap(self.greet),
+            on_member=nothing,
             on_auth_rejected=nothing,
             on_message=nothing,
             on_disconnect=nothing,
@@ -125,6 +126,10 @@ class Load:
         early.wait_reply(10)
         return client
 
+    def greet(self, client: EZEZServerClient) -> None:
+        client.join("lobby", f"number {client.connection_id % 2}", info={"number": client.connection_id})
+        client.send("welcome", [Thing()])
+
     def nest(self, client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
         with client.context as context:
             context["asked"] = args
@@ -143,6 +148,10 @@ class Load:
                     with contextlib.suppress(ReplyTimeout):
                         client.send("nothing").wait_reply(0.001)
                     server.broadcast("news", [turn], where=self.wrap(lambda client: client.alive))
+                    server.to("lobby", "number 1").except_("number 0").send("said", [turn])
+                    server.everyone.send("said", [Thing()])
+                    server.to("number 0").join("third")
+                    server.everyone.leave("third")
                     if number == turn:
                         client.send("bye")
 
@@ -192,11 +201,13 @@ class LockRulesTest(EZEZTestCase):
         self.assertIn(("Outbox.lock", "Inbox.lock"), checker.seen)
         for role in (
             "Condition.lock",
+            "Clients.order",
             "Context.__lock",
             "Dialer._lock",
             "EZEZWebsocketServer.__lock",
             "EZEZWebsocketServer.__starting",
             "Flusher._lock",
+            "Hub._lock",
             "ServerRun._lock",
             "Janitor._lock",
             "Listener._lock",

@@ -17,7 +17,9 @@ from unittest import mock
 import ezez_ws
 from ezez_ws import (
     UNDEFINED,
+    Audience,
     BigInt,
+    ClusterStatus,
     Codec,
     Context,
     EZEZError,
@@ -26,6 +28,9 @@ from ezez_ws import (
     EZEZWebsocketServer,
     HandshakeRequest,
     Ids,
+    Joined,
+    Member,
+    Publication,
     Reply,
     SentMessage,
     version,
@@ -42,12 +47,12 @@ MEMBERS: dict[type, set[str]] = {
     EZEZWebsocketServer: {
         *LISTENING,
         *("broadcast", "clients", "close", "host", "listener", "port", "serve_connection", "serve_forever", "start"),
-        *("request_close", "url", "wsgi_app"),
+        *("cluster", "everyone", "members", "request_close", "to", "url", "wsgi_app"),
     },
     EZEZServerClient: {
         *LISTENING,
         *("alive", "authenticated", "awaiting_replies_count", "client", "connection_id", "context", "disconnect"),
-        *("request", "send"),
+        *("address", "join", "leave", "request", "resumed", "rooms", "send", "to"),
     },
     EZEZWebSocketClient: {
         *LISTENING,
@@ -64,6 +69,11 @@ MEMBERS: dict[type, set[str]] = {
         *("cookies", "headers", "path", "peer_certificate", "query", "remote_address", "subprotocol"),
     },
     Headers: {"get", "get_all", "items", "keys", "values"},
+    Audience: {"disconnect", "except_", "join", "leave", "send"},
+    Publication: {"wait"},
+    Joined: {"count", "index", "recovered", "replayed"},
+    Member: {"address", "count", "index", "info", "local", "node", "room"},
+    ClusterStatus: {"count", "index", *ClusterStatus._fields},
     BigInt: {name for name in dir(int) if not name.startswith("_")},
     type(UNDEFINED): set(),
 }
@@ -87,7 +97,8 @@ class MembersTest(ServingTestCase):
         reply = sent.wait_reply(10)
         side = server.clients[0]
         objects: list[Any] = [server, side, client, client.client, side.client, sent, reply, reply.ids, Codec()]
-        objects += [side.context, side.request, side.request.headers, BigInt(1), UNDEFINED]
+        objects += [server.cluster, server.to("a"), server.everyone.send("a"), side.join("a", info=1)]
+        objects += [*server.members("a"), side.context, side.request, side.request.headers, BigInt(1), UNDEFINED]
         self.assertEqual(set(MEMBERS), {type(value) for value in objects})
         for value in objects:
             with self.subTest(type(value).__name__):

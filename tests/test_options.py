@@ -42,6 +42,7 @@ WRONG_BY_CHECK: Mapping[Any, list[Any]] = {
     options._ssl: [True, "cert.pem", object()],
     options._port: ["80", -1, 65536, 1.5, True],
     options._path: [1, "", "chat", "/chat?x", "/chat#x", b"/"],
+    options._backplane: [5, "redis://127.0.0.1", object()],
     options.check_auth: [5, b"key", ["key"], "\ud800"],
 }
 WRONG_BY_NAME: Mapping[str, list[Any]] = {  # what a parser checks
@@ -68,7 +69,8 @@ def wrong_values(option: Option) -> list[Any]:
     assert option.check is not None
     check = functools.partial(option.check)  # the same for a check with and without arguments of its own
     takes_none = option.default is None or option.name == "auth" or check.keywords.get("optional", False)
-    return WRONG_BY_CHECK[check.func] + ([] if takes_none else [None])
+    wrong = WRONG_BY_CHECK[check.func] + ([] if takes_none else [None])
+    return [value for value in wrong if value != 0 or type(value) is bool] if check.keywords.get("zero") else wrong
 
 
 def shown_default(default: Any) -> str:

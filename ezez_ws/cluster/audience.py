@@ -1,6 +1,6 @@
 """Who a publication is for, and what publishing returns: the values that users see of a cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ..messages.codec import Codec
@@ -12,7 +12,7 @@ from ..threads.interrupted import refuse_to_wait
 from .entries import Command, Said, Target
 from .rooms import check_room
 
-__all__ = ["Audience", "ClusterStatus", "Confirming", "Door", "Joined", "Member", "Publication"]
+__all__ = ["Audience", "ClusterStatus", "Confirming", "Joined", "Member", "Publication", "Publishing"]
 
 
 class Joined(NamedTuple):
@@ -99,13 +99,11 @@ class Publication(Uncopied):
         return self._confirming.wait_confirmed(self._seq, Deadline(timeout))
 
 
-class Door(Protocol):
-    """Where the publications of an audience go: a server, or an emitter."""
+class Publishing(NamedTuple):
+    """How the publications of an audience are encoded, and where they go: to a server's node, or an emitter."""
 
-    @property
-    def codec(self) -> Codec: ...
-
-    def publish(self, what: Said | Command) -> Publication: ...
+    codec: Codec
+    publish: Callable[[Said | Command], Publication]
 
 
 class Audience(Uncopied):
@@ -115,10 +113,10 @@ class Audience(Uncopied):
     broker. Each client gets a publication once, in however many of the rooms it is.
     """
 
-    __slots__ = ("_door", "_target")
+    __slots__ = ("_publishing", "_target")
 
-    def __init__(self, door: Door, target: Target) -> None:
-        self._door = door
+    def __init__(self, publishing: Publishing, target: Target) -> None:
+        self._publishing = publishing
         self._target = target
 
     def send(self, event: str, args: Any = ()) -> Publication:
@@ -130,8 +128,8 @@ class Audience(Uncopied):
             QueueFull: more than ``publish_buffer_limit`` bytes would wait for the broker; nothing is sent.
             RuntimeError: the server has a port and is not started, or is closed.
         """
-        return self._door.publish(
-            Said(self._target, check_event_name(event), self._door.codec.encode(check_args(args)))
+        return self._publishing.publish(
+            Said(self._target, check_event_name(event), self._publishing.codec.encode(check_args(args)))
         )
 
     def except_(self, *who: Any) -> "Audience":
@@ -144,20 +142,20 @@ class Audience(Uncopied):
                 but_clients += (one._ezez_cluster_id,)
             else:
                 raise TypeError(f"except_ takes rooms (str) and clients, not {type(one).__name__}")
-        return Audience(self._door, Target(rooms, but_rooms, but_clients))
+        return Audience(self._publishing, Target(rooms, but_rooms, but_clients))
 
     def disconnect(self, code: int = CloseCode.NORMAL, reason: str = "") -> Publication:
         """Close the connection of each client; see ``EZEZServerClient.disconnect``, and ``send`` for what it raises."""
         check_close(code, reason)
-        return self._door.publish(Command(self._target, "disconnect", (code, reason)))
+        return self._publishing.publish(Command(self._target, "disconnect", (code, reason)))
 
     def join(self, *rooms: str) -> Publication:
         """Have each client join rooms; one that would be in more than ``max_rooms`` is left out, with a warning."""
-        return self._door.publish(Command(self._target, "join", tuple(map(check_room, rooms))))
+        return self._publishing.publish(Command(self._target, "join", tuple(map(check_room, rooms))))
 
     def leave(self, *rooms: str) -> Publication:
         """Have each client leave rooms."""
-        return self._door.publish(Command(self._target, "leave", tuple(map(check_room, rooms))))
+        return self._publishing.publish(Command(self._target, "leave", tuple(map(check_room, rooms))))
 
     def __repr__(self) -> str:
         rooms, but_rooms, but_clients = self._target

@@ -13,7 +13,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from types import MethodType
 from typing import Any, NamedTuple
 
@@ -30,12 +29,11 @@ from ..websocket.frames import TEXT
 from ..websocket.outbox import FULL, REFUSED, WAITING, Put
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
-from .deferred import Deferring
+from .broadcasting import Broadcasting
 from .dispatch import Callbacks
 from .inbox import Arrived, Inbox
 from .keepalive import Keepalive
 from .listeners import Listeners
-from .outgoing import Broadcast
 from .outliving import Outliving
 from .replies import OnReply, Outcome, Reply, SentMessage, answer, too_many_replies
 from .tracing import trace
@@ -64,7 +62,7 @@ class ConnectionOptions(NamedTuple):
     max_awaiting_replies: int = 10_000
 
 
-class Connection(Outliving, Deferring, Uncopied):
+class Connection(Outliving, Broadcasting, Uncopied):
     """One connection: sends, waits, dispatches, ends. A subclass says who may send events, and when.
 
     ``run``, and what ``Dispatcher`` has, belong to the connection's thread; every other method may be called from any
@@ -96,11 +94,6 @@ class Connection(Outliving, Deferring, Uncopied):
         trace(self)
 
     # -- sending ----------------------------------------------------------------------------------------------------
-
-    @property
-    def alive(self) -> bool:
-        """Whether messages can be sent."""
-        return self.stream.open
 
     def send(self, event: str, args: Any, reply_to: int | None, on_reply: OnReply | None) -> SentMessage:
         """Check and encode an event, and send it; see ``EZEZServerClient.send``."""
@@ -252,31 +245,6 @@ class Connection(Outliving, Deferring, Uncopied):
             self.stream.ping()
         return True
 
-    def broadcast(self, broadcast: Broadcast, is_deferred: bool = False) -> bool:
-        """Send an event without waiting and without a reply; a peer that has no room is cut, with 1008."""
-        stream = self.stream
-        if (self.deferred or stream.sending._is_owned() or self.inbox.lock._is_owned()) and not is_deferred:
-            if self.is_interrupted():
-                self.defer(partial(self.broadcast, broadcast.copy(), True))
-                return self.alive
-            self.do_deferred()
-        with stream.sending:
-            event_id = self._last_id + 1
-            message = broadcast.message(event_id)
-            self._last_id = event_id  # as in ``_put_event``
-            outcome = stream.put_prepared(message)
-            if outcome is FULL or outcome is REFUSED:
-                self._last_id = event_id - 1
-        if outcome is FULL:
-            self.cut(CloseCode.POLICY_VIOLATION, "too slow")
-            # by the janitor: what is deferred is done while holding a lock
-            janitor.call_later(0.0, partial(self.warn, "cut: too slow for a broadcast (send_buffer_limit)", "too slow"))
-        elif outcome is WAITING:
-            stream.flush_later()
-        if self.deferred:
-            self.do_deferred()
-        return is_deferred or (outcome is not FULL and outcome is not REFUSED)
-
     def unsent(self, reply_to: int | None) -> SentMessage:
         """Make what ``send`` returns where there is no connection any more."""
         sent = SentMessage(None, None, reply_to)
@@ -427,6 +395,9 @@ class Connection(Outliving, Deferring, Uncopied):
                 timers[action.__name__] = timer
         if replaced is not None:
             replaced.cancel()
+
+    def tell_position(self) -> None:
+        """Tell the peer, once in a while, how far it has read, where that is needed. The janitor's."""
 
     def start_keepalive(self) -> None:
         """Ping the peer when it has been silent for ``ping_interval`` seconds."""

@@ -33,6 +33,7 @@ class Keepalive:
 
     def _look_after(self) -> None:
         if self._connection.alive:
+            self._connection.tell_position()
             delay = self._step()
             if delay is not None:
                 self._connection.call_later(delay, self._look_after)

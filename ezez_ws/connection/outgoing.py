@@ -27,19 +27,21 @@ class Broadcast:
 
     __slots__ = ("_body", "_codec", "_id", "_message", "event")
 
-    def __init__(self, codec: Codec, event: str, args: Any) -> None:
+    def __init__(self, codec: Codec, event: str, body: bytes) -> None:
         self._codec = codec
-        self.event = check_event_name(event)
-        self._body = codec.encode(check_args(args))
+        self.event = event
+        self._body = body  # the arguments, encoded
         self._id = 0
         self._message: Prepared | None = None
 
+    @classmethod
+    def of(cls, codec: Codec, event: str, args: Any) -> "Broadcast":
+        """Check and encode an event."""
+        return cls(codec, check_event_name(event), codec.encode(check_args(args)))
+
     def copy(self) -> "Broadcast":
         """Make one for another thread."""
-        other = Broadcast.__new__(Broadcast)
-        other._codec, other.event, other._body = self._codec, self.event, self._body
-        other._id, other._message = 0, None
-        return other
+        return Broadcast(self._codec, self.event, self._body)
 
     def message(self, event_id: int) -> Prepared:
         """Return the message with this id. The broadcasting thread's."""

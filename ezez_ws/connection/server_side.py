@@ -10,7 +10,6 @@ from ..errors import ConnectionClosed, MalformedMessage
 from ..logs import limited, shown, shown_address
 from ..messages.protocol import (
     AUTH,
-    AUTH_OK,
     AUTH_PREFIX,
     AUTH_REJECTED,
     VERSION,
@@ -24,7 +23,7 @@ from ..messages.protocol import (
 from ..opening.places import Place
 from ..threads.interrupted import calls_user_code
 from ..websocket.frames import Start
-from ..websocket.outbox import WAITING
+from ..websocket.outbox import Put
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
 from .connection import Connection, ConnectionOptions
@@ -33,6 +32,8 @@ from .listeners import Listeners
 from .replies import RoutedReply, SentMessage
 
 if TYPE_CHECKING:
+    from ..cluster.hub import Hub
+    from ..cluster.rooms import Session
     from ..server_client import EZEZServerClient
     from ..server_run import ServerOptions
 
@@ -75,22 +76,23 @@ class ServerConnection(Connection):
     inbox's lock; everything else belongs to the connection's thread.
     """
 
-    client: "EZEZServerClient"  # what users see of it
+    session: "Session | None" = None  # what the node knows of it, once it is authenticated
 
     def __init__(
         self,
         stream: Stream,
         options: "ServerOptions",
         place: Place,
+        hub: "Hub",
         make_client: "Callable[[ServerConnection], EZEZServerClient]",
     ) -> None:
         super().__init__(stream, options.connection.common, options.callbacks, Listeners(), options.listeners)
-        self.client = make_client(self)
-        self.subject = (self.client,)
+        self.subject = (make_client(self),)
         self.authenticated = False
         self._auth_until = time.monotonic() + options.connection.auth_timeout
         self._options = options.connection
         self._place = place
+        self._hub = hub
         self._attempted = False
         self._early: list[Arrived] = []
         self._early_bytes = 0
@@ -102,6 +104,12 @@ class ServerConnection(Connection):
         self.inbox.routes_replies = self._options.messages_before_auth == "accept"
         if self._options.messages_before_auth == "ignore":
             stream.keep_payload(self._options.max_payload_before_auth)
+
+    @property
+    def client(self) -> "EZEZServerClient":
+        """What users see of it."""
+        client: EZEZServerClient = self.subject[0]
+        return client
 
     @property
     def name(self) -> str:
@@ -280,7 +288,7 @@ class ServerConnection(Connection):
         if refusal is not None:
             self._reject(refusal)
         else:
-            self._accept()
+            self._accept(request)
 
     @calls_user_code
     def _ask(self, key: str) -> str | None:
@@ -296,18 +304,12 @@ class ServerConnection(Connection):
             return "Auth verification failed"
         return None if answer else "Invalid auth key"
 
-    def _accept(self) -> None:
+    def _accept(self, request: AuthRequest) -> None:
         if not self._handle_arrived_meanwhile():
             return
         if self._options.messages_before_auth == "ignore":
             self.inbox.between_reads(lambda: self.stream.keep_payload(self.options.max_payload))
-        answer = self._codec.encode([AUTH_OK])
-        with self.stream.sending:
-            # whoever sees that the client is authenticated, and sends, comes behind this answer
-            self.authenticated = True
-            outcome = self.stream.put(answer, needs_room=False)
-        if outcome is WAITING:
-            self.stream.flush_later()
+        session = self._hub.clients.admit(self, request.more)
         self.stream.begin_compressing()
         self._place.admit()
         self.take_events()
@@ -316,6 +318,33 @@ class ServerConnection(Connection):
         self.tell("authenticated")
         self.begin_user_code()
         self.call(self._callbacks.on_auth_ok, self.client)
+        self._hub.clients.arrive(session)
+
+    def put_auth_ok(self, answer: bytes) -> Put:
+        """Answer the authentication: whoever sees that the client is authenticated, and sends, comes behind this."""
+        with self.stream.sending:
+            self.authenticated = True
+            return self.stream.put(answer, needs_room=False)
+
+    def tell_position(self) -> None:
+        """Tell a client that can recover how far it has read."""
+        if self.session is not None:
+            self._hub.clients.tell_position(self.session)
+
+    def look_for_outliving_later(self) -> None:
+        """Leave the rooms, too, though user code goes on."""
+        if self.session is not None:
+            self._hub.forget(self.session)
+        super().look_for_outliving_later()
+
+    def disconnected(self, ending: Ending) -> None:
+        """Leave all rooms, and run ``on_disconnect``, which still sees which they were."""
+        session = self.session
+        if session is not None:
+            self._hub.forget(session)
+        super().disconnected(ending)
+        if session is not None:
+            session.rooms = {}
 
     def _handle_arrived_meanwhile(self) -> bool:
         """Deal with what has arrived while we made up our mind; false where the connection has ended."""

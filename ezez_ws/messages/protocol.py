@@ -23,6 +23,7 @@ __all__ = [
     "AUTH_REJECTED",
     "EVENT_UNKNOWN_DATA_TYPE",
     "EVENT_UNKNOWN_MESSAGE",
+    "RESERVED",
     "VERSION",
     "AuthRequest",
     "CloseCode",
@@ -82,10 +83,11 @@ class Event(NamedTuple):
 
 
 class AuthRequest(NamedTuple):
-    """A client's authentication message; ``version`` is whatever the client gave."""
+    """A client's authentication message; ``version`` is whatever the client gave, and ``more`` what is behind it."""
 
     key: str
     version: Any
+    more: Any = None
 
 
 def parse_event(values: list[Any]) -> Event:
@@ -111,7 +113,7 @@ def parse_from_client(values: list[Any]) -> Event | AuthRequest:
         return parse_event(values)
     if len(values) < 2 or type(values[1]) is not str:
         raise MalformedMessage("the key of an authentication message must be a string")
-    return AuthRequest(values[1], values[2] if len(values) > 2 else UNDEFINED)
+    return AuthRequest(values[1], values[2] if len(values) > 2 else UNDEFINED, values[3] if len(values) > 3 else None)
 
 
 def parse_from_server(values: list[Any]) -> Event | tuple[bool, str]:

@@ -66,8 +66,8 @@ class Position(NamedTuple):
         return self[1:]
 
 
-NOWHERE = Position("", 0, 0, 0)
-"""Before everything, in no epoch."""
+NOWHERE = Position("none", 0, 0, 0)
+"""Before everything, in an epoch that no log has."""
 
 
 def parse_position(text: Any) -> Position | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .deadline import NEVER, Deadline
-from .interrupted import make_lock
+from .interrupted import Lock, make_lock
 
 __all__ = ["Condition", "Event"]
 
@@ -96,8 +96,8 @@ class Condition:
     leaves it released twice, or held by nobody. Here the waiting is outside of the lock.
     """
 
-    def __init__(self) -> None:
-        self.lock = make_lock()
+    def __init__(self, lock: Lock | None = None) -> None:
+        self.lock = make_lock() if lock is None else lock
         self._events: list[Event] = []
 
     def changed(self) -> None:

@@ -1,0 +1,86 @@
+"""What a node has read of the log in the last minutes, by room: what those who come back may have missed.
+
+Pure; not locked: the hub's order lock guards it.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .entries import Said
+
+__all__ = ["Kept", "Order", "Window"]
+
+Order = tuple[int, int, int]
+"""A position's numbers, which are compared within one epoch."""
+
+_OVERHEAD = 400  # bytes that an entry takes beside its text, as measured
+_PER_ROOM = 80
+
+
+class Kept(NamedTuple):
+    """A publication in the window."""
+
+    order: Order
+    said: Said
+    size: int
+
+
+class Window:
+    """The publications behind ``begin``, at most so old and so many bytes. What is older goes first."""
+
+    def __init__(self, seconds: float, limit_bytes: int) -> None:
+        self._milliseconds = seconds * 1000
+        self._limit = limit_bytes
+        self._all: deque[Kept] = deque()
+        self._by_room: dict[str, deque[Kept]] = {}
+        self.bytes = 0
+        self.begin: Order = (0, 0, 0)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def seconds(self) -> float:
+        """The time between its oldest and its newest publication."""
+        return (self._all[-1].order[0] - self._all[0].order[0]) / 1000 if self._all else 0.0
+
+    def begin_anew(self, begin: Order) -> None:
+        """Forget all: what lies before ``begin`` cannot be had any more."""
+        self._all.clear()
+        self._by_room.clear()
+        self.bytes = 0
+        self.begin = begin
+
+    def add(self, order: Order, said: Said) -> None:
+        """Keep a publication, which is newer than all others."""
+        rooms = said.target.rooms
+        text = len(said.args) + len(said.event) + sum(map(len, (*rooms, *said.target[1], *said.target[2])))
+        kept = Kept(order, said, text + _OVERHEAD + _PER_ROOM * len(rooms))
+        self._all.append(kept)
+        for room in set(rooms):
+            self._by_room.setdefault(room, deque()).append(kept)
+        self.bytes += kept.size
+        self.trim(order[0])
+
+    def trim(self, now: int) -> None:
+        """Let go of what is too old at a time of the log's clock, in milliseconds, or too much."""
+        while self._all and (self.bytes > self._limit or now - self._all[0].order[0] > self._milliseconds):
+            kept = self._all.popleft()
+            self.bytes -= kept.size
+            self.begin = kept.order
+            for room in set(kept.said.target.rooms):
+                there = self._by_room[room]
+                there.popleft()
+                if not there:
+                    del self._by_room[room]
+
+    def find_missed(self, since: Mapping[str, Order]) -> list[Kept]:
+        """Return what was published in rooms since, for each, a position; each publication once, in order."""
+        found: dict[Order, Kept] = {}
+        for room, position in since.items():
+            for kept in reversed(self._by_room.get(room, ())):
+                if kept.order <= position:
+                    break
+                found[kept.order] = kept
+        return [found[order] for order in sorted(found)]
