@@ -1,10 +1,10 @@
-"""Rooms: what may be one, and who is in which, on one node. Not locked: the hub's order lock guards all of it."""
+"""Rooms: who is in which, on one node. Not locked: the hub's order lock guards all of it."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..messages.recovery import EVERYONE, NOWHERE, Position
-from .entries import Target
+from .entries import Target, check_room
 from .tickets import Presented, Stay, make_session
 from .window import Order
 
@@ -13,23 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rooms", "Session", "check_room"]
 
-_LONGEST = 255
 _MOST_PAST = 256  # rooms that were left, and are remembered
-
-
-def check_room(room: Any) -> str:
-    """Check the name of a room: 1 to 255 bytes of UTF-8, and not ``*``."""
-    if not isinstance(room, str):
-        raise TypeError(f"a room must be a str, not {type(room).__name__}")
-    try:
-        size = len(room.encode())
-    except UnicodeEncodeError:
-        raise ValueError(f"room {room!r:.80} has a lone surrogate, which UTF-8 cannot carry") from None
-    if not 1 <= size <= _LONGEST:
-        raise ValueError(f"room {room!r:.80} has {size} bytes of UTF-8; a room has 1 to {_LONGEST}")
-    if room == EVERYONE:
-        raise ValueError("'*' is no room: use everyone")
-    return str.__str__(room)
 
 
 class Session:
