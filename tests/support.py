@@ -38,6 +38,7 @@ __all__ = [
     "needs_node",
     "node_missing",
     "open_fds",
+    "required",
     "run_sample",
     "switch_interval",
     "threads_left",
@@ -296,15 +297,19 @@ def needs_node(target: Any = None) -> Any:
 
     ``@needs_node`` decorates a test or a test case; ``needs_node()`` is a call, in ``setUpModule`` for example.
     """
-    reason = node_missing()
-    required = os.environ.get("EZEZ_REQUIRE_NODE") == "1"
+    return required(target, node_missing(), "EZEZ_REQUIRE_NODE")
+
+
+def required(target: Any, reason: str, variable: str) -> Any:
+    """Skip ``target`` (``None``: what calls) for a reason, if there is one, or fail there where ``variable`` is 1."""
+    must = os.environ.get(variable) == "1"
     if target is None:
-        if reason and required:
+        if reason and must:
             raise AssertionError(reason)
         if reason:
             raise unittest.SkipTest(reason)
         return None
-    if reason and required:
+    if reason and must:
         return _failing(target, reason)
     return unittest.skipIf(bool(reason), reason)(target)
 

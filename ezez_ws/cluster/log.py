@@ -44,7 +44,10 @@ class Read(NamedTuple):
 
 
 class LogReader(Protocol):
-    """Reads the log, and the inbox of one node. One thread's; ``LogDown`` comes out of every method but ``close``."""
+    """Reads the log, and the inbox of one node. ``LogDown`` comes out of every method but ``close`` and ``cut``.
+
+    One thread's; any other may call ``cut``.
+    """
 
     def open(self) -> Opened:
         """Connect, and see what log this is. To be called again after ``LogDown``."""
@@ -58,9 +61,19 @@ class LogReader(Protocol):
     def close(self) -> None:
         """Give everything back, and delete the inbox. Idempotent; what fails is not told."""
 
+    def cut(self) -> None:
+        """Have the thread that waits in here get ``LogDown`` at once, and whatever it calls later, too."""
+
 
 class LogWriter(Protocol):
-    """Writes to the log. One thread's; ``LogDown`` comes out of every method but ``close``."""
+    """Writes to the log. ``LogDown`` comes out of every method but ``close`` and ``cut``.
+
+    One thread's; any other may call ``cut``. A method that needs a connection makes one; after ``LogDown`` it is not
+    known whether what was to be written has arrived.
+    """
+
+    def open(self) -> str:
+        """Connect, unless it is connected; return the epoch that was found then, in the words of ``Opened``."""
 
     def append(self, publications: Sequence[bytes]) -> None:
         """Append publications, as one entry. It returns when the log has them."""
@@ -73,6 +86,9 @@ class LogWriter(Protocol):
 
     def close(self) -> None:
         """Give everything back. Idempotent; what fails is not told."""
+
+    def cut(self) -> None:
+        """Have the thread that waits in here get ``LogDown`` at once, and whatever it calls later, too."""
 
 
 class Backplane(Protocol):
