@@ -4,6 +4,9 @@ import typing as _typing
 
 from .client import EZEZWebSocketClient
 from .cluster.audience import Audience, ClusterStatus, Joined, Member, Publication
+from .cluster.emitter import Emitter
+from .cluster.redis_log import RedisBackplane
+from .cluster.remote import RemoteClient
 from .connection.replies import Reply, SentMessage
 from .context import Context
 from .errors import (
@@ -47,6 +50,7 @@ __all__ = [
     "EZEZWebSocketClient",
     "EZEZWebSocketServer",
     "EZEZWebsocketServer",
+    "Emitter",
     "HandshakeRequest",
     "Ids",
     "Joined",
@@ -57,6 +61,8 @@ __all__ = [
     "Publication",
     "PublishFailed",
     "QueueFull",
+    "RedisBackplane",
+    "RemoteClient",
     "Reply",
     "ReplyTimeout",
     "SendTimeout",

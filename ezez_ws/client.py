@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from .client_run import ClientOptions, ClientRun
+from .client_run import AtExit, ClientOptions, ClientRun
 from .connection.client_side import ClientConnection
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners, Listening
 from .connection.outgoing import OutgoingQueue
+from .connection.recovery import Memory
 from .connection.replies import OnReply, SentMessage
 from .connection.websocket import WebSocket
 from .errors import ConnectionFailed, NotConnected, SerializationError
@@ -54,27 +55,6 @@ _GRACE = 0.5  # seconds that the thread has to end when its connection has been 
 
 _numbers = itertools.count(1)
 _numbers_lock = make_lock()
-
-
-class _AtExit:
-    """A client as the interpreter's exit sees it; what belongs to another process is left alone."""
-
-    def __init__(
-        self, fork_guard: ForkGuard, close: Callable[[Ending, float, float], None], say_goodbye: Callable[[], None]
-    ) -> None:
-        self._fork_guard = fork_guard
-        self._close = close
-        self._say_goodbye = say_goodbye
-
-    def say_goodbye(self) -> None:
-        """Send a close frame, and do not wait for anything."""
-        if not self._fork_guard.foreign():
-            self._say_goodbye()
-
-    def close_within(self, seconds: float) -> None:
-        """Close, within ``seconds`` all in all."""
-        if not self._fork_guard.foreign():
-            self._close(Ending(CloseCode.NORMAL, ""), seconds * 0.75, seconds * 0.25)
 
 
 class EZEZWebSocketClient(Listening):
@@ -118,6 +98,8 @@ class EZEZWebSocketClient(Listening):
         on_connect: Callable[[], Any] | None = None,
         on_auth_ok: Callable[[], Any] | None = None,
         on_auth_rejected: Callable[[str], Any] | None = None,
+        recover: bool = False,
+        on_missed: Callable[[list[str]], Any] | None = None,
         on_message: Callable[..., Any] | None = None,
         on_disconnect: Callable[[int, str], Any] | None = None,
         on_gave_up: Callable[[ConnectionFailed], Any] | None = None,
@@ -134,6 +116,7 @@ class EZEZWebSocketClient(Listening):
             subprotocols=validate_subprotocols(subprotocols),
             queues=send_when_not_connected == "queue",
             compress=compression is not None,
+            memory=Memory() if recover else None,
             connection=pick(ConnectionOptions, given),
             callbacks=pick(Callbacks, given),
             listeners=self._ezez_listeners,
@@ -150,7 +133,7 @@ class EZEZWebSocketClient(Listening):
         self.__end_wanted = False  # by request_close
         self.__runners: set[threading.Thread] = set()  # those in run_forever, which will close; one entry each
         self.__runs: list[ClientRun] = []  # the last one is in charge; those before it run their last callbacks
-        self.__at_exit = _AtExit(self._ezez_fork_guard, self.__close, self.__say_goodbye)
+        self.__at_exit = AtExit(self._ezez_fork_guard, self.__close, self.__say_goodbye)
 
     def start(self) -> None:
         """Connect in the background, and stay connected; nothing where it is started, ``NotConnected`` where closed.
@@ -364,6 +347,11 @@ class EZEZWebSocketClient(Listening):
         with self.__condition.lock:
             connection, queued = self.__connection(), self.__queue.awaited
         return queued + (0 if connection is None else connection.awaiting_replies_count)
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """With ``recover``, the rooms that the server says it is in; none while there is no connection."""
+        return frozenset() if self.__options.memory is None else self.__options.memory.rooms
 
     @property
     def subprotocol(self) -> str | None:

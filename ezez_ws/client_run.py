@@ -22,6 +22,7 @@ from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks, report_error
 from .connection.listeners import Listeners
 from .connection.outgoing import OutgoingQueue, QueuedMessage
+from .connection.recovery import Memory
 from .errors import AuthRejected, ConnectionClosed, ConnectionFailed, ConnectTimeout, SendTimeout
 from .logs import shown
 from .messages.protocol import CloseCode
@@ -29,6 +30,7 @@ from .opening.asking import Asking, CannotAsk
 from .opening.attempts import Attempts
 from .opening.dialer import DialCancelled, Dialer, DialRefused
 from .threads.deadline import Deadline
+from .threads.fork import ForkGuard
 from .threads.interrupted import calls_user_code
 from .threads.starting import join_thread
 from .threads.timers import janitor
@@ -38,7 +40,7 @@ from .websocket.stream import Ending, Stream
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["ClientOptions", "ClientRun"]
+__all__ = ["AtExit", "ClientOptions", "ClientRun"]
 
 logger = logging.getLogger("ezez_ws")
 
@@ -61,10 +63,34 @@ class ClientOptions(NamedTuple):
     connect_timeout: float
     unknown_messages: str
     unknown_data: str
+    memory: Memory | None
+    """Of what is to be recovered, with ``recover``."""
+    on_missed: Callable[[list[str]], Any] | None
     connection: ConnectionOptions
     callbacks: Callbacks
     on_gave_up: Callable[[ConnectionFailed], Any] | None
     listeners: Listeners
+
+
+class AtExit:
+    """A client as the interpreter's exit sees it; what belongs to another process is left alone."""
+
+    def __init__(
+        self, fork_guard: ForkGuard, close: Callable[[Ending, float, float], None], say_goodbye: Callable[[], None]
+    ) -> None:
+        self._fork_guard = fork_guard
+        self._close = close
+        self._say_goodbye = say_goodbye
+
+    def say_goodbye(self) -> None:
+        """Send a close frame, and do not wait for anything."""
+        if not self._fork_guard.foreign():
+            self._say_goodbye()
+
+    def close_within(self, seconds: float) -> None:
+        """Close, within ``seconds`` all in all."""
+        if not self._fork_guard.foreign():
+            self._close(Ending(CloseCode.NORMAL, ""), seconds * 0.75, seconds * 0.25)
 
 
 class Stage(enum.Enum):

@@ -1,6 +1,6 @@
 """What the library tells: its loggers, what comes in floods told in short, and text of others escaped and cut.
 
-There are two loggers and no handler: where nobody has set up logging, Python prints warnings and errors on standard
+There are three loggers and no handler: where nobody has set up logging, Python prints warnings and errors on standard
 error. Each record has ``connection_id``, ``remote_address`` and ``event``, which are ``None`` where there is none.
 Nothing is told while a lock is held: handlers are user code.
 """
@@ -13,11 +13,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-__all__ = ["frames", "limited", "logger", "name_of", "shown", "shown_address"]
+__all__ = ["cluster_logger", "frames", "limited", "logger", "name_of", "shown", "shown_address"]
 
 logger = logging.getLogger("ezez_ws")
 frames = logging.getLogger("ezez_ws.frames")
 """Frames and handshakes, at DEBUG."""
+
+cluster_logger = logging.getLogger("ezez_ws.cluster")
+"""What happens to a cluster."""
 
 _ATTRIBUTES = {"connection_id": None, "remote_address": None, "event": None}
 
@@ -30,6 +33,7 @@ def _complete(record: logging.LogRecord) -> bool:
 
 logger.addFilter(_complete)
 frames.addFilter(_complete)
+cluster_logger.addFilter(_complete)
 
 FEW = 10  # records of a kind in one window that are told singly
 WINDOW = 1.0  # seconds

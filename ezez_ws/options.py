@@ -58,8 +58,10 @@ def check_server(given: Mapping[str, Any]) -> None:
 
 
 def check_client(given: Mapping[str, Any]) -> None:
-    """Check what a client is constructed with: each option for itself."""
+    """Check what a client is constructed with: each option for itself, and then what they mean together."""
     _check_each(CLIENT, given)
+    if given["recover"] and given["auth"] is None:
+        raise ValueError("recover needs a server that authenticates, and auth is None")
 
 
 def _check_each(options: Mapping[str, Option], given: Mapping[str, Any]) -> None:
@@ -406,6 +408,10 @@ CLIENT = {option.name: option for option in (
     Option("on_connect", None, _called(""), "`()`, connected but not yet authenticated"),
     Option("on_auth_ok", None, _called(""), "`()`, after each successful authentication"),
     Option("on_auth_rejected", None, _called("reason"), "`(reason)`"),
+    Option("recover", False, check_flag,
+           "after a short absence, get what was missed in the [rooms](rooms.md) that the server lets it into again"),
+    Option("on_missed", None, _called("rooms"),
+           "`(rooms)`, a list: events of these rooms were lost, load them anew; `*` stands for what went to everyone"),
     Option("on_message", None, _called("event, args, reply, ids"),
            "`(event, args, reply, ids)`: every event, before `on_reply` or listeners"),
     Option("on_disconnect", None, _called("code, reason"), "`(code, reason)`, for each connection that ends"),

@@ -14,6 +14,7 @@ from .cluster.audience import Audience, ClusterStatus, Member, Publication, Publ
 from .cluster.entries import Command, Said, Target
 from .cluster.hub import ClusterOptions, Hub
 from .cluster.log import Backplane
+from .cluster.remote import RemoteClient
 from .cluster.rooms import check_room
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
@@ -346,6 +347,13 @@ class EZEZWebsocketServer(Listening):
     def everyone(self) -> Audience:
         """Every authenticated client, on all nodes."""
         return Audience(self.__publishing, Target((EVERYONE,)))
+
+    def client_at(self, address: str) -> RemoteClient:
+        """Return one client, on whichever node it is, by its ``address``. Nobody is asked whether it is there.
+
+        ``RuntimeError``: the server has a port and is not started, or is closed.
+        """
+        return RemoteClient(self.__hub("client_at()").asks, address)
 
     def members(self, room: str, timeout: float = 0.0) -> list[Member]:
         """Return who is listed in a room (``join`` with ``info``), on all nodes, without asking the broker.

@@ -98,7 +98,7 @@ class EZEZServerClient(Listening):
         session = self.__session("join()")
         names = tuple(map(check_room, rooms))
         if info is not None:
-            self.__hub.check_info(info)
+            info = self.__hub.copy_info(info)
         return self.__hub.join(session, names, info)
 
     def leave(self, *rooms: str) -> None:

@@ -96,7 +96,13 @@ class ServerRun:
         common = options.connection.common
         before_auth = options.connection.messages_before_auth == "ignore"
         largest = options.connection.max_payload_before_auth if before_auth else common.max_payload
-        self.hub = Hub(options.cluster, common.codec, common.send_buffer_limit, min(largest, common.max_payload))
+        self.hub = Hub(
+            options.cluster,
+            common.codec,
+            send_buffer_limit=common.send_buffer_limit,
+            auth_limit_bytes=min(largest, common.max_payload),
+            reply_ttl=common.clear_awaiting_replies_after,
+        )
         if options.port is not None:
             refusal = BUSY if options.ssl is None else b""
             address = (options.host, options.port, options.reuse_port)

@@ -45,6 +45,10 @@ ALLOWED = {
     ("Clients.order", "TLSSocketWire.lock"),
     ("Clients.order", "Inbox.lock"),
     ("Clients.order", "Hub._lock"),
+    ("Clients.order", "Publisher._lock"),
+    ("Inbox.lock", "Answering._lock"),
+    ("Inbox.lock", "Publisher._lock"),
+    ("Inbox.lock", "Condition.lock"),
 }
 """The first is held while the second is taken."""
 

@@ -16,10 +16,12 @@ import trustme
 from ezez_ws import (
     Codec,
     ConnectionClosed,
+    Emitter,
     EZEZServerClient,
     EZEZWebSocketClient,
     EZEZWebsocketServer,
     NotConnected,
+    RedisBackplane,
     ReplyTimeout,
 )
 from ezez_ws.connection.inbox import Inbox
@@ -31,6 +33,7 @@ from ezez_ws.wire.read_gate import read_gate
 from ezez_ws.wire.sockets import SocketWire
 from tests.lockcheck import Checker, checking
 from tests.rawpeer import RawPeer
+from tests.redis_server import RedisServer, needs_redis
 from tests.serving import KEY, Result
 from tests.support import EZEZTestCase, allow_seconds, eventually
 
@@ -183,6 +186,53 @@ class Load:
             peer.close()
 
 
+class ClusterLoad:
+    """Two servers on one Redis, with clients that are listed, asked from elsewhere, cut off, and come back."""
+
+    def __init__(self, test: EZEZTestCase, wrap: Any, url: str) -> None:
+        self.test = test
+        self.wrap = wrap
+        self.backplane = RedisBackplane(url, heartbeat=0.2, node_timeout=5.0)
+
+    def run(self) -> None:
+        nothing = self.wrap(lambda *args: None)
+        servers = [
+            EZEZWebsocketServer(
+                port=0,
+                on_auth_request=self.wrap(lambda client, key: True),
+                on_auth_ok=self.wrap(lambda client: client.join("lobby", info=client.connection_id)),
+                on_member=nothing,
+                on_cluster=nothing,
+                on_disconnect=nothing,
+                backplane=self.backplane,
+                ping_interval=0.05,
+                close_timeout=1.0,
+            )
+            for _ in range(2)
+        ]
+        with servers[0], servers[1], Emitter(self.backplane) as emitter:
+            clients = []
+            for server in servers * 2:
+                client = EZEZWebSocketClient(server.url or "", recover=True, on_missed=nothing, reconnect_delay=0.02)
+                client.on("ask", self.wrap(lambda args, reply, ids: reply("answer", args)))
+                client.connect()
+                clients.append(client)
+            eventually(lambda: all(len(server.members("lobby", 10)) == 4 for server in servers))
+            addresses = [member.address for member in servers[0].members("lobby")]
+            for turn in range(20):
+                for publisher in (*servers, emitter):
+                    publisher.to("lobby").send("said", [turn])
+                if turn == 10:
+                    servers[1].everyone.disconnect(4000)
+                for address in addresses:
+                    with contextlib.suppress(ConnectionClosed):
+                        servers[turn % 2].client_at(address).send("ask", [turn]).wait_reply(10)
+            with contextlib.suppress(ConnectionClosed):
+                emitter.client_at(servers[0].clients[0].address).send("ask").wait_reply(10)
+            for client in clients:
+                client.close()
+
+
 class LockRulesTest(EZEZTestCase):
     @contextlib.contextmanager
     def checked(self) -> Iterator[Checker]:
@@ -216,6 +266,16 @@ class LockRulesTest(EZEZTestCase):
             "Inbox.lock",
         ):
             self.assertIn(role, checker.taken)
+
+    @needs_redis
+    def test_a_load_over_two_nodes_keeps_them(self) -> None:
+        broker = RedisServer().start()
+        self.addCleanup(broker.close)
+        with self.checked() as checker:
+            ClusterLoad(self, checker.user_code, broker.url).run()
+            eventually(lambda: not [one for one in threading.enumerate() if one.name.startswith("ezez-")])
+        for pair in (("Clients.order", "Publisher._lock"), ("Inbox.lock", "Answering._lock")):
+            self.assertIn(pair, checker.seen)
 
     def test_a_load_over_tls_keeps_them(self) -> None:
         checker = self.run_load(tls=True, compression=None)

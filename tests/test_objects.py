@@ -47,7 +47,7 @@ MEMBERS: dict[type, set[str]] = {
     EZEZWebsocketServer: {
         *LISTENING,
         *("broadcast", "clients", "close", "host", "listener", "port", "serve_connection", "serve_forever", "start"),
-        *("cluster", "everyone", "members", "request_close", "to", "url", "wsgi_app"),
+        *("client_at", "cluster", "everyone", "members", "request_close", "to", "url", "wsgi_app"),
     },
     EZEZServerClient: {
         *LISTENING,
@@ -57,7 +57,7 @@ MEMBERS: dict[type, set[str]] = {
     EZEZWebSocketClient: {
         *LISTENING,
         *("alive", "awaiting_replies_count", "client", "close", "connect", "reconnect", "request_close"),
-        *("run_forever", "send", "send_json", "start", "subprotocol", "wait_closed"),
+        *("rooms", "run_forever", "send", "send_json", "start", "subprotocol", "wait_closed"),
     },
     WebSocket: {"close", "open", "ping", "send"},
     SentMessage: {"event_id", "reply_to", "wait_reply"},

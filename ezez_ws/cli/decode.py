@@ -57,6 +57,10 @@ def _describe(values: list[Any]) -> str:
     if isinstance(message, Event):
         return write_event(message.name, message.args, message.ids)
     if isinstance(message, AuthRequest):
-        return write_json({AUTH: message.key, "version": message.version})
-    accepted, reason = message
-    return write_json({AUTH_OK: True} if accepted else {AUTH_REJECTED: reason})
+        return write_json({AUTH: message.key, "version": message.version, **_more(message.more)})
+    return write_json({AUTH_OK: True, **_more(message.more)} if message.accepted else {AUTH_REJECTED: message.reason})
+
+
+def _more(value: Any) -> dict[str, Any]:
+    """What an authentication has for who can recover."""
+    return {} if value is None else {"more": value}

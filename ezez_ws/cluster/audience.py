@@ -64,19 +64,18 @@ class ClusterStatus(NamedTuple):
 
 
 class Confirming(Protocol):
-    """Knows which publications the log has."""
+    """Knows whether the log has a publication."""
 
-    def wait_confirmed(self, seq: int, deadline: Deadline) -> bool:
-        """Wait until the log has a publication; false: the time passed. ``PublishFailed``: it will never have it."""
+    def wait_confirmed(self, deadline: Deadline) -> bool:
+        """Wait until the log has it; false: the time passed. ``PublishFailed``: it will never have it."""
 
 
 class Publication(Uncopied):
     """Something that was published. Nobody needs to wait for it: it is on its way, whatever becomes of this object."""
 
-    __slots__ = ("_confirming", "_seq")
+    __slots__ = ("_confirming",)
 
-    def __init__(self, seq: int = 0, confirming: Confirming | None = None) -> None:
-        self._seq = seq
+    def __init__(self, confirming: Confirming | None = None) -> None:
         self._confirming = confirming  # ``None``: the log has it
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -96,7 +95,7 @@ class Publication(Uncopied):
             return True
         if timeout != 0:
             refuse_to_wait("wait()")
-        return self._confirming.wait_confirmed(self._seq, Deadline(timeout))
+        return self._confirming.wait_confirmed(Deadline(timeout))
 
 
 class Publishing(NamedTuple):

@@ -17,9 +17,9 @@ from ..messages.recovery import AT, EVERYONE, JOINED, LEFT, MISSED, NOWHERE, PUB
 from ..threads.deadline import Deadline
 from ..threads.interrupted import interrupts_library, make_lock
 from ..threads.waiting import Condition
-from ..websocket.outbox import FULL, REFUSED, WAITING, WRITTEN, Put
+from ..websocket.outbox import FULL, WAITING, WRITTEN, Put
 from .audience import Joined
-from .entries import Command, In, Out, Said
+from .entries import Command, In, Listing, Out, Said
 from .rooms import Rooms, Session
 from .tickets import make_ticket, read_presented
 from .window import Order, Window
@@ -72,7 +72,12 @@ class Clients:
     """
 
     def __init__(
-        self, codec: Codec, node: str, limits: RecoveryLimits, tell_presence: Callable[[In | Out], object], keeps: bool
+        self,
+        codec: Codec,
+        node: str,
+        limits: RecoveryLimits,
+        tell_presence: Callable[[In | Out | Listing], object],
+        keeps: bool,
     ) -> None:
         self.order = make_lock()
         self._read_on = Condition(self.order)
@@ -151,7 +156,7 @@ class Clients:
                 self._rooms.leave(session, room)
             for room in sorted(session.infos):
                 self._tell_presence(Out(room, session.address))
-            session.infos = set()
+            session.infos = {}
 
     def tell_position(self, session: Session) -> None:
         """Tell a client how far it has read, where that has moved: a quiet room must not look like an absence."""
@@ -195,7 +200,7 @@ class Clients:
                 self._rooms.enter(session, room, self.top)
         if info is not None:
             for room in dict.fromkeys(rooms):
-                session.infos.add(room)
+                session.infos[room] = info
                 self._tell_presence(In(room, session.address, info))
         return Joined({room: recovered.get(room) for room in rooms}, replayed), outcome
 
@@ -259,7 +264,7 @@ class Clients:
             self._rooms.leave(session, room)
             session.leave(room, self.top)
             if room in session.infos:
-                session.infos.discard(room)
+                del session.infos[room]
                 self._tell_presence(Out(room, session.address))
         if left and session.recovers and not session.over:
             return self._put(session, [LEFT, left])
@@ -294,6 +299,7 @@ class Clients:
                     self._deliver(what, position, acts)
             elif what is not None and delivers:
                 self._do(what, acts)
+            self.window.trim(position.ms)
             self._read_on.changed()
         for act in acts:
             act()
@@ -332,34 +338,54 @@ class Clients:
             elif command.what == "leave":
                 acts.append(partial(connection.settle, self._leave(session, command.args)))
 
-    def begin_epoch(self, position: Position, secret: bytes, begin: Order) -> None:
-        """Note that the log is another one; what lies before ``begin`` cannot be had here."""
-        self._reach_all(partial(self._begin_epoch, position, secret, begin))
+    def begin_epoch(self, position: Position, secret: bytes, begin: Order, told: bool = True) -> None:
+        """Note that the log is another one; what lies before ``begin`` cannot be had here.
 
-    def _begin_epoch(self, position: Position, secret: bytes, begin: Order, session: Session | None = None) -> Put:
-        if session is None:
+        ``told``: clients that can recover get their entrances again, with new tickets.
+        """
+        with self.order:
             self.top, self.secret = position, secret
             self.window.begin_anew(begin)
             self._read_on.changed()
-            return REFUSED
-        return self._enter(session, dict.fromkeys(session.rooms, True))
+            told_to = self._tell_all(self._enter_again) if told else []
+        _settle(told_to)
+
+    def begin_window(self, begin: Order) -> None:
+        """Note where the oldest publication is that the log still has."""
+        with self.order:
+            self.window.begin_anew(begin)
+
+    def begin_delivering(self) -> None:
+        """Note that from now on publications reach the clients; those that are here have missed what came before."""
+        with self.order:
+            told_to = [*self._tell_all(self._enter_again), *self._tell_all(self._tell_loss)]
+        _settle(told_to)
 
     def lose(self) -> None:
         """Note that something was lost on the way to this node: whoever can be told is."""
-        self._reach_all(self._lose)
-
-    def _lose(self, session: Session | None = None) -> Put:
-        if session is None:
+        with self.order:
             self.window.begin_anew(self.top.order)
-            return REFUSED
+            told_to = self._tell_all(self._tell_loss)
+        _settle(told_to)
+
+    def tell_listing(self) -> None:
+        """Say anew who is listed here."""
+        with self.order:
+            ins = [In(room, one.address, info) for one in self._sessions.values() for room, info in one.infos.items()]
+            self._tell_presence(Listing(tuple(ins)))
+
+    def _tell_all(self, tell: Callable[[Session], Put]) -> "list[tuple[ServerConnection, Put]]":
+        """Tell each client that can recover. Requires holding the lock."""
+        return [(one.connection, tell(one)) for one in self._sessions.values() if one.recovers]
+
+    def _enter_again(self, session: Session) -> Put:
+        return self._enter(session, dict.fromkeys(session.rooms, True))
+
+    def _tell_loss(self, session: Session) -> Put:
         self.counters.missed += 1
         return self._put(session, [MISSED, str(self.top)])
 
-    def _reach_all(self, change: Callable[..., Put]) -> None:
-        """Change something, and then tell each client that can recover."""
-        with self.order:
-            change()
-            reached = [one for one in self._sessions.values() if one.recovers]
-            outcomes = [(one, change(session=one)) for one in reached]
-        for one, outcome in outcomes:
-            one.connection.settle(outcome)
+
+def _settle(told_to: "Iterable[tuple[ServerConnection, Put]]") -> None:
+    for connection, outcome in told_to:
+        connection.settle(outcome)

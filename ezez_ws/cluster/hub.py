@@ -8,25 +8,34 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import QueueFull
+from ..logs import cluster_logger
 from ..messages.codec import Codec
+from ..messages.protocol import CloseCode
 from ..messages.recovery import Position
 from ..threads.deadline import Deadline
 from ..threads.interrupted import interrupts_library, make_lock
 from ..threads.timers import janitor
+from ..websocket.stream import Ending
 from .audience import ClusterStatus, Joined, Member, Publication, Publishing
 from .clients import Clients, RecoveryLimits
-from .entries import Command, In, Out, Said
-from .log import Backplane
+from .entries import PLAIN, Command, In, Listing, Out, Said
+from .log import Backplane, LogDown
+from .remote import Answering, Asks
 from .rooms import Session
 from .roster import Roster
 from .teller import Teller
 
+if TYPE_CHECKING:
+    from .follower import Follower
+    from .publisher import Publisher
+
 __all__ = ["ClusterOptions", "Hub"]
 
-PLAIN = Codec()
+_AGAIN = 10.0  # seconds after which it is told again that the queue is full
+_GRACE = 5.0  # seconds that threads have to end when they are to, which they do at once
 _OVERHEAD = 64  # bytes that a publication takes beside its texts
 
 
@@ -56,10 +65,18 @@ class Hub:
     """One node, from ``start`` to ``close``. Any thread may call any method.
 
     ``_lock`` guards the queue of publications in memory, ``_bytes`` and ``_delivering``, and ``_roster``; it is a leaf,
-    and may be taken under the order lock.
+    and may be taken under the order lock. With a backplane nothing of that is used.
     """
 
-    def __init__(self, options: ClusterOptions, codec: Codec, send_buffer_limit: int, auth_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        options: ClusterOptions,
+        codec: Codec,
+        *,
+        send_buffer_limit: int,
+        auth_limit_bytes: int,
+        reply_ttl: float,
+    ) -> None:
         self.node = secrets.token_hex(8)
         self.publishing = Publishing(codec, self.publish)
         limit = options.recovery_limit_bytes
@@ -73,30 +90,74 @@ class Hub:
         self.clients = Clients(codec, self.node, limits, self._enqueue, keeps=options.backplane is not None)
         self._options = options
         self._lock = make_lock()
-        self._queue: deque[Said | Command | In | Out] = deque()
+        self._queue: deque[Said | Command | In | Out | Listing] = deque()
         self._bytes = 0
         self._delivering = False
         self._published = 0
         self._roster = Roster()
         self._teller = Teller(options.on_member, options.on_cluster)
         self._closed = False
+        self._told_full_at = -_AGAIN
+        self.asks = Asks(codec, self.node, reply_ttl, self._send_to)
+        self.asks.answering = Answering(self.clients, codec)
+        self.asks.is_known = self._is_known
+        self._publisher: Publisher | None = None
+        self._follower: Follower | None = None
 
     def start(self) -> None:
-        """Begin: connect to the log, where there is one."""
-        position = Position(secrets.token_hex(4), int(time.time() * 1000), 0, 0)
-        self.clients.begin_epoch(position, secrets.token_bytes(32), position.order)
+        """Begin; with a backplane, connect to the log, and wait a moment for what it holds.
+
+        ``ImportError``: the extra that the backplane needs is missing.
+        """
         self._teller.start()
+        backplane = self._options.backplane
+        if backplane is None:
+            position = Position(secrets.token_hex(4), int(time.time() * 1000), 0, 0)
+            self.clients.begin_epoch(position, secrets.token_bytes(32), position.order)
+            return
+        from .follower import Follower  # here, as few need them
+        from .publisher import Publisher
+
+        self._publisher = Publisher(
+            backplane,
+            self.node,
+            self._options.publish_buffer_limit,
+            self._note_writing,
+            self.asks.take_undelivered,
+        )
+        self._follower = Follower(backplane, self.node, self.clients, self._publisher, self._teller)
+        self._follower.on_inbox, self._follower.on_node_gone = self.asks.take_message, self.asks.forget_node
+        self._publisher.start()
+        self._follower.start()
+        self._follower.met.wait(backplane.connect_timeout)
 
     def close(self, seconds: float) -> None:
-        """End, within ``seconds``: what waits for the broker so long has failed."""
+        """End, within ``seconds``: what waits for the broker so long has failed. Idempotent."""
+        deadline = Deadline(seconds)
         self._closed = True
-        self._teller.close(Deadline(seconds))
+        self.asks.close(Ending(CloseCode.GOING_AWAY, "server shutdown"))
+        if self._publisher is not None:
+            self._publisher.close(deadline)
+        if self._follower is not None:
+            self._follower.close(Deadline(_GRACE))
+        self._teller.close(Deadline(_GRACE))
+
+    def _send_to(self, node: str, message: bytes) -> None:
+        if self._publisher is not None:
+            self._publisher.send_to(node, message)
+
+    def _is_known(self, node: str) -> bool:
+        return node == self.node or (self._follower is not None and self._follower.is_known(node))
+
+    def _note_writing(self, up: bool, text: str, severe: bool) -> None:
+        if self._follower is not None:
+            self._follower.note("writing", None if up else LogDown(text, severe))
 
     # -- for the clients' sake --------------------------------------------------------------------------------------
 
-    def check_info(self, info: Any) -> None:
-        """Check what a client is listed with, which goes through the log: the plain codec's values."""
-        PLAIN.encode([info])
+    def copy_info(self, info: Any) -> Any:
+        """Check, and copy, what a client is listed with, which goes through the log: the plain codec's values."""
+        return PLAIN.decode(PLAIN.encode([info]))[0]
 
     def join(self, session: Session, rooms: Sequence[str], info: Any) -> Joined:
         """Put a client into rooms; see ``EZEZServerClient.join``."""
@@ -124,18 +185,42 @@ class Hub:
             raise ValueError(f"the publication has {size} bytes, and max_publication allows {most}")
         if self._closed:
             raise RuntimeError("the server is closed: nothing can be published")
-        if what.target.rooms:
-            with self._lock:
-                if self._queue and self._bytes + size > self._options.publish_buffer_limit:
-                    raise QueueFull(f"{self._bytes} bytes wait to be delivered, of publish_buffer_limit={most}")
-                self._bytes += size
-                self._published += 1
-                self._queue.append(what)
-            self.deliver()
+        if not what.target.rooms:
+            return Publication()
+        try:
+            return self._keep(what, size) if self._publisher is None else self._publisher.put(what)
+        except QueueFull as error:
+            self._tell_full(str(error))
+            raise
+
+    def _keep(self, what: Said | Command, size: int) -> Publication:
+        """Put a publication into the log in memory, and deliver what is there."""
+        limit = self._options.publish_buffer_limit
+        with self._lock:
+            if self._queue and self._bytes + size > limit:
+                raise QueueFull(f"{self._bytes} bytes wait to be delivered, of publish_buffer_limit={limit}")
+            self._bytes += size
+            self._published += 1
+            self._queue.append(what)
+        self.deliver()
         return Publication()
 
-    def _enqueue(self, what: Said | Command | In | Out) -> None:
+    def _tell_full(self, text: str) -> None:
+        """Tell, once in a while, that publications are refused."""
+        now = time.monotonic()
+        with self._lock:
+            tells = now - self._told_full_at > _AGAIN
+            if tells:
+                self._told_full_at = now
+        if tells:
+            cluster_logger.warning("queue-full: %s", text)
+            self._teller.tell_cluster("queue-full", text)
+
+    def _enqueue(self, what: In | Out | Listing) -> None:
         """Put a publication into the log. May be called under the order lock; ``deliver`` is to follow without."""
+        if self._publisher is not None:
+            self._publisher.put(what)
+            return
         with self._lock:
             self._queue.append(what)
 
@@ -157,7 +242,7 @@ class Hub:
                         self._delivering = False
                         return
                     what = self._queue.popleft()
-                    self._bytes -= 0 if isinstance(what, (In, Out)) else size_of(what)
+                    self._bytes -= size_of(what) if isinstance(what, (Said, Command)) else 0
                 self._pass_on(what)
         except BaseException:
             with self._lock:
@@ -167,19 +252,21 @@ class Hub:
 
     # -- out of the log ---------------------------------------------------------------------------------------------
 
-    def _pass_on(self, what: Said | Command | In | Out) -> None:
+    def _pass_on(self, what: Said | Command | In | Out | Listing) -> None:
         top = self.clients.top
         now = max(int(time.time() * 1000), top.ms)
         position = Position(top.epoch, now, top.n + 1 if now == top.ms else 0, 0)
-        if isinstance(what, (In, Out)):
+        if isinstance(what, (Said, Command)):
+            self.clients.pass_on(position, what)
+        else:
             self._list(what)
-        self.clients.pass_on(position, None if isinstance(what, (In, Out)) else what)
 
-    def _list(self, what: In | Out) -> None:
+    def _list(self, what: In | Out | Listing) -> None:
         with self._lock:
+            changed = None
             if isinstance(what, In):
                 changed = self._roster.enter(self.node, what)
-            else:
+            elif isinstance(what, Out):
                 changed = self._roster.leave(self.node, what)
         if changed is not None:
             self._teller.tell_member(changed.change, changed.member)
@@ -188,26 +275,23 @@ class Hub:
 
     def members(self, room: str, timeout: float) -> list[Member]:
         """Return who is listed in a room."""
+        if self._follower is not None:
+            return self._follower.members(room, Deadline(timeout))
         with self._lock:
             return self._roster.members(room)
 
     def status(self) -> ClusterStatus:
         """Return what this node knows and has done."""
-        clients = self.clients
+        clients, publisher = self.clients, self._publisher
         with clients.order:
             counters, window, top = clients.counters, clients.window, clients.top
-            with self._lock:
-                published, queued = self._published, self._bytes
-            return ClusterStatus(
+            status = ClusterStatus(
                 connected=True,
                 epoch=top.epoch,
                 position=str(top),
                 lag=0.0,
                 nodes=(self.node,),
-                published=published,
-                confirmed=published,
                 delivered=counters.delivered,
-                queued_bytes=queued,
                 window_entries=len(window),
                 window_bytes=window.bytes,
                 window_seconds=window.seconds,
@@ -215,3 +299,10 @@ class Hub:
                 replayed=counters.replayed,
                 missed=counters.missed,
             )
+        if publisher is None or self._follower is None:
+            with self._lock:
+                return status._replace(published=self._published, confirmed=self._published, queued_bytes=self._bytes)
+        status = status._replace(
+            published=publisher.published, confirmed=publisher.confirmed, queued_bytes=publisher.queued_bytes
+        )
+        return self._follower.complete(status)

@@ -41,6 +41,8 @@ class Read(NamedTuple):
     """What was appended to the log: several publications each."""
     inbox: list[bytes]
     """What came for this node alone."""
+    more: bool = False
+    """Whether there may be more of the log, as this is as much as is read at once."""
 
 
 class LogReader(Protocol):
@@ -81,6 +83,9 @@ class LogWriter(Protocol):
     def send_to(self, node: str, message: bytes) -> bool:
         """Put a message into the inbox of a node or emitter; false where there is none."""
 
+    def has_inbox(self, node: str) -> bool:
+        """Tell whether a node or emitter has an inbox: it has none when it has been gone for long."""
+
     def trim(self, before_ms: int) -> None:
         """Let go of entries that are older than a time of the log's clock, roughly."""
 
@@ -100,8 +105,11 @@ class Backplane(Protocol):
     """Seconds of the log's time without one, after which a node is gone."""
     connect_timeout: float
 
-    def make_reader(self, node: str) -> LogReader:
-        """Make a reader, which connects when it is opened. A missing extra is an ``ImportError`` that names it."""
+    def make_reader(self, node: str, inbox_only: bool = False) -> LogReader:
+        """Make a reader, of the log and an inbox, or of an inbox only, which connects when it is opened.
+
+        ``ImportError``: an extra is missing; the text names it.
+        """
 
     def make_writer(self) -> LogWriter:
         """Make a writer, which connects when it is first used."""

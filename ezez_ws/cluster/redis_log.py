@@ -95,9 +95,9 @@ class RedisBackplane:
         self._durable = durable
         self._connect = connect
 
-    def make_reader(self, node: str) -> "RedisReader":
+    def make_reader(self, node: str, inbox_only: bool = False) -> "RedisReader":
         """Make a reader; see ``Backplane``."""
-        return RedisReader(self, node)
+        return RedisReader(self, node, inbox_only)
 
     def make_writer(self) -> "RedisWriter":
         """Make a writer; see ``Backplane``."""
@@ -307,7 +307,8 @@ class _Line(Uncopied):
 class RedisReader(Uncopied):
     """Reads the log, and makes and reads an inbox; see ``LogReader``."""
 
-    def __init__(self, plan: RedisBackplane, node: str) -> None:
+    def __init__(self, plan: RedisBackplane, node: str, inbox_only: bool) -> None:
+        self._inbox_only = inbox_only
         self._line = _Line(plan, _BLOCK + _GRACE)
         self._inbox = self._line.inbox + node
         self._expiry = math.ceil(4 * plan.node_timeout)
@@ -358,7 +359,9 @@ class RedisReader(Uncopied):
         """Read; ``wait`` is at most a second. See ``LogReader``."""
         line = self._line
         block = int(min(wait, _BLOCK) * 1000)
-        streams = (line.log, self._inbox, f"{after[0]}-{after[1]}", "{}-{}".format(*self._inbox_read))
+        streams: tuple[str, ...] = (line.log, self._inbox, f"{after[0]}-{after[1]}", "{}-{}".format(*self._inbox_read))
+        if self._inbox_only:
+            streams = (self._inbox, "{}-{}".format(*self._inbox_read))
         commands: list[tuple[Any, ...]] = []
         if self._inbox_trimmed != self._inbox_read:
             self._inbox_trimmed = ms, n = self._inbox_read
@@ -386,7 +389,7 @@ class RedisReader(Uncopied):
                 self._inbox_read = _parse_id(entries[-1][0])
             else:
                 read.entries.extend((_parse_id(id), _content(fields)) for id, fields in entries)
-        return read
+        return read._replace(more=len(read.entries) >= _MOST_READ)
 
     def close(self) -> None:
         """Delete the inbox, and disconnect; see ``LogReader``."""
@@ -430,6 +433,12 @@ class RedisWriter(Uncopied):
         inbox = self._line.inbox + node
         (id,) = self._line.ask(("XADD", inbox, "NOMKSTREAM", "MAXLEN", _MOST_IN_INBOX, "*", "m", message))
         return id is not None
+
+    def has_inbox(self, node: str) -> bool:
+        """Tell whether there is an inbox; see ``LogWriter``."""
+        self.open()
+        (count,) = self._line.ask(("EXISTS", self._line.inbox + node))
+        return bool(count)
 
     def trim(self, before_ms: int) -> None:
         """Let go of old entries; see ``LogWriter``."""

@@ -1,7 +1,7 @@
 """Rooms: who is in which, on one node. Not locked: the hub's order lock guards all of it."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..messages.recovery import EVERYONE, NOWHERE, Position
 from .entries import Target, check_room
@@ -36,7 +36,7 @@ class Session:
         self.resumed = presented is not None and bool(presented.stays)
         self.id = "" if presented is None else presented.session or make_session()
         self.rooms: dict[str, Position] = {}
-        self.infos: set[str] = set()  # the rooms in which it is listed
+        self.infos: dict[str, Any] = {}  # of the rooms in which it is listed
         self.over = False  # its connection has ended
         self.stays: dict[str, Stay] = {} if presented is None else dict(presented.stays)
         self.past: dict[str, Stay] | None = None  # of rooms that it has left, or whose ticket is used

@@ -70,7 +70,7 @@ class Broadcasting(Deferring):
             messages = [first]
             for number, (event, body) in enumerate(events, self._last_id + 1):
                 messages.append(self._codec._encode_event(event, number, None, body))
-            if events and not stream.has_room(sum(map(len, messages))):
+            if events and stream.open and not stream.fits(sum(map(len, messages))):
                 return FULL
             outcome = REFUSED
             self._last_id += len(events)

@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import MalformedMessage
 from ..messages.protocol import (
     AUTH,
+    AUTH_OK,
+    AUTH_REJECTED,
     EVENT_UNKNOWN_DATA_TYPE,
     EVENT_UNKNOWN_MESSAGE,
+    RESERVED,
     VERSION,
+    AuthAnswer,
     CloseCode,
     Event,
     Ids,
     parse_from_server,
 )
+from ..messages.recovery import Published, parse_recovery
 from ..websocket.frames import Start
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
 from .connection import Connection
 from .inbox import Mark
+from .recovery import Memory
 from .replies import RoutedReply
 
 if TYPE_CHECKING:
@@ -45,7 +51,11 @@ class ClientConnectionEvents(NamedTuple):
 
 
 class ClientConnection(Connection):
-    """One connection of a client. ``_awaited``, the answers still to be heeded, belongs to the connection's thread."""
+    """One connection of a client.
+
+    ``_awaited``, the answers still to be heeded, and ``_memory``, where the server recovers, belong to the connection's
+    thread.
+    """
 
     def __init__(self, stream: Stream, options: "ClientOptions", events: ClientConnectionEvents, url: str) -> None:
         keep_text = options.unknown_messages != "ignore"
@@ -56,6 +66,9 @@ class ClientConnection(Connection):
         self._events = events
         self._awaited: Collection[bool] = (True, False)
         self._url = url
+        self._on_missed = options.on_missed
+        self._memory = options.memory
+        self._recovers = False  # the server has agreed to
 
     @property
     def name(self) -> str:
@@ -72,48 +85,76 @@ class ClientConnection(Connection):
             self.stream.begin_compressing()
             self._events.accepted(self, greeting is not None)
         else:
-            self.stream.send(self._codec.encode([AUTH, auth, VERSION]))
+            self.stream.send(self._codec.encode([AUTH, auth, VERSION, *self._show(self._memory, auth)]))
         self.start_keepalive()
         self.call(greeting)
         if auth is None:
             self._events.ready(self)
 
+    def _show(self, memory: Memory | None, auth: str) -> list[dict[str, Any]]:
+        """Return what is to be sent with the authentication."""
+        if memory is None:
+            return []
+        size = len(self._codec.encode([AUTH, auth, VERSION]))
+        return [memory.begin(lambda shown: len(self._codec.encode([shown])) + (size if "recover" in shown else 0))]
+
     def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
         """Deal with the answer to our authentication, an event, or something unknown."""
         try:
             decoded = self._codec._decode_event(payload)
+            if self._recovers and not isinstance(decoded, Event) and _is_of_protocol(decoded):
+                self._heed(decoded, payload)
+                return
             message = decoded if isinstance(decoded, Event) else parse_from_server(decoded)
         except MalformedMessage as error:
             self._handle_malformed(payload, error)
             return
         if isinstance(message, Event):
             self.deliver(message, payload, routed)
-        elif message[0] in self._awaited:
+        elif message.accepted in self._awaited:
             self._awaited = ()
-            self._handle_answer(*message)
+            self._handle_answer(message)
+
+    def _heed(self, values: list[Any], payload: bytes) -> None:
+        """Deal with a message of recovery: remember what it says, and deliver a publication as the event that it is."""
+        assert self._memory is not None
+        said = parse_recovery(values)
+        self._call_on_missed(self._memory.heed(said))
+        if isinstance(said, Published):
+            self.deliver(said.event, payload, None)
+
+    def _call_on_missed(self, rooms: list[str]) -> None:
+        if rooms:
+            self.call(self._on_missed, rooms)
 
     def handle_other(self, what: str | Start | Mark) -> None:
         """Make an event of a text message. Nothing else is ever there."""
         assert isinstance(what, str)
         self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(what))
 
-    def _handle_answer(self, accepted: bool, reason: str) -> None:
+    def _handle_answer(self, answer: AuthAnswer) -> None:
         restore_scheduling()  # what these callbacks start shall not inherit what reading has chosen
-        if accepted:
+        if answer.accepted:
+            missed: list[str] = []
+            if self._memory is not None:
+                self._recovers, missed = self._memory.accept(answer.more)
             self.stream.begin_compressing()
             greeting = self._callbacks.on_auth_ok
             if self._events.accepted(self, greeting is not None):
                 self.call(greeting)
+                self._call_on_missed(missed)
                 self._events.ready(self)
-        elif self._events.rejected(self, reason):
+        elif self._events.rejected(self, answer.reason):
             # the server closes now; one that does not is left
             self.call_later(self.options.close_timeout, self._leave)
-            self.call(self._callbacks.on_auth_rejected, reason)
+            self.call(self._callbacks.on_auth_rejected, answer.reason)
         else:
             self.call_later(min(_HASTE, self.options.close_timeout), self.cut)
 
     def disconnected(self, ending: Ending) -> None:
         """Tell the client, and run ``on_disconnect``."""
+        if self._memory is not None:
+            self._memory.lose()
         self._events.ended(self)
         super().disconnected(ending)
 
@@ -137,6 +178,11 @@ class ClientConnection(Connection):
     def _emit(self, name: str, value: Any) -> None:
         """Run the callbacks of an event that we make ourselves."""
         self.deliver(Event(name, Ids(-1, None), [value]), b"", None)
+
+
+def _is_of_protocol(values: list[Any]) -> bool:
+    name = values[0] if values else None
+    return isinstance(name, str) and name.startswith(RESERVED) and name not in (AUTH_OK, AUTH_REJECTED)
 
 
 def _refuse_constant(text: str) -> Any:

@@ -171,8 +171,11 @@ class SentMessage(Uncopied):
         self._home = home
         self._event_id = event_id
 
-    def _settle(self, outcome: Outcome) -> None:
-        """Note what became of the message and wake its waiters. Requires holding the lock that guards it."""
+    def _settle(self, outcome: Outcome, payload: bytes | None = None) -> None:
+        """Note what became of the message and wake its waiters. Requires holding the lock that guards it.
+
+        ``payload`` is the message that a reply came in.
+        """
         if self._outcome is None:
             self._outcome = outcome
             for event in self._events or ():
@@ -285,7 +288,7 @@ class ReplyTable:
             return None
         sent = entry()
         if sent is not None:
-            sent._settle(reply)
+            sent._settle(reply, payload)
         return RoutedReply(payload, entry.on_reply)
 
     def wants(self, event_id: int) -> bool:

@@ -25,6 +25,7 @@ __all__ = [
     "EVENT_UNKNOWN_MESSAGE",
     "RESERVED",
     "VERSION",
+    "AuthAnswer",
     "AuthRequest",
     "CloseCode",
     "Event",
@@ -90,6 +91,14 @@ class AuthRequest(NamedTuple):
     more: Any = None
 
 
+class AuthAnswer(NamedTuple):
+    """A server's answer to it; ``more`` is what is behind an auth-ok."""
+
+    accepted: bool
+    reason: str
+    more: Any = None
+
+
 def parse_event(values: list[Any]) -> Event:
     """Make an event of decoded values; ``MalformedMessage`` where they have another shape."""
     if len(values) < 3:
@@ -116,15 +125,15 @@ def parse_from_client(values: list[Any]) -> Event | AuthRequest:
     return AuthRequest(values[1], values[2] if len(values) > 2 else UNDEFINED, values[3] if len(values) > 3 else None)
 
 
-def parse_from_server(values: list[Any]) -> Event | tuple[bool, str]:
-    """Tell an answer to the authentication, ``(accepted, reason)``, from an event, on a client."""
+def parse_from_server(values: list[Any]) -> Event | AuthAnswer:
+    """Tell an answer to the authentication from an event, on a client."""
     if not values or type(values[0]) is not str or values[0] not in (AUTH_OK, AUTH_REJECTED):
         return parse_event(values)
     if values[0] == AUTH_OK:
-        return True, ""
+        return AuthAnswer(True, "", values[1] if len(values) > 1 else None)
     if len(values) < 2 or type(values[1]) is not str:
         raise MalformedMessage("the reason of a rejected authentication must be a string")
-    return False, values[1]
+    return AuthAnswer(False, values[1])
 
 
 def check_event_name(event: Any) -> str:

@@ -51,8 +51,8 @@ class Stream:
 
     ``receive``, ``readable``, ``wait_for_room`` and ``keep_payload`` belong to whoever has the reading role;
     ``finish`` and ``dispose`` to the last who has it; every other method may be called from any thread. ``sending`` is
-    the lock over sending: whoever gives out ids holds it over ``put`` and ``put_prepared``. It guards ``ending``,
-    ``failure`` and what our close frame said, too. ``over`` and the decoder are guarded by the reading role, whose
+    the lock over sending: whoever gives out ids holds it over ``fits``, ``put`` and ``put_prepared``. It guards
+    ``ending``, ``failure`` and what our close frame said, too. ``over`` and the decoder are guarded by the reading role, whose
     holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read. While the holder
     sleeps in the wire, which it does only when nothing is unread, another thread may take a pong for it. ``early`` is
     what arrived behind the handshake.
@@ -71,6 +71,7 @@ class Stream:
         self._outbox = outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit)
         self.sending = outbox.lock
         self.put, self.put_prepared, self.flush_later = outbox.put, outbox.put_prepared, outbox.watch
+        self.fits = outbox.has_room
         self.call_for_room, self.answers, self.hung_up = outbox.call_for_room, outbox.readable, outbox.hung_up
         self.over = False  # the reader has come to the end: there is an ending
         self.given_back = False

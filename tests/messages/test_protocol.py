@@ -10,6 +10,7 @@ from ezez_ws.messages.protocol import (
     AUTH_OK,
     AUTH_PREFIX,
     AUTH_REJECTED,
+    AuthAnswer,
     AuthRequest,
     Event,
     Ids,
@@ -117,7 +118,7 @@ class EventShapeTest(unittest.TestCase):
 class AuthenticationShapeTest(unittest.TestCase):
     def test_a_server_takes_key_and_version_and_ignores_further_fields(self) -> None:
         self.assertEqual(AuthRequest("key", 1), parse_from_client([AUTH, "key", 1]))
-        self.assertEqual(AuthRequest("key", 1), parse_from_client([AUTH, "key", 1, "more", {}]))
+        self.assertEqual(AuthRequest("key", 1, "more"), parse_from_client([AUTH, "key", 1, "more", {}]))
 
     def test_a_missing_version_is_undefined(self) -> None:
         self.assertEqual(AuthRequest("key", UNDEFINED), parse_from_client([AUTH, "key"]))
@@ -136,8 +137,9 @@ class AuthenticationShapeTest(unittest.TestCase):
                 parse_from_server(list(values))
 
     def test_a_client_takes_the_two_answers(self) -> None:
-        self.assertEqual((True, ""), parse_from_server([AUTH_OK]))
-        self.assertEqual((False, "why"), parse_from_server([AUTH_REJECTED, "why"]))
+        self.assertEqual(AuthAnswer(True, ""), parse_from_server([AUTH_OK]))
+        self.assertEqual(AuthAnswer(True, "", {"recover": 1}), parse_from_server([AUTH_OK, {"recover": 1}, 5]))
+        self.assertEqual(AuthAnswer(False, "why"), parse_from_server([AUTH_REJECTED, "why"]))
         for values in ([AUTH_REJECTED], [AUTH_REJECTED, None], [AUTH_REJECTED, 1]):
             with self.subTest(values=values), self.assertRaisesRegex(MalformedMessage, "reason"):
                 parse_from_server(list(values))

@@ -1,0 +1,250 @@
+"""Reads the log from one end to the other: what a node delivers, and all that it knows of the others, comes from there.
+
+Its thread, ``ezez-backplane-in``, runs no code of the user's: ``LogReader`` → ``Fold`` → ``Clients``, and a ``Teller``.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from ..errors import NotReady
+from ..logs import cluster_logger, limited, shown
+from ..messages.recovery import Position
+from ..threads.deadline import Deadline
+from ..threads.starting import join_thread, start_thread
+from ..threads.waiting import Condition, Event
+from .audience import ClusterStatus, Member
+from .clients import Clients
+from .entries import Beat, Command, Said
+from .fold import AskListings, Changed, Deliver, Effect, Fold, Foreign, Gap, NodeGone, NodeJoined, PutListing
+from .log import Backplane, Id, LogDown, LogReader, Opened
+from .publisher import Publisher
+from .teller import Teller
+
+__all__ = ["Follower"]
+
+_BLOCK = 1.0  # seconds of one read
+_WAKES = 1.2  # seconds after which it has come to an end, if the broker answers
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_LAST = 1 << 30  # behind all publications of an entry
+
+
+class Follower:
+    """The reading side of a node.
+
+    ``_condition.lock``, a leaf, guards the fold, ``connected``, what is known of why not, and the counters; the other
+    fields are the thread's.
+    ``met`` is set when what the log held at the start has been read.
+    """
+
+    def __init__(self, backplane: Backplane, node: str, clients: Clients, publisher: Publisher, teller: Teller) -> None:
+        self.met = Event()
+        self.connected = False
+        self.reconnects = self.epochs = 0
+        self._down = {"reading": "", "writing": ""}  # which side has not got the log, and why
+        self._node = node
+        self._clients = clients
+        self._publisher = publisher
+        self._teller = teller
+        self._condition = Condition()
+        self._fold = Fold(node, backplane.heartbeat, backplane.node_timeout)
+        self._reader: LogReader = backplane.make_reader(node)
+        self._closing = Event()
+        self._thread = threading.Thread(target=self._run, name="ezez-backplane-in", daemon=True)
+        self._epoch = ""
+        self._after: Id = (0, 0)
+        self._silent_until: Id | None = None  # what was there at the start is delivered to nobody
+        self._told_down = ""
+        self._trim_at = 0  # of the log's time, when it is trimmed again
+        self._heartbeat = round(backplane.heartbeat * 1000)
+        self._behind_since: float | None = None  # when it last came to the end of the log, while it has not
+
+    def start(self) -> None:
+        """Begin to read."""
+        start_thread(self._thread)
+
+    def close(self, deadline: Deadline) -> None:
+        """Stop reading, and wait for the thread. Idempotent."""
+        self._closing.set()
+        if self._thread.ident is None:
+            self._reader.close()
+            return
+        join_thread(self._thread, deadline.remaining_of(_WAKES))  # our goodbye has woken it
+        if self._thread.is_alive():
+            self._reader.cut()
+            join_thread(self._thread, deadline.remaining())
+
+    # -- what is known; any thread ------------------------------------------------------------------------------------
+
+    def members(self, room: str, deadline: Deadline) -> list[Member]:
+        """Return who is listed in a room; ``NotReady``: not all nodes have said so yet."""
+        members = self._condition.wait_for(lambda: self._fold.members(room), deadline)
+        if members is None:
+            raise NotReady(f"members of {room!r}: this node has not heard yet from all others who is in their rooms")
+        return members
+
+    def complete(self, status: ClusterStatus) -> ClusterStatus:
+        """Add what is known of the log and the other nodes."""
+        with self._condition.lock:
+            fold = self._fold
+            return status._replace(
+                connected=self.connected,
+                lag=self._lag() if self.connected else None,
+                nodes=fold.nodes,
+                repeats=fold.repeats,
+                gaps=fold.gaps,
+                foreign=fold.foreign,
+                epochs=self.epochs,
+                reconnects=self.reconnects,
+            )
+
+    def _lag(self) -> float:
+        """Return for how long this node has not come to the end of the log. Requires holding the lock."""
+        return 0.0 if self._behind_since is None else time.monotonic() - self._behind_since
+
+    def is_known(self, node: str) -> bool:
+        """Tell whether a node is among the living."""
+        with self._condition.lock:
+            return node in self._fold.nodes
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        try:
+            while not self._closing.is_set():
+                try:
+                    self._meet(self._reader.open())
+                    self.note("reading", None)
+                    pause = _FIRST_PAUSE
+                    while not self._closing.is_set():
+                        self._read()
+                except LogDown as error:
+                    if not self._closing.is_set():
+                        self.note("reading", error)
+                        self._closing.wait(pause)
+                        pause = min(pause * 2, _LONGEST_PAUSE)
+        except BaseException:
+            cluster_logger.exception(
+                "an error has ended the thread %s: this node hears nothing any more", self._thread.name
+            )
+        finally:
+            self.met.set()
+            with self._condition.lock:
+                self.connected = False
+            self._reader.close()
+
+    def _read(self) -> None:
+        found = self._reader.read(self._after, _BLOCK)
+        if isinstance(found, Opened):
+            self._meet(found)
+            return
+        with self._condition.lock:
+            if not found.more:
+                self._behind_since = None
+            elif self._behind_since is None:
+                self._behind_since = time.monotonic()
+        for entry_id, batch in found.entries:
+            self._feed(entry_id, batch)
+        for message in found.inbox:
+            self.on_inbox(message)
+        if self._silent_until is not None and self._after >= self._silent_until:
+            self._begin_delivering()
+
+    on_inbox: Callable[[bytes], object] = bool  # what to do with a message for this node alone
+    on_node_gone: Callable[[str], object] = bool
+
+    def _meet(self, opened: Opened) -> None:
+        """See which log this is."""
+        if opened.epoch == self._epoch:
+            return
+        first, self._epoch, self._after = not self._epoch, opened.epoch, (0, 0)
+        position = Position(opened.epoch, 0, 0, 0)
+        if first:
+            self._clients.begin_epoch(position, opened.secret, (0, 0, 0), told=False)
+            self._silent_until = opened.last
+            if opened.last == (0, 0):
+                self._begin_delivering()
+            return
+        with self._condition.lock:
+            self._fold.new_epoch()
+            self.epochs += 1
+        self._silent_until = None
+        self._clients.begin_epoch(position, opened.secret, (*opened.last, _LAST), told=True)
+        self._publisher.resend_recent(opened.epoch)
+        self._tell(logging.WARNING, "epoch", "the log is another one: the broker was restarted, replaced or emptied")
+
+    def _begin_delivering(self) -> None:
+        """What the log held when we first met it has been read: from now on it is delivered."""
+        self._silent_until = None
+        self._clients.begin_delivering()
+        self.met.set()
+
+    def _feed(self, entry_id: Id, batch: bytes) -> None:
+        if self._after == (0, 0) and self._silent_until is not None:
+            self._clients.begin_window((*entry_id, -1))
+        with self._condition.lock:
+            effects = self._fold.feed(entry_id[0], batch)
+            self._condition.changed()
+        last = 0
+        for effect in effects:
+            if isinstance(effect, Deliver):
+                last = effect.nth
+                position = Position(self._epoch, *entry_id, last)
+                what = effect.entry.what
+                assert isinstance(what, (Said, Command))
+                delivers = self._silent_until is None or effect.entry.producer == self._node
+                self._clients.pass_on(position, what, delivers)
+            else:
+                self._act(effect)
+        self._after = entry_id
+        if entry_id[0] >= self._trim_at:
+            self._trim_at = entry_id[0] + self._heartbeat
+            self._publisher.trim(self._clients.window.begin[0])
+        self._clients.pass_on(Position(self._epoch, *entry_id, max(last, 1)), None)
+
+    def _act(self, effect: Effect) -> None:
+        if isinstance(effect, Changed):
+            if self._silent_until is None:
+                self._teller.tell_member(effect.change, effect.member)
+        elif isinstance(effect, Gap):
+            self._clients.lose()
+            lost = f"{effect.first} to {effect.last} of {shown(effect.producer)}"
+            self._tell(logging.WARNING, "gap", f"publications were lost on their way to this node: {lost}")
+        elif isinstance(effect, PutListing):
+            self._clients.tell_listing()
+        elif isinstance(effect, AskListings):
+            self._publisher.put(Beat(asks=True))
+        elif isinstance(effect, NodeJoined):
+            if effect.node != self._node:
+                self._tell(logging.INFO, "node-joined", effect.node)
+        elif isinstance(effect, NodeGone):
+            if effect.node != self._node:
+                self._tell(logging.INFO, "node-gone", effect.node)
+                self.on_node_gone(effect.node)
+        elif isinstance(effect, Foreign):
+            limited.tell(logging.WARNING, "foreign", "an entry of the log was left out: %s", shown(effect.text), few=1)
+
+    # -- telling ------------------------------------------------------------------------------------------------------
+
+    def note(self, side: str, down: LogDown | None) -> None:
+        """Note that one side, ``"reading"`` or ``"writing"``, has the log now, or why not. Any thread's."""
+        with self._condition.lock:
+            if down is None:
+                self._down.pop(side, None)
+            else:
+                self._down[side] = str(down)
+                self.reconnects += 1
+            was, self.connected = self.connected, not self._down and self._thread.is_alive()
+            is_news = down is not None and (not self._told_down or (down.severe and str(down) != self._told_down))
+            back = self.connected and not was
+            told, self._told_down = self._told_down, "" if self.connected else str(down) if is_news else self._told_down
+        if back:
+            self._tell(logging.WARNING if told else logging.INFO, "up", "connected to the log")
+        elif is_news and down is not None:
+            self._tell(logging.ERROR if down.severe else logging.WARNING, "down", str(down))
+
+    def _tell(self, level: int, change: str, detail: str) -> None:
+        cluster_logger.log(level, "%s: %s", change, shown(detail, 400))
+        self._teller.tell_cluster(change, detail)

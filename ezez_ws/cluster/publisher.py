@@ -1,0 +1,388 @@
+"""Puts what a node publishes into the log: each once, in order, again and again until the log has it.
+
+Whoever publishes encodes it, puts it into a queue, and waits for nothing. One thread, ``ezez-backplane-out``, takes it
+from there, numbers it, and appends it: so the numbers are in the order of the queue even where a signal handler puts
+something in the middle of a ``put``. What is not confirmed is appended again under its number, before anything new, so
+that a reader can drop what was appended twice. What was confirmed in the last seconds is kept: where the log is another
+one than before it may have lost that, so it is appended once more, too. The thread also gives the node's signs of life.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import PublishFailed, QueueFull
+from ..logs import limited
+from ..messages.codec import Codec
+from ..threads.deadline import NEVER, Deadline
+from ..threads.fork import Uncopied
+from ..threads.interrupted import make_lock
+from ..threads.starting import join_thread, start_thread
+from ..threads.waiting import Condition
+from .audience import Publication
+from .entries import Beat, Bye, Command, In, Listing, Out, Said, What
+from .log import Backplane, LogDown, LogWriter
+
+__all__ = ["Numbering", "Publisher"]
+
+_SILENT = 600.0  # seconds after which a producer takes a new name: readers forget it after twice as long
+_MOST_AT_ONCE = 256  # publications in one entry of the log
+_BYTES_AT_ONCE = 256 * 1024  # of an entry; one publication may be larger
+_MESSAGES_AT_ONCE = 64  # to inboxes, before what is published gets its turn again
+_RECENT = 5.0  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two attempts
+_GRACE = 1.0  # seconds for the thread to end when it has been cut off
+
+
+_PLAIN = Codec()
+_FORMAT = 1
+
+
+def _encode(what: What) -> bytes:
+    """Encode a publication but for its head; as a message is a row of fields, that can be put before it later."""
+    fields: tuple[Any, ...] = tuple(what)
+    if isinstance(what, (Said, Command)):
+        fields = (list(what.target), *what[1:])
+    elif isinstance(what, Listing):
+        fields = tuple(value for one in what.members for value in one)
+    kinds = {Said: "event", Command: "do", Listing: "list", Beat: "beat", Bye: "bye", In: "in", Out: "out"}
+    return _PLAIN.encode([kinds[type(what)], *fields])
+
+
+class Numbering:
+    """Numbers what one producer publishes: 1, 2, 3, … A lock of the owner's guards it.
+
+    Without a ``name`` it makes one up, and another, beginning with 1 again, after 10 minutes without a publication:
+    readers may have forgotten the number by then.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self._given = name
+        self._name = name or secrets.token_hex(8)
+        self._last = 0
+        self._at = time.monotonic()
+
+    def next(self) -> tuple[str, int]:
+        """Return the name of the producer, and the number of its next publication."""
+        now = time.monotonic()
+        if self._given is None and now - self._at > _SILENT:
+            self._name, self._last = secrets.token_hex(8), 0
+        self._at = now
+        self._last += 1
+        return self._name, self._last
+
+
+class _Item:
+    """A publication on its way; its ``Publication`` asks it how it went. The publisher's lock guards it."""
+
+    __slots__ = ("data", "done", "publisher", "size")
+
+    def __init__(self, publisher: "Publisher", what: What) -> None:
+        self.publisher = publisher
+        self.data = _encode(what)  # without a number at first
+        # what counts in the queue: nothing where it is not a user's, and from the confirmation on
+        self.size = len(self.data) if isinstance(what, (Said, Command)) else 0
+        self.done: bool | None = None  # false: it will never be in the log
+
+    def wait_confirmed(self, deadline: Deadline) -> bool:
+        """See ``Confirming``."""
+        return self.publisher._wait_for(self, deadline)
+
+
+class Publisher(Uncopied):
+    """The way of one node's publications into the log, from ``start`` to ``close``.
+
+    Any thread may call any method, and a signal handler ``put`` and ``send_to``. ``_lock``, a leaf, guards every field
+    but those that are the thread's; each step under it is whole in itself. Nothing is called while it is held.
+
+    Args:
+        backplane, node: where the log is, and the node's name.
+        limit_bytes: that may wait for the broker.
+        on_state: ``(up, text, severe)``, called on the thread when the log can be written again, and when it cannot,
+            or for another reason than before; ``LogDown`` says what the last two are.
+        on_no_inbox: ``(message)``, called on the thread with what is for a node that has no inbox.
+    """
+
+    def __init__(
+        self,
+        backplane: Backplane,
+        node: str,
+        limit_bytes: int,
+        on_state: Callable[[bool, str, bool], object],
+        on_no_inbox: Callable[[bytes], object] | None = None,
+    ) -> None:
+        self.published = 0  # by users, as is what is confirmed
+        self.confirmed = 0
+        self.reconnects = 0
+        self._backplane = backplane
+        self._limit = limit_bytes
+        self._on_state = on_state
+        self._on_no_inbox = on_no_inbox
+        self._lock = make_lock()
+        self._work = Condition(self._lock)  # there is something to do
+        self._outcome = Condition(self._lock)  # something is in the log, or never will be
+        self._queue: deque[_Item] = deque()  # without a number
+        self._pending: deque[_Item] = deque()  # numbered, and not known to be in the log
+        self._recent: deque[tuple[float, _Item]] = deque()  # when it was confirmed
+        self._recent_bytes = 0
+        self._messages: deque[tuple[str, bytes]] = deque()  # to inboxes
+        self._bytes = 0
+        self._trim_before = 0
+        self._resend: str | None = None  # the epoch in which to append again what is recent
+        self._closing = False  # nothing new comes
+        self._stopped = False  # the thread is to end at once
+        self._thread: threading.Thread | None = None
+        self._writer: LogWriter | None = None
+        # the thread's
+        self._numbering = Numbering(node)
+        self._beat_at = 0.0
+        self._state: tuple[bool, str, bool] | None = None  # what on_state was told last
+        self._retry_at = 0.0
+        self._pause = _FIRST_PAUSE
+        self._found = ""  # the epoch that the writer has found
+        self._resent = ""  # the epoch that has what is recent
+
+    # -- of any thread ------------------------------------------------------------------------------------------------
+
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes wait for the broker."""
+        return self._bytes
+
+    def start(self) -> None:
+        """Start the thread, which connects. ``ImportError``: something has to be installed; the text says what."""
+        self._writer = self._backplane.make_writer()
+        self._thread = threading.Thread(target=self._run, name="ezez-backplane-out", daemon=True)
+        start_thread(self._thread)
+
+    def put(self, what: What) -> Publication:
+        """Have something put into the log, behind what was put before; waits for nothing.
+
+        Raises:
+            QueueFull: what users publish would be more than ``limit_bytes`` that wait; nothing is put.
+            RuntimeError: the publisher is closed, and a user publishes; else the publication has failed.
+            SerializationError: something in it cannot travel.
+        """
+        item = _Item(self, what)
+        with self._lock:
+            if self._closing:
+                if item.size:
+                    raise RuntimeError("the server is closed: nothing can be published")
+                item.done = False
+            else:
+                self._make_room(item.size)
+                self.published += item.size > 0
+                self._queue.append(item)
+                self._work.changed()
+        return Publication(item)
+
+    def send_to(self, node: str, message: bytes) -> None:
+        """Have a message put into the inbox of a node or emitter, at most once; dropped when the publisher is closed.
+
+        Raises:
+            QueueFull: more than ``limit_bytes`` would wait; nothing is put.
+        """
+        with self._lock:
+            if not self._closing:
+                self._make_room(len(message))
+                self._messages.append((node, message))
+                self._work.changed()
+
+    def _make_room(self, size: int) -> None:
+        """Requires holding the lock."""
+        if size and self._bytes and self._bytes + size > self._limit:
+            raise QueueFull(f"{self._bytes} bytes wait for the broker, of publish_buffer_limit={self._limit}")
+        self._bytes += size
+
+    def resend_recent(self, epoch: str = "") -> None:
+        """Append once more what was confirmed in the last 5 seconds, before anything new: the log is another one.
+
+        With an ``epoch`` only where that was not done for it yet: the thread does so where it finds one by itself.
+        """
+        with self._lock:
+            self._resend = epoch
+            self._work.changed()
+
+    def trim(self, before_ms: int) -> None:
+        """Have the log let go of what is older than a time of its clock."""
+        with self._lock:
+            self._trim_before = max(before_ms, self._trim_before)
+            self._work.changed()
+
+    def _wait_for(self, item: _Item, deadline: Deadline) -> bool:
+        done = self._outcome.wait_for(lambda: item.done, deadline)
+        if done is False:
+            raise PublishFailed("the server was closed before the broker confirmed the publication")
+        return done is not None
+
+    def close(self, deadline: Deadline = NEVER) -> None:
+        """Put a goodbye, and wait for the queue until the deadline; what is left has failed. Idempotent.
+
+        The thread is gone then, but where it just connects, or is inside a callback, for longer than a second.
+        """
+        with self._lock:
+            if not self._closing:
+                self._queue.append(_Item(self, Bye()))
+                self._closing = True
+                self._retry_at = 0.0  # there may be time for another attempt
+                self._work.changed()
+        thread, writer = self._thread, self._writer
+        try:
+            if thread is not None:
+                join_thread(thread, deadline.remaining())
+        finally:
+            with self._lock:
+                self._stopped = True
+                self._work.changed()
+            if thread is not None and writer is not None and thread.is_alive():
+                writer.cut()
+                join_thread(thread, _GRACE)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Nothing that is left will be in the log."""
+        with self._lock:
+            self._closing = True
+            for item in (*self._pending, *self._queue):
+                if item.done is None:
+                    item.done = False
+            self._pending.clear()
+            self._queue.clear()
+            self._messages.clear()
+            self._bytes = 0
+            self._outcome.changed()
+
+    # -- of the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        writer = self._writer
+        assert writer is not None
+        try:
+            while self._wait():
+                try:
+                    self._write(writer)
+                except LogDown as error:
+                    self._went_down(str(error), error.severe)
+                except Exception as error:
+                    limited.tell(logging.ERROR, type(error), "an error while publishing", exc_info=error)
+                    self._went_down(f"an error while publishing: {type(error).__name__}", True)
+        finally:
+            writer.close()
+            self._give_up()
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do; false, the thread is to end."""
+        is_up = self._state is None or self._state[0]
+
+        def look() -> bool | None:
+            if self._stopped:
+                return False
+            if is_up and (self._queue or self._pending or self._messages or self._trim_before):
+                return True
+            if is_up and (self._closing or self._resend is not None):
+                return not self._closing
+            return True if time.monotonic() >= (self._beat_at if is_up else self._retry_at) else None
+
+        wake_at = self._beat_at if is_up else self._retry_at
+        return self._work.wait_for(look, Deadline(max(0.0, wake_at - time.monotonic()))) is not False
+
+    def _write(self, writer: LogWriter) -> None:
+        self._see(writer.open())
+        with self._lock:
+            before, self._trim_before = self._trim_before, 0
+        if before:
+            writer.trim(before)  # first: it may be what makes room
+        batch = self._next_batch()
+        if batch:
+            writer.append([item.data for item in batch])
+            self._confirm(batch)
+            self._came_up()
+        for _ in range(_MESSAGES_AT_ONCE):
+            with self._lock:
+                if not self._messages:
+                    break
+                node, message = self._messages.popleft()
+                self._bytes -= len(message)
+            if not writer.send_to(node, message) and self._on_no_inbox is not None:  # LogDown: it may have arrived
+                self._on_no_inbox(message)
+
+    def _see(self, found: str) -> None:
+        """Put what is recent before all else, where the log is another one than that which confirmed it."""
+        with self._lock:
+            epochs = [] if found == self._found else [found]
+            if self._resend is not None:
+                epochs.append(self._resend)
+            self._found, self._resend = found, None
+            for epoch in epochs:
+                if epoch != self._resent or not epoch:
+                    self._pending.extendleft(item for _, item in reversed(self._recent))
+                    self._recent.clear()
+                    self._recent_bytes = 0
+                    self._resent = epoch
+
+    def _next_batch(self) -> list[_Item]:
+        """Return what is to be appended now: what was numbered before; else what comes next, which gets its number."""
+        batch: list[_Item] = []
+        with self._lock:
+            if not self._pending:
+                self._number()
+            size = 0
+            for item in self._pending:
+                size += len(item.data)
+                if batch and (len(batch) == _MOST_AT_ONCE or size > _BYTES_AT_ONCE):
+                    break
+                batch.append(item)
+        return batch
+
+    def _number(self) -> None:
+        """Requires holding the lock."""
+        now = time.monotonic()
+        if now >= self._beat_at:
+            self._beat_at = now + self._backplane.heartbeat
+            self._queue.appendleft(_Item(self, Beat()))
+        while self._queue and len(self._pending) < _MOST_AT_ONCE:
+            item = self._queue.popleft()
+            item.data = _PLAIN.encode([_FORMAT, *self._numbering.next()]) + item.data
+            self._pending.append(item)
+
+    def _confirm(self, batch: list[_Item]) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if self._stopped:
+                return
+            for item in batch:
+                self._pending.popleft()
+                self._bytes -= item.size
+                self.confirmed += item.size > 0
+                item.size = 0
+                if item.done is None:
+                    item.done = True
+                self._recent.append((now, item))
+                self._recent_bytes += len(item.data)
+            while self._recent and (self._recent[0][0] < now - _RECENT or self._recent_bytes > self._limit):
+                self._recent_bytes -= len(self._recent.popleft()[1].data)
+            if not (self._pending or self._queue or self._messages):
+                self._bytes = 0  # whatever the exceptions of signal handlers have made of it
+            self._outcome.changed()
+
+    def _came_up(self) -> None:
+        self._pause = _FIRST_PAUSE
+        if self._state is None or not self._state[0]:
+            if self._state is not None:
+                self.reconnects += 1
+            self._tell(True, "", False)
+
+    def _went_down(self, text: str, severe: bool) -> None:
+        self._retry_at = time.monotonic() + self._pause
+        self._beat_at = 0.0  # the next thing that is appended, so that there is one
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._tell(False, text, severe)
+
+    def _tell(self, *state: Any) -> None:
+        if state != self._state and not self._stopped:
+            self._state = state
+            self._on_state(*state)

@@ -1,0 +1,174 @@
+"""What a client remembers, without a connection."""
+
+import unittest
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ezez_ws.connection.recovery import Memory
+from ezez_ws.messages.codec import Codec
+from ezez_ws.messages.protocol import Event, Ids
+from ezez_ws.messages.recovery import At, Entered, Joined, Left, Missed, Position, Published
+
+MAY_RUN_BESIDE = True
+
+ANSWER = {"recover": 1, "session": "s" * 32, "address": "n:1", "window": 120, "limit": 65536}
+
+
+def at(number: int, epoch: str = "e") -> Position:
+    return Position(epoch, number, 0, 1)
+
+
+def published(number: int, epoch: str = "e") -> Published:
+    return Published(Event("a", Ids(1, None), []), at(number, epoch))
+
+
+def joined(position: int, *rooms: tuple[str, bool | None, int], replayed: int = 0, epoch: str = "e") -> Joined:
+    entered = [
+        Entered(room, back, str(at(since, epoch)), f"ticket of {room} since {since}") for room, back, since in rooms
+    ]
+    return Joined(entered, at(position, epoch), replayed)
+
+
+def measure(shown: dict[str, Any]) -> int:
+    return len(Codec().encode([shown]))
+
+
+class MemoryTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.memory = Memory()
+        self.assertEqual({"recover": 1}, self.memory.begin(measure))
+        self.assertEqual((True, []), self.memory.accept(ANSWER))
+
+    def positions(self) -> dict[str, int]:
+        """Come back: with which positions."""
+        shown = self.memory.begin(measure)
+        self.assertEqual("s" * 32, shown["session"])
+        self.memory.accept(ANSWER)
+        return {room: int(one[0].partition(":")[2].partition("-")[0]) for room, one in shown["rooms"].items()}
+
+    def test_rooms_that_are_entered_stand_at_the_last_position(self) -> None:
+        self.assertEqual([], self.memory.heed(joined(5, ("*", None, 5), ("a", None, 5))))
+        self.assertEqual({"a"}, self.memory.rooms)
+        self.memory.heed(published(6))
+        self.memory.heed(joined(7, ("b", None, 7)))
+        self.memory.heed(At(at(8)))
+        self.assertEqual({"a", "b"}, self.memory.rooms)
+        self.assertEqual({"*": 8, "a": 8, "b": 8}, self.positions())
+        self.assertEqual(frozenset(), self.memory.rooms)
+
+    def test_rooms_that_are_not_entered_again_stay_where_they_stood(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5), ("b", None, 5)))
+        self.positions()
+        self.memory.heed(joined(9, ("a", True, 5)))
+        self.memory.heed(published(10))
+        self.assertEqual({"a": 10, "b": 5}, self.positions())
+
+    def test_a_replay_that_is_broken_off_goes_on_where_it_was(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5), ("b", None, 5)))
+        self.memory.heed(published(7))
+        self.positions()
+        self.assertEqual([], self.memory.heed(joined(20, ("a", True, 5), ("c", None, 20), replayed=3)))
+        self.assertEqual({"a", "c"}, self.memory.rooms)
+        self.memory.heed(published(8))
+        self.memory.heed(published(9))
+        self.assertEqual({"a": 9, "b": 7, "c": 20}, self.positions())
+
+    def test_a_replay_that_is_whole_ends_at_its_position(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5)))
+        self.positions()
+        self.memory.heed(joined(20, ("a", True, 5), replayed=1))
+        self.memory.heed(published(8))
+        self.assertEqual({"a": 20}, self.positions())
+
+    def test_while_one_room_is_replayed_the_others_do_not_go_back(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5), ("b", None, 5)))
+        self.positions()
+        self.memory.heed(joined(20, ("a", True, 5)))
+        self.memory.heed(joined(20, ("b", True, 5), replayed=2))
+        self.memory.heed(published(8))
+        self.assertEqual({"a": 20, "b": 8}, self.positions())
+
+    def test_rooms_whose_events_were_lost_are_told(self) -> None:
+        self.memory.heed(joined(5, ("*", None, 5), ("a", None, 5), ("b", None, 5)))
+        self.positions()
+        self.assertEqual(
+            ["a", "b"], self.memory.heed(joined(9, ("*", True, 5), ("b", False, 9), ("a", None, 9), ("c", None, 9)))
+        )
+        self.assertEqual(["*", "a", "b", "c"], self.memory.heed(Missed(at(12))))
+        self.assertEqual({"*": 12, "a": 12, "b": 12, "c": 12}, self.positions())
+
+    def test_a_server_that_does_not_recover_has_lost_all(self) -> None:
+        self.memory.heed(joined(5, ("*", None, 5), ("a", None, 5)))
+        self.memory.begin(measure)
+        self.assertEqual((False, ["*", "a"]), self.memory.accept(None))
+        self.assertEqual({"recover": 1}, self.memory.begin(measure))
+        for answer in ({}, {"recover": 2}, {"recover": 1}, {"recover": 1, "session": 5}, "recover"):
+            self.assertEqual((False, []), self.memory.accept(answer))
+
+    def test_a_room_that_was_left_is_forgotten(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5), ("b", None, 5)))
+        self.memory.heed(Left(["a", "c"]))
+        self.assertEqual({"b"}, self.memory.rooms)
+        self.assertEqual({"b": 5}, self.positions())
+        self.assertEqual([], self.memory.heed(joined(9, ("a", None, 9))))
+
+    def test_tickets_of_another_session_are_not_shown_but_their_rooms_are_known(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5)))
+        self.memory.begin(measure)
+        self.memory.accept(ANSWER | {"session": "t" * 32})
+        self.assertEqual({"recover": 1, "session": "t" * 32, "rooms": {}}, self.memory.begin(measure))
+        self.memory.accept(ANSWER | {"session": "t" * 32})
+        self.assertEqual(["a"], self.memory.heed(joined(9, ("a", None, 9))))
+
+    def test_another_epoch_replaces(self) -> None:
+        self.memory.heed(joined(50, ("a", None, 50)))
+        self.assertEqual([], self.memory.heed(joined(1, ("a", True, 1), epoch="f")))
+        self.memory.heed(published(2, "f"))
+        shown = self.memory.begin(measure)
+        self.assertEqual(["f:2-0.1", "f:1-0.1", "ticket of a since 1"], shown["rooms"]["a"])
+
+    def test_what_it_shows_fits_into_what_the_server_takes(self) -> None:
+        self.memory.accept(ANSWER | {"limit": 2000})
+        for number in range(100):
+            self.memory.heed(joined(5, (f"room {number}", None, 5)))
+        shown = self.memory.begin(measure)
+        self.assertTrue(10 < len(shown["rooms"]) < 50)
+        self.assertLessEqual(measure(shown), 2000)
+
+    def test_a_server_cannot_make_it_remember_without_end(self) -> None:
+        for number in range(101):
+            self.memory.heed(joined(5, *((f"{number} {other}", None, 5) for other in range(100))))
+        self.assertEqual(10_000, len(self.memory.rooms))
+
+    @given(
+        st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["publish", "join", "leave", "cut"])), max_size=40)
+    )
+    def test_it_stands_where_a_model_stands(self, steps: list[tuple[str, str]]) -> None:
+        memory = Memory()
+        memory.begin(measure)
+        memory.accept(ANSWER)
+        stands: dict[str, int] = {}
+        inside: set[str] = set()
+        for top, (room, step) in enumerate(steps, 1):
+            if step == "publish" and inside:
+                memory.heed(published(top))
+                stands.update(dict.fromkeys(inside, top))
+            elif step == "join" and room not in inside:
+                memory.heed(joined(top, (room, room in stands or None, 1)))
+                inside.add(room)
+                stands.update(dict.fromkeys(inside, top))
+            elif step == "leave":
+                memory.heed(Left([room]))
+                inside.discard(room)
+                stands.pop(room, None)
+            elif step == "cut":
+                shown = memory.begin(measure)
+                self.assertEqual(
+                    {one: str(at(number)) for one, number in stands.items()},
+                    {one: had[0] for one, had in shown["rooms"].items()},
+                )
+                memory.accept(ANSWER)
+                inside = set()
+            self.assertEqual(inside, memory.rooms)
