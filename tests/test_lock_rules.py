@@ -220,8 +220,8 @@ class ClusterLoad:
             eventually(lambda: all(len(server.members("lobby", 10)) == 4 for server in servers))
             addresses = [member.address for member in servers[0].members("lobby")]
             for turn in range(20):
-                for publisher in (*servers, emitter):
-                    publisher.to("lobby").send("said", [turn])
+                for audience in (servers[0].to("lobby"), servers[1].everyone, emitter.to("lobby")):
+                    audience.send("said", [turn])
                 if turn == 10:
                     servers[1].everyone.disconnect(4000)
                 for address in addresses:

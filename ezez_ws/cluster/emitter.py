@@ -45,15 +45,18 @@ class _Turn:
         self._condition = Condition()
         self._taken = False
 
-    def take(self, deadline: Deadline) -> bool:
-        """Take it, as soon as nobody has it; false where the time passed."""
-        return self._condition.wait_for(self._try, deadline) is not None
+    def take(self, deadline: Deadline, is_needless: Callable[[], bool] = bool) -> bool:
+        """Take it, as soon as nobody has it; false where the time passed, or it is not needed any more."""
 
-    def _try(self) -> bool | None:
-        if self._taken:
-            return None
-        self._taken = True
-        return True
+        def try_it() -> bool | None:
+            if is_needless():
+                return False
+            if self._taken:
+                return None
+            self._taken = True
+            return True
+
+        return bool(self._condition.wait_for(try_it, deadline))
 
     def give(self) -> None:
         """Give it back."""
@@ -186,13 +189,11 @@ class Emitter(Uncopied):
         deadline, waiting = Deadline(self._timeout), _Waiting(what)
         with self._lock:
             self._queue.append(waiting)
-        while not waiting.over:
-            if self._writing.take(NEVER):  # who has it gives it back by its own deadline
-                try:
-                    if not waiting.over:
-                        self._append_some(deadline)
-                finally:
-                    self._writing.give()
+        while self._writing.take(NEVER, lambda: waiting.over):  # who has it gives it back by its own deadline
+            try:
+                self._append_some(deadline)
+            finally:
+                self._writing.give()
         if waiting.failure is not None:
             raise waiting.failure
         return Publication()
@@ -271,9 +272,10 @@ class _Mailbox(Asks):
     def close(self, ending: Ending) -> None:
         """End all waiting, and give the inbox back."""
         super().close(ending)
-        self._reader.cut()
-        if self._reading.take(Deadline(_LONGEST_READ)):
-            self._reader.close()
+        if not self._reading.take(Deadline(2 * _SLICE)):
+            self._reader.cut()
+            self._reading.take(Deadline(_LONGEST_READ))
+        self._reader.close()
 
     def _send_to(self, node: str, message: bytes) -> None:
         refuse_to_wait("client_at(...).send()")

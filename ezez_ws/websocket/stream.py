@@ -52,10 +52,10 @@ class Stream:
     ``receive``, ``readable``, ``wait_for_room`` and ``keep_payload`` belong to whoever has the reading role;
     ``finish`` and ``dispose`` to the last who has it; every other method may be called from any thread. ``sending`` is
     the lock over sending: whoever gives out ids holds it over ``fits``, ``put`` and ``put_prepared``. It guards
-    ``ending``, ``failure`` and what our close frame said, too. ``over`` and the decoder are guarded by the reading role, whose
-    holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read. While the holder
-    sleeps in the wire, which it does only when nothing is unread, another thread may take a pong for it. ``early`` is
-    what arrived behind the handshake.
+    ``ending``, ``failure`` and what our close frame said, too. ``over`` and the decoder are guarded by the reading
+    role, whose holder writes ``last_received`` (when bytes have come last, in monotonic time), for all to read. While
+    the holder sleeps in the wire, which it does only when nothing is unread, another thread may take a pong for it.
+    ``early`` is what arrived behind the handshake.
     """
 
     def __init__(

@@ -1,0 +1,190 @@
+"""An emitter on a real Redis: what it publishes, what it is told when that fails, forks, and replies."""
+
+import multiprocessing
+import sys
+import threading
+import time
+from typing import Any
+from unittest import mock
+
+from ezez_ws import ConnectionClosed, Emitter, EZEZWebSocketClient, PublishFailed, RedisBackplane
+from tests.cluster.nodes import NodeProcess, NodesTestCase
+from tests.faults.proxy import Proxy
+from tests.serving import KEY, Calls, Result
+from tests.support import eventually
+
+
+def emit_in_child(emitter: Emitter, number: int) -> None:
+    emitter.to("lobby").send("said", ["child", number])
+
+
+class EmitterTest(NodesTestCase):
+    def emitter(self, **options: Any) -> Emitter:
+        emitter = Emitter(self.backplane(), **options)
+        self.addCleanup(emitter.close)
+        return emitter
+
+    def listen(self, url: str | None) -> tuple[EZEZWebSocketClient, Calls]:
+        calls = Calls()
+        client = EZEZWebSocketClient(url or "", auth=KEY)
+        client.on("said", lambda args, reply, ids: calls.add(*args))
+        self.addCleanup(client.close)
+        client.connect()
+        return client, calls
+
+    def test_what_it_sends_has_been_confirmed_and_reaches_all_nodes(self) -> None:
+        before = threading.active_count()
+        emitter = self.emitter()
+        one, two = self.node(), self.node()
+        _, first = self.listen(one.url)
+        _, second = self.listen(two.url)
+        threads = threading.active_count()
+        self.assertTrue(emitter.to("lobby").send("said", [1]).wait(0))
+        emitter.everyone.except_("lobby").send("said", ["nobody"])
+        emitter.everyone.send("said", [2])
+        emitter.to().send("said", ["nobody"])
+        self.assertEqual([(1,), (2,)], first.wait(2))
+        self.assertEqual([(1,), (2,)], second.wait(2))
+        self.assertEqual(threads, threading.active_count())
+        self.assertLess(before, threads)
+        self.assertEqual((0, 0), (one.cluster.gaps, len(one.cluster.nodes) - 2))
+        emitter.to("lobby").disconnect(4000, "enough")
+        eventually(lambda: not one.clients and not two.clients)
+
+    def test_threads_that_send_at_once_share_round_trips(self) -> None:
+        emitter = self.emitter()
+        node = self.node()
+        _, calls = self.listen(node.url)
+        log = "{ezez}:log"
+        before = int(self.redis.command("XLEN", log))
+
+        def send(who: int) -> None:
+            for number in range(100):
+                emitter.to("lobby").send("said", [who, number])
+
+        for working in [Result(send, who) for who in range(8)]:
+            working.get(30)
+        seen = calls.wait(800)
+        for who in range(8):
+            self.assertEqual(list(range(100)), [number for one, number in seen if one == who])
+        self.assertLess(int(self.redis.command("XLEN", log)) - before, 700)
+        self.assertEqual(0, node.cluster.gaps)
+
+    def test_a_broker_that_does_not_confirm(self) -> None:
+        broker = self.start_redis()
+        with Emitter(self.backplane(broker), timeout=0.3) as emitter:
+            emitter.everyone.send("said", [1])
+            broker.freeze()
+            began = time.monotonic()
+            with self.assertRaisesRegex(PublishFailed, "^not confirmed within 0.3 s, though it may have arrived: "):
+                emitter.everyone.send("said", [2])
+            self.assertLess(time.monotonic() - began, 15)
+            broker.thaw()
+            emitter.everyone.send("said", [3])
+            broker.kill()
+            with self.assertRaisesRegex(PublishFailed, "cannot be reached|does not answer"):
+                emitter.everyone.send("said", [4])
+            broker.start()
+            emitter.everyone.send("said", [5])
+
+    def test_what_failed_is_no_gap_for_the_servers(self) -> None:
+        broker = self.start_redis(appendonly="always")
+        node = self.node(self.backplane(broker))
+        _, calls = self.listen(node.url)
+        with Emitter(self.backplane(broker), timeout=0.1) as emitter:
+            emitter.everyone.send("said", [1])
+            broker.kill()
+            with self.assertRaises(PublishFailed):
+                emitter.everyone.send("said", [2])
+            broker.start()
+            emitter.everyone.send("said", [3])
+        eventually(lambda: (3,) in calls.seen)
+        self.assertEqual(0, node.cluster.gaps)
+
+    def test_confirmations_that_are_lost_double_nothing(self) -> None:
+        node = self.node()
+        _, calls = self.listen(node.url)
+        proxy = Proxy(self.redis.port)
+        self.addCleanup(proxy.close)
+        with Emitter(RedisBackplane(f"redis://127.0.0.1:{proxy.port}/0"), timeout=20) as emitter:
+            stop = threading.Event()
+
+            def cut() -> None:
+                while not stop.wait(0.02):
+                    proxy.cut_all()
+
+            cutting = Result(cut)
+            for number in range(300):
+                emitter.everyone.send("said", [number])
+            stop.set()
+            cutting.get()
+        self.assertEqual([(number,) for number in range(300)], calls.wait(300))
+        self.assertEqual(0, node.cluster.gaps)
+
+    def test_it_may_be_made_and_used_before_a_fork(self) -> None:
+        node = self.node()
+        _, calls = self.listen(node.url)
+        emitter = self.emitter()
+        emitter.everyone.send("said", ["parent", 0])
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=emit_in_child, args=(emitter, number)) for number in range(3)]
+        for child in children:
+            child.start()
+        emitter.everyone.send("said", ["parent", 1])
+        for child in children:
+            child.join(30)
+            self.assertEqual(0, child.exitcode)
+        seen = set(calls.wait(5))
+        self.assertEqual({("parent", 0), ("parent", 1), ("child", 0), ("child", 1), ("child", 2)}, seen)
+        self.assertEqual(0, node.cluster.gaps)
+
+    def test_a_client_answers_an_emitter(self) -> None:
+        node = self.node()
+        client, _ = self.listen(node.url)
+        client.on("ask", lambda args, reply, ids: reply("answer", [args[0] * 2]))
+        address = node.clients[0].address
+        emitter = self.emitter()
+        sent = [emitter.client_at(address).send("ask", [number]) for number in range(5)]
+        answers = [Result(one.wait_reply, 10) for one in sent]
+        self.assertEqual([[0], [2], [4], [6], [8]], [answer.get().args for answer in answers])
+        with self.assertRaises(ConnectionClosed) as caught:
+            emitter.client_at("0123456789abcdef:1").send("ask").wait_reply(10)
+        self.assertEqual("node gone", caught.exception.reason)
+        waiting = Result(emitter.client_at(address).send("nothing").wait_reply, 30)
+        emitter.close()
+        with self.assertRaises(ConnectionClosed):
+            waiting.get()
+        self.assertEqual(1, len(self.redis.command("KEYS", "*:in:*")))
+
+    def test_a_node_that_is_killed_is_known_when_its_inbox_has_expired(self) -> None:
+        other = NodeProcess(self.redis.url)
+        self.addCleanup(other.close)
+        self.listen(other.url)
+        address = other.ask("addresses")[0]
+        emitter = self.emitter()
+        sent = emitter.client_at(address).send("nothing")
+        other.kill()
+        with self.assertRaises(ConnectionClosed) as caught:
+            sent.wait_reply(40)
+        self.assertEqual("node gone", caught.exception.reason)
+
+    def test_what_is_wrong_is_told_when_it_is_made(self) -> None:
+        wrong: Any = "redis://127.0.0.1"
+        with self.assertRaisesRegex(TypeError, "^backplane must be a RedisBackplane, not str$"):
+            Emitter(wrong)
+        for timeout in (0, -1, "5"):
+            with self.assertRaisesRegex((ValueError, TypeError), "^timeout must be"):
+                Emitter(self.backplane(), timeout=timeout)  # type: ignore[arg-type]
+        wrong = "plain"
+        with self.assertRaisesRegex(TypeError, "^codec must be a Codec or None, not str$"):
+            Emitter(self.backplane(), codec=wrong)
+        emitter = self.emitter()
+        emitter.close()
+        emitter.close()
+        with self.assertRaisesRegex(RuntimeError, "the emitter is closed"):
+            emitter.everyone.send("said")
+
+    def test_a_missing_extra_is_named(self) -> None:
+        emitter = self.emitter()
+        with mock.patch.dict(sys.modules, {"redis": None}), self.assertRaisesRegex(ImportError, r"ezez-ws\[redis\]"):
+            emitter.everyone.send("said")
