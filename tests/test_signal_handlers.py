@@ -17,6 +17,7 @@ import ezez_ws.connection.deferred
 import ezez_ws.connection.inbox
 import ezez_ws.connection.outgoing
 import ezez_ws.connection.replies
+import ezez_ws.connection.sending
 import ezez_ws.server
 import ezez_ws.server_run
 import ezez_ws.threads.timers
@@ -36,6 +37,7 @@ from tests.support import EZEZTestCase, allow_seconds, eventually
 MODULES = (
     ezez_ws.connection.connection,
     ezez_ws.connection.inbox,
+    ezez_ws.connection.sending,
     ezez_ws.websocket.outbox,
     ezez_ws.websocket.stream,
     ezez_ws.wire.sockets,
@@ -303,7 +305,7 @@ class EveryPlaceTest(ServingTestCase):
                 except RuntimeError as error:
                     refused.append(str(error))
 
-            self.assertTrue(interrupt(lambda: self.send("first"), 1, ezez_ws.connection.connection, run))
+            self.assertTrue(interrupt(lambda: self.send("first"), 1, ezez_ws.connection.sending, run))
             self.assertEqual(1, len(refused))
         self.assertTrue(self.one.alive)
 
@@ -311,7 +313,7 @@ class EveryPlaceTest(ServingTestCase):
         self.open(tls=False)
         gate = self.gate()
         self.server.on("slow", gate)
-        for module, number in self.places((ezez_ws.connection.connection, ezez_ws.connection.inbox)):
+        for module, number in self.places((ezez_ws.connection.sending, ezez_ws.connection.inbox)):
             refused: list[str] = []
 
             def wait() -> None:
@@ -421,7 +423,7 @@ class InterruptedDeferralTest(ServingTestCase):
         self.connection = self.side._ezez_connection
 
     def test_an_exception_leaves_no_lock_held_and_no_message_undecided(self) -> None:
-        for module in (ezez_ws.connection.deferred, ezez_ws.connection.connection):
+        for module in (ezez_ws.connection.deferred, ezez_ws.connection.sending):
             for number in itertools.count(1):
                 with self.subTest(module=module.__name__, place=number):
                     self.connect()

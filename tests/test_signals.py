@@ -14,6 +14,7 @@ from unittest import mock
 
 import ezez_ws.connection.connection
 import ezez_ws.connection.inbox
+import ezez_ws.connection.sending
 import ezez_ws.server_run
 import ezez_ws.websocket.outbox
 import ezez_ws.websocket.stream
@@ -341,7 +342,7 @@ class SendTest(ServingTestCase):
             def act() -> None:
                 side.send("question", on_reply=lambda *args: None)  # noqa: B023
 
-            interrupted = interrupt(act, number, ezez_ws.connection.connection)
+            interrupted = interrupt(act, number, ezez_ws.connection.sending)
             sent = side.send("final")
             if not sent:
                 eventually(lambda: not side.alive)  # noqa: B023

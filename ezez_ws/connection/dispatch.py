@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from ..logs import limited, logger, name_of, shown, shown_address
 from ..messages.codec import Codec
-from ..messages.protocol import Event
+from ..messages.protocol import Event, parse_event
 from ..threads.interrupted import calls_user_code
 from ..websocket.frames import Start
 from ..websocket.stream import Ending
 from .inbox import Arrived, Inbox, Mark
 from .listeners import Listeners
-from .replies import RoutedReply, answer, answer_nobody
+from .replies import Reply, RoutedReply, answer, answer_nobody
 
 __all__ = ["Callbacks", "Dispatcher", "report_error"]
 
@@ -59,7 +59,8 @@ def extra_of(subject: tuple[Any, ...], event: str | None = None) -> dict[str, An
 
 
 class Dispatcher:
-    """Runs the callbacks of what comes out of an inbox. Everything here belongs to the connection's thread.
+    """Runs the callbacks of what comes out of an inbox. What any thread may call says so; all else belongs to the
+    connection's.
 
     ``subject`` is what callbacks and shared listeners get before all else: the client, on a server. ``takes_events``
     says whether an event is delivered without asking the subclass. The ``shared_listeners`` are called after the
@@ -125,6 +126,14 @@ class Dispatcher:
         called = routed.on_reply is not None or self._on_message is not None
         if called or self.listeners or self._shared_listeners or not self.takes_events:
             self.handle(routed.payload, routed)
+
+    def parse_reply(self, payload: bytes) -> Reply:
+        """Decode a reply, for who waits for it. Any thread may call it."""
+        event = None if self._decode_at_once is None else self._decode_at_once(payload)
+        if type(event) is not Event:
+            decoded = self._codec._decode_event(payload)
+            event = decoded if isinstance(decoded, Event) else parse_event(decoded)
+        return Reply(event.name, event.args, MethodType(answer, (self, event.ids.event_id)), event.ids)
 
     @calls_user_code
     def deliver(self, event: Event, payload: bytes, routed: RoutedReply | None) -> None:
