@@ -17,6 +17,7 @@ import ezez_ws.connection.deferred
 import ezez_ws.connection.inbox
 import ezez_ws.connection.outgoing
 import ezez_ws.connection.replies
+import ezez_ws.connection.routing
 import ezez_ws.connection.sending
 import ezez_ws.server
 import ezez_ws.server_run
@@ -37,6 +38,7 @@ from tests.support import EZEZTestCase, allow_seconds, eventually
 MODULES = (
     ezez_ws.connection.connection,
     ezez_ws.connection.inbox,
+    ezez_ws.connection.routing,
     ezez_ws.connection.sending,
     ezez_ws.websocket.outbox,
     ezez_ws.websocket.stream,

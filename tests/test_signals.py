@@ -14,6 +14,7 @@ from unittest import mock
 
 import ezez_ws.connection.connection
 import ezez_ws.connection.inbox
+import ezez_ws.connection.routing
 import ezez_ws.connection.sending
 import ezez_ws.server_run
 import ezez_ws.websocket.outbox
@@ -212,27 +213,29 @@ class ReadingRoleTest(EZEZTestCase):
 
     def try_all(self, act: Callable[[], Any], events: list[str], beside: Callable[[], Any] | None = None) -> int:
         """Interrupt ``act`` everywhere; return how many of the connections survived."""
-        number = survived = 0
-        interrupted = True
-        while interrupted:
-            number += 1
-            self.open()
-            with contextlib.ExitStack() as closing:
-                closing.callback(self.close)
-                for event in events:
-                    self.peer.send_event(event, reply_to=1 if event == "reply" else None)
-                other = None if beside is None else Result(beside)
-                if other is not None:
-                    eventually(lambda: self.inbox._reading is not None)
-                try:
-                    interrupted = interrupt(act, number, ezez_ws.connection.inbox)
-                    with self.subTest(number=number):
-                        survived += self.check(events, other is None)
-                finally:
-                    self.stream.cut()
+        places = survived = 0
+        for module in (ezez_ws.connection.inbox, ezez_ws.connection.routing):
+            for number in itertools.count(1):
+                self.open()
+                with contextlib.ExitStack() as closing:
+                    closing.callback(self.close)
+                    for event in events:
+                        self.peer.send_event(event, reply_to=1 if event == "reply" else None)
+                    other = None if beside is None else Result(beside)
                     if other is not None:
-                        other.get()
-        self.assertGreater(number, SEVERAL)
+                        eventually(lambda: self.inbox._reading is not None)
+                    try:
+                        interrupted = interrupt(act, number, module)
+                        with self.subTest(module=module.__name__, number=number):
+                            survived += self.check(events, other is None)
+                    finally:
+                        self.stream.cut()
+                        if other is not None:
+                            other.get()
+                if not interrupted:
+                    break
+                places += 1
+        self.assertGreater(places, SEVERAL)
         return survived
 
     def test_wait_that_reads(self) -> None:

@@ -10,8 +10,7 @@ While that thread runs a listener the role is free, and whoever needs it takes i
 
 Whoever reads decodes each reply for its waiters and hands it to them at once, and puts every message, replies too, into
 the inbox. Only the owner takes them out: no user code runs on a stranger's thread, and callbacks keep the order of
-arrival. While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed. ``look_in`` runs
-no deserializer of the user's: a reply that may need one is put in as any message; the next who waits hands it out.
+arrival. While the inbox is full nobody reads: TCP holds the peer back, and only a hang-up is noticed.
 
 Who cannot have the role sleeps on an ``Event``, which is set when what it waits for is there, at the connection's end,
 and when the role falls free. The owner goes first, as events that go from thread to thread cost more than those that it
@@ -24,15 +23,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ..errors import MalformedMessage
-from ..messages.codec import peek_reply_to
 from ..threads.deadline import NEVER, Deadline
 from ..threads.interrupted import make_lock
 from ..threads.waiting import Event
 from ..websocket.frames import BINARY, Message
 from ..websocket.stream import Ending, Stream
-from .arrived import Arrived, Mark
 from .replies import Reply, ReplyTable, RoutedReply, SentMessage
+from .routing import Arrived, Mark, Routing
 
 __all__ = ["Arrived", "Inbox", "Mark"]
 
@@ -50,7 +47,7 @@ def weight(arrived: Arrived) -> int:
     return _OVERHEAD + (len(payload) if isinstance(payload, (bytes, str)) else 0)
 
 
-class Inbox:
+class Inbox(Routing):
     """Reads one connection for all threads that want something of it.
 
     ``lock`` guards every field from ``table`` on. It may be taken while holding the outbox's lock, and nothing is
@@ -439,62 +436,3 @@ class Inbox:
             self._lose()
             raise
         return True
-
-    def _admit(self, messages: Sequence[Message], plainly: bool = False) -> None:
-        """Put messages into the inbox, and replies before that into the hands of those who wait for them."""
-        with self.lock:
-            if not (self.routes_replies and self.table.expects_any()):
-                for message in messages:
-                    self._append(message.payload)
-                return
-        for _, payload in messages:
-            reply_to = peek_reply_to(payload) if type(payload) is bytes else None
-            later = reply_to is not None and plainly and not self._parses_plainly
-            reply = None if later else self._parse(payload, reply_to)
-            with self.lock:
-                routed = None if reply is None else self.table.settle(reply, payload)
-                self._append(payload, routed)
-                self._unrouted = self._unrouted or later
-
-    def route(self, payload: bytes, reply_to: int) -> RoutedReply | None:
-        """Hand a reply that has come out of the inbox to who waits for it, if anybody does. The owner's."""
-        reply = self._parse(payload, reply_to)
-        with self.lock:
-            return None if reply is None else self.table.settle(reply, payload)
-
-    def _parse(self, payload: bytes | str, reply_to: int | None) -> Reply | None:
-        """Decode a reply, if it is one that somebody wants; a malformed one is dealt with in its turn."""
-        if reply_to is None:
-            return None
-        with self.lock:
-            if not self.table.wants(reply_to):
-                return None
-        try:
-            assert isinstance(payload, bytes)
-            return self._parse_reply(payload)
-        except MalformedMessage:
-            return None
-
-    def _route_late(self) -> None:
-        """Hand out the replies that were put into the inbox as any message."""
-        try:
-            with self.lock:
-                self._unrouted = False
-                payloads = [payload for payload in self._arrived if type(payload) is bytes]
-            for payload in payloads:
-                reply = self._parse(payload, peek_reply_to(payload))
-                with self.lock:
-                    for place, other in enumerate(self._arrived):
-                        if reply is not None and other is payload:  # else the owner has it, and hands it out
-                            self._arrived[place] = self.table.settle(reply, payload) or payload
-        except BaseException:
-            with self.lock:
-                self._unrouted = True
-            raise
-
-    def _append(self, payload: bytes | str, routed: RoutedReply | None = None) -> None:
-        """Put a message into the inbox, and wake the owner; requires holding the lock."""
-        if isinstance(payload, bytes) or self._keep_text:
-            if self.note is not None:
-                self.note(payload)
-            self.put(payload if routed is None else routed, len(payload))
