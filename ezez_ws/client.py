@@ -4,7 +4,6 @@ Each start makes a ``ClientRun``, whose thread connects, serves the connection a
 sent while there is no authenticated connection goes by ``send_when_not_connected``.
 """
 
-import itertools
 import json
 import logging
 import threading
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from .client_run import AtExit, ClientOptions, ClientRun
+from .client_run import ClientOptions, ClientRun
 from .connection.client_side import ClientConnection
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
@@ -31,7 +30,7 @@ from .threads.deadline import NEVER, Deadline
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
 from .threads.handling import handling
-from .threads.interrupted import calls_user_code, interrupts_library, make_lock, refuse_to_wait
+from .threads.interrupted import calls_user_code, interrupts_library, refuse_to_wait
 from .threads.starting import begin_thread, start_thread
 from .threads.waiting import Condition
 from .websocket.stream import Ending
@@ -52,9 +51,6 @@ logger = logging.getLogger("ezez_ws")
 _INBOX_LIMIT = 1 << 20
 _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 _GRACE = 0.5  # seconds that the thread has to end when its connection has been cut, or connect() has failed
-
-_numbers = itertools.count(1)
-_numbers_lock = make_lock()
 
 
 class EZEZWebSocketClient(Listening):
@@ -133,7 +129,6 @@ class EZEZWebSocketClient(Listening):
         self.__end_wanted = False  # by request_close
         self.__runners: set[threading.Thread] = set()  # those in run_forever, which will close; one entry each
         self.__runs: list[ClientRun] = []  # the last one is in charge; those before it run their last callbacks
-        self.__at_exit = AtExit(self._ezez_fork_guard, self.__close, self.__say_goodbye)
 
     def start(self) -> None:
         """Connect in the background, and stay connected; nothing where it is started, ``NotConnected`` where closed.
@@ -395,9 +390,7 @@ class EZEZWebSocketClient(Listening):
         self._ezez_fork_guard.bind()
         self._ezez_fork_guard.check()
         self.__notice_loss()
-        with _numbers_lock:
-            number = next(_numbers)
-        run = ClientRun(self.__options, self.__condition, self.__queue, number)
+        run = ClientRun(self.__options, self.__condition, self.__queue)
         try:
             with self.__condition.lock:
                 if self.__closed:
@@ -415,7 +408,7 @@ class EZEZWebSocketClient(Listening):
                 run.over = True  # should its thread run after all, it ends
                 run.ended = run.thread.ident is None
             raise
-        close_at_exit(self.__at_exit)
+        close_at_exit(run)
         return run, True, None
 
     def __close(self, ending: Ending, seconds: float, grace: float) -> None:
@@ -426,14 +419,7 @@ class EZEZWebSocketClient(Listening):
             given_up = self.__queue.close(ending)
         del given_up  # without the lock
         for run in runs:
-            if not run.stop(ending, deadline, grace):
-                logger.warning("closed, but the thread %s is still inside user code", run.thread.name)
-
-    def __say_goodbye(self) -> None:
-        with self.__condition.lock:
-            connection = self.__connection()
-        if connection is not None:
-            connection.disconnect(CloseCode.NORMAL, "")
+            run.close(ending, deadline, grace)
 
     def __notice_loss(self) -> None:
         with self.__condition.lock:

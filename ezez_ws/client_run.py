@@ -10,6 +10,7 @@ Its connection is first connected, then ``authenticated`` while ``on_auth_ok`` r
 """
 
 import enum
+import itertools
 import logging
 import math
 import threading
@@ -30,8 +31,7 @@ from .opening.asking import Asking, CannotAsk
 from .opening.attempts import Attempts
 from .opening.dialer import DialCancelled, Dialer, DialRefused
 from .threads.deadline import Deadline
-from .threads.fork import ForkGuard
-from .threads.interrupted import calls_user_code
+from .threads.interrupted import calls_user_code, make_lock
 from .threads.starting import join_thread
 from .threads.timers import janitor
 from .threads.waiting import Condition
@@ -40,9 +40,12 @@ from .websocket.stream import Ending, Stream
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["AtExit", "ClientOptions", "ClientRun"]
+__all__ = ["ClientOptions", "ClientRun"]
 
 logger = logging.getLogger("ezez_ws")
+
+_numbers = itertools.count(1)
+_numbers_lock = make_lock()
 
 _NO_CLOSE = Ending(CloseCode.ABNORMAL, "")
 
@@ -70,27 +73,6 @@ class ClientOptions(NamedTuple):
     callbacks: Callbacks
     on_gave_up: Callable[[ConnectionFailed], Any] | None
     listeners: Listeners
-
-
-class AtExit:
-    """A client as the interpreter's exit sees it; what belongs to another process is left alone."""
-
-    def __init__(
-        self, fork_guard: ForkGuard, close: Callable[[Ending, float, float], None], say_goodbye: Callable[[], None]
-    ) -> None:
-        self._fork_guard = fork_guard
-        self._close = close
-        self._say_goodbye = say_goodbye
-
-    def say_goodbye(self) -> None:
-        """Send a close frame, and do not wait for anything."""
-        if not self._fork_guard.foreign():
-            self._say_goodbye()
-
-    def close_within(self, seconds: float) -> None:
-        """Close, within ``seconds`` all in all."""
-        if not self._fork_guard.foreign():
-            self._close(Ending(CloseCode.NORMAL, ""), seconds * 0.75, seconds * 0.25)
 
 
 class Stage(enum.Enum):
@@ -121,10 +103,12 @@ class ClientRun:
     method may be called from any thread, and says whether it requires holding the lock.
     """
 
-    def __init__(self, options: ClientOptions, condition: Condition, queue: OutgoingQueue, number: int) -> None:
+    def __init__(self, options: ClientOptions, condition: Condition, queue: OutgoingQueue) -> None:
         self._options = options
         self._condition = condition
         self._queue = queue
+        with _numbers_lock:
+            number = next(_numbers)
         self.thread = threading.Thread(target=self.run, name=f"ezez-client-{number}", daemon=True)
         self.url = options.asking.url  # that of the last attempt, without its query
         self.ready: ClientConnection | None = None  # it takes what anybody sends
@@ -212,6 +196,26 @@ class ClientRun:
         if self.thread.is_alive() and connection is not None:
             connection.dispose()
         return not self.thread.is_alive()
+
+    def close(self, ending: Ending, deadline: Deadline, grace: float) -> None:
+        """End the run, and tell where its thread does not."""
+        if not self.stop(ending, deadline, grace):
+            logger.warning("closed, but the thread %s is still inside user code", self.thread.name)
+
+    def say_goodbye(self) -> None:
+        """Send a close frame, and do not wait for anything."""
+        with self._condition.lock:
+            connection = self.connection
+        if connection is not None:
+            connection.disconnect(CloseCode.NORMAL, "")
+
+    def close_within(self, seconds: float) -> None:
+        """Close, within ``seconds`` all in all, as the interpreter exits."""
+        ending = Ending(CloseCode.NORMAL, "")
+        with self._condition.lock:
+            given_up = [] if self.over else self._end_by_itself(ending)
+        del given_up  # without the lock
+        self.close(ending, Deadline(seconds * 0.75), seconds * 0.25)
 
     # -- the thread -------------------------------------------------------------------------------------------------
 

@@ -53,8 +53,8 @@ FAILING = """
         server.start()
         client = EZEZWebSocketClient(server.url, auto_reconnect=False)
         client.connect()
-        at_exit = client._EZEZWebSocketClient__at_exit
-        at_exit.close_within = at_exit.say_goodbye = lambda *args: None
+        run = client._EZEZWebSocketClient__runs[-1]
+        run.close_within = run.say_goodbye = lambda *args: None
         keep += [server, client]
 """
 
