@@ -36,6 +36,7 @@ from .threads.starting import join_thread
 from .threads.timers import janitor
 from .threads.waiting import Condition
 from .websocket.stream import Ending, Stream
+from .wire.linux import restore_scheduling
 
 if TYPE_CHECKING:
     import ssl
@@ -287,6 +288,7 @@ class ClientRun:
             connection.run()
         finally:
             connection.dispose()
+            restore_scheduling()
             self._lost(connection)
             with self._condition.lock:
                 self.connection = self.subprotocol = None

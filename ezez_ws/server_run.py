@@ -27,6 +27,7 @@ from .threads.timers import janitor
 from .threads.waiting import Event
 from .websocket.stream import Stream
 from .wire.borrowing import borrow
+from .wire.linux import restore_scheduling
 from .wire.sockets import Wire, find_quick_send
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class ServerRun:
                 self._loans.add(loan)
             yield
         finally:
+            restore_scheduling()
             with self._lock:
                 self._loans.discard(loan)
             loan.give_back()

@@ -9,6 +9,7 @@ once, on the connection's thread, when the ending is known and what arrived befo
 gives everything back.
 """
 
+import logging
 import math
 import threading
 import time
@@ -142,29 +143,33 @@ class Connection(Outliving, Sending, Uncopied):
     def run(self) -> None:
         """Serve the connection until it has ended, and give it back.
 
-        What a signal's handler has ended it by, on the main thread that was lent to us, comes out afterwards.
+        Whoever calls it calls ``dispose`` afterwards, whatever comes out, and ``restore_scheduling``, where the thread
+        goes on. What a signal's handler has ended it by, on the main thread that was lent to us, comes out.
         """
         self.inbox.own()
         start = time.monotonic()
-        try:
-            error = self._run_until_ended()
-            restore_scheduling()  # what on_disconnect starts shall not inherit what reading has chosen
-            failure = self.stream.failure
-            if failure is not None:
-                self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"), "cut: ")
-            ending = self.inbox.ending or Ending(CloseCode.ABNORMAL, "")
-            if self.subject:  # a client's run tells of its connections by itself
-                text, reason = "ended with %d%s after %.1f s, %d messages sent", ending.reason
-                seconds, reason = time.monotonic() - start, reason and f" ({shown(reason)})"
-                self.tell(text, ending.code, reason, seconds, self._last_id)
-            self.disconnected(ending)
-            self.dispose(self.options.close_timeout)
-        finally:
-            self.dispose()
-            restore_scheduling()  # the thread may be somebody else's; again, as an exception may have come before
+        error = self._run_until_ended()
+        failure = self.stream.failure
+        if failure is not None:
+            restore_scheduling()  # what on_error starts shall not inherit what reading has chosen
+            self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"), "cut: ")
+        ending = self.inbox.ending or Ending(CloseCode.ABNORMAL, "")
+        if self.subject and logger.isEnabledFor(logging.INFO):  # a client's run tells of its connections by itself
+            text, reason = "ended with %d%s after %.1f s, %d messages sent", ending.reason
+            seconds, reason = time.monotonic() - start, reason and f" ({shown(reason)})"
+            self.tell(text, ending.code, reason, seconds, self._last_id)
+        self.disconnected(ending)
+        self.dispose(self.options.close_timeout)
         on_main = threading.current_thread() is threading.main_thread()
         if on_main and error is not None and not isinstance(error, Exception):
             raise error
+
+    def disconnected(self, ending: Ending) -> None:
+        """Run ``on_disconnect``."""
+        on_disconnect = self._callbacks.on_disconnect
+        if on_disconnect is not None:
+            restore_scheduling()  # as above
+            self.call(on_disconnect, *self.subject, ending.code, ending.reason)
 
     def _run_until_ended(self) -> BaseException | None:
         """Handle what arrives; return the error where one has ended the connection."""

@@ -14,7 +14,6 @@ from ..messages.codec import Codec
 from ..messages.protocol import Event, parse_event
 from ..threads.interrupted import calls_user_code
 from ..websocket.frames import Start
-from ..websocket.stream import Ending
 from .inbox import Arrived, Inbox, Mark
 from .listeners import Listeners
 from .replies import Reply, RoutedReply, answer, answer_nobody
@@ -238,7 +237,3 @@ class Dispatcher:
     def warn(self, text: str, kind: object) -> None:
         """Log a warning; of many of a ``kind`` only some, and their number."""
         limited.tell(logging.WARNING, kind, "%s: %s", self.name, text, extra=self.extra())
-
-    def disconnected(self, ending: Ending) -> None:
-        """Run ``on_disconnect``."""
-        self.call(self._callbacks.on_disconnect, *self.subject, ending.code, ending.reason)

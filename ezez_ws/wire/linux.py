@@ -149,7 +149,7 @@ class BatchScheduling:
     def choose(self, batch: bool) -> None:
         """Change the calling thread's policy, or change it back, if that was done here.
 
-        Who has called it with true calls ``restore_scheduling`` before the thread ends, or goes to somebody else.
+        Who has called it with true calls ``restore_scheduling`` before the thread does something else.
         """
         if not batch:
             restore_scheduling()
