@@ -76,3 +76,7 @@ class ForkGuard:
         """Raise ``RuntimeError`` in another process."""
         if self._forks != _forks and self._forks is not None:
             raise RuntimeError(f"this {self._what} belongs to the parent process; make a new one after os.fork()")
+
+    def foreign(self) -> bool:
+        """Tell whether this is another process than the one that it belongs to."""
+        return self._forks is not None and self._forks != _forks
