@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..messages.protocol import Ids, check_event_name
+from ..errors import EZEZError
+from ..messages.protocol import Ids
 from ..opening.server_handshake import HandshakeRequest
 from ..options import SERVER
 from ..server import EZEZWebsocketServer
@@ -126,8 +127,8 @@ def welcome(options: argparse.Namespace) -> str:
 class Relay:
     """Answers its events with a reply: ``ok`` (``echo``: ``echo``), or ``error`` and what was wrong.
 
-    Prints who comes and goes, and what they send; where that fails, ``failed`` is set, and ``failure`` says why. A
-    client's context has its rooms, a list that never changes itself. ``options`` are the server's.
+    Prints who comes and goes, and what they send; where that fails, ``failed`` is set, and ``failure`` says why. Who is
+    in a room is listed there, to be counted. ``options`` are the server's.
     """
 
     def __init__(self, host: str, port: int, key: str | None, **options: Any) -> None:
@@ -142,13 +143,12 @@ class Relay:
             on_auth_rejected=lambda client, reason: self._print(client, "was refused"),
             on_disconnect=lambda client, code, reason: self._print(client, f"has gone ({code})"),
             on_message=self._arrived,
-            default_context={"rooms": []},
             **options,
         )
         self._answers: dict[str, Callable[[EZEZServerClient, list[Any]], list[Any]]] = {
-            "broadcast": lambda client, args: self._tell(lambda other: other is not client, args),
-            "join": partial(self._change_rooms, True),
-            "leave": partial(self._change_rooms, False),
+            "broadcast": self._broadcast,
+            "join": self._join,
+            "leave": self._leave,
             "room": self._room,
             "help": lambda client, args: list(_HELP.values()),
         }
@@ -173,19 +173,37 @@ class Relay:
     def _answer(self, client: EZEZServerClient, event: str, args: list[Any]) -> tuple[str, list[Any]]:
         try:
             return "ok", self._answers[event](client, args)
-        except (TypeError, ValueError):  # too many, too few, or no text where there should be one
-            return "error", [_HELP[event]]
+        except (TypeError, ValueError, EZEZError) as error:  # without a text: too many, or too few
+            return "error", [_HELP[event], *map(str, error.args)]
+
+    def _broadcast(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
+        event, args = _split(args)
+        others = sum(other.authenticated for other in self.server.clients if other is not client)
+        self.server.everyone.except_(client).send(event, args)
+        return [others]
 
     def _room(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
-        room, *message = args
-        return self._tell(lambda other: other is not client and room in other.context["rooms"], message)
+        room, args = _split(args)
+        event, args = _split(args)
+        client.to(room).send(event, args)
+        return [sum(member.address != client.address for member in self.server.members(room))]
 
-    def _tell(self, where: Callable[[EZEZServerClient], bool], message: list[Any]) -> list[Any]:
-        event, *args = message
-        return [self.server.broadcast(check_event_name(event), args, where)]
+    def _join(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
+        client.join(_alone(args), info=client.connection_id)
+        return sorted(client.rooms)
 
-    def _change_rooms(self, joins: bool, client: EZEZServerClient, args: list[Any]) -> list[Any]:
-        (room,) = args
-        with client.context as context:
-            context["rooms"] = [other for other in context["rooms"] if other != room] + [room] * joins
-            return list(context["rooms"])
+    def _leave(self, client: EZEZServerClient, args: list[Any]) -> list[Any]:
+        client.leave(_alone(args))
+        return sorted(client.rooms)
+
+
+def _split(args: list[Any]) -> tuple[Any, list[Any]]:
+    if not args:
+        raise ValueError
+    return args[0], args[1:]
+
+
+def _alone(args: list[Any]) -> Any:
+    if len(args) != 1:
+        raise ValueError
+    return args[0]

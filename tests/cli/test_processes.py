@@ -188,7 +188,7 @@ class RelayTest(ProcessTestCase):
                     program.read_line()
                 self.check(anna, "echo 5", "echo", [5])
                 self.check(anna, "join lobby", "ok", ["lobby"])
-                self.check(anna, "join attic", "ok", ["lobby", "attic"])
+                self.check(anna, "join attic", "ok", ["attic", "lobby"])
                 self.check(bert, "join lobby", "ok", ["lobby"])
                 self.check(bert, "room lobby hello 1", "ok", [1])
                 self.expect(anna, "hello", [1])

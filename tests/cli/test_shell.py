@@ -272,6 +272,9 @@ class CompletionTest(EZEZTestCase):
                 self.assertEqual(completions, [completion.text for completion in found])
 
 
+JOIN = "join ROOM: ok and the rooms that you are in"
+
+
 class RelayTest(ServingTestCase):
     """The server of ``serve``."""
 
@@ -288,12 +291,23 @@ class RelayTest(ServingTestCase):
                 (anna, "room", ["lobby", "hi", 2], ("ok", [1])),
                 (bert, "leave", ["lobby"], ("ok", [])),
                 (anna, "room", ["lobby", "hi", 3], ("ok", [0])),
-                (anna, "join", [], ("error", ["join ROOM: ok and the rooms that you are in"])),
+                (anna, "join", [], ("error", [JOIN])),
+                (anna, "join", ["a", "b"], ("error", [JOIN])),
+                (anna, "join", [5], ("error", [JOIN, "a room must be a str, not int"])),
+                (anna, "join", ["*"], ("error", [JOIN, "'*' is no room: use everyone"])),
             ):
                 with self.subTest(event):
                     self.assertEqual(answer, client.send(event, args).wait_reply(TIMEOUT)[:2])
             self.assertEqual(anna.send("help").wait_reply(TIMEOUT).args, anna.send("x").wait_reply(TIMEOUT).args[1:])
             self.assertEqual([(1,), (2,)], heard.wait(2))
+            anna.on("hi", lambda args, reply, ids: heard.add("not for who says it"))
+            for client in (anna, bert):
+                client.send("join", ["attic"]).wait_reply(TIMEOUT)
+            for event, args in (("room", ["attic", "hi", 4]), ("broadcast", ["hi", 5])):
+                self.assertEqual([1], anna.send(event, args).wait_reply(TIMEOUT).args)
+            self.assertEqual([(1,), (2,), (4,), (5,)], heard.wait(4))
+            bert.close()
+            eventually(lambda: anna.send("room", ["attic", "hi", 6]).wait_reply(TIMEOUT).args == [0], TIMEOUT)
         self.assertIn(' room "lobby" "hi" 2\n', printed.getvalue())
 
 
