@@ -207,6 +207,19 @@ print(ticket[0], pages.post("/name", data={"name": "ANNA"}).status_code, pages.p
         done = self.run_python(code)
         self.assertEqual("True\n" + 5 * "False\n" + "400 409 400\n", done.stdout, done.stderr)
 
+    def test_what_cannot_be_a_room_is_refused_before_it_is_listed(self) -> None:
+        code = """
+import app
+for room in ("*", chr(0xD800), "", 25 * "x", 5):
+    try:
+        app.room_in([room])
+    except ValueError as error:
+        print(error)
+print(app.used)
+"""
+        done = self.run_python(code)
+        self.assertRegex(done.stdout, "use everyone\n.*surrogate.*\n(.* letters.\n){3}{}\n$", done.stderr)
+
 
 class ChatTest(EZEZTestCase):
     def setUp(self) -> None:
@@ -237,6 +250,12 @@ class ChatTest(EZEZTestCase):
         bert.type("/who", "hello anna")
         bert.read_until(r"^anna, bert$")
         anna.read_until(r"\[tea\] bert: hello anna")
+
+        bert.type("/join *")
+        bert.read_until("is no room")
+        bert.type("/nick bertie", "/who", "/nick bert")
+        bert.read_until(r"^anna, bertie$")
+        anna.read_until(r"\[tea\] \* bertie is now bert$")
 
         bert.type("/join coffee", "only for coffee drinkers", "/leave", "tea again")
         anna.read_until(r"\[tea\] bert: tea again")

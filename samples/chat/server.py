@@ -1,8 +1,8 @@
-"""A chat server with several rooms; who is in which is kept in the clients' contexts.
+"""A chat server with several rooms; each guest is listed in its rooms with the nick that it has.
 
     python samples/chat/server.py [--host HOST] [--port PORT]
 
-Guests come with client.py. The lists in the contexts are replaced, never changed, so everybody may look at them.
+Guests come with client.py.
 """
 
 import argparse
@@ -29,68 +29,67 @@ def make_server(host, port):
         client.context["nick"] = f"guest-{client.connection_id}"
 
     def say_goodbye(client, code, reason):
-        for room in client.context["rooms"]:
-            tell(room, "notice", [room, f"{client.context['nick']} has gone"], but=client)
+        for room in client.rooms:
+            client.to(room).send("notice", [room, f"{client.context['nick']} has gone"])
 
     server = EZEZWebsocketServer(
         host=host,
         port=port,
-        default_context={"nick": "", "rooms": []},
+        default_context={"nick": ""},
         on_auth_request=lambda client, key: True,  # whoever comes is welcome
         on_auth_ok=greet,
         on_disconnect=say_goodbye,
     )
 
-    def members(room):
-        return [client for client in server.clients if room in client.context["rooms"]]
+    def answers(event):
+        """Answer an event with what a function returns, or with the ValueError that it raises."""
 
-    def tell(room, event, args, but):
-        server.broadcast(event, args, where=lambda client: client is not but and room in client.context["rooms"])
+        def register(function):
+            @server.on(event)
+            def listener(client, args, reply, ids):
+                try:
+                    answer = function(client, *map(str, args))
+                except ValueError as error:  # join and to say what is wrong with the name of a room
+                    reply("error", [str(error)])
+                else:
+                    reply("ok", answer)
 
-    @server.on("nick")
-    def nick(client, args, reply, ids):
+        return register
+
+    @answers("nick")
+    def nick(client, name):
         with taking_a_nick:
-            taken = any(args[0] == other.context["nick"] for other in server.clients if other is not client)
-            if not taken:
-                before, client.context["nick"] = client.context["nick"], args[0]
-        if taken:
-            reply("error", [f"{args[0]} is somebody else"])
-            return
-        for room in client.context["rooms"]:
-            tell(room, "notice", [room, f"{before} is now {args[0]}"], but=client)
-        reply("ok", [f"you are {args[0]}"])
+            if any(name == other.context["nick"] for other in server.clients if other is not client):
+                raise ValueError(f"{name} is somebody else")
+            before, client.context["nick"] = client.context["nick"], name
+        client.join(*client.rooms, info=name)
+        for room in client.rooms:
+            client.to(room).send("notice", [room, f"{before} is now {name}"])
+        return [f"you are {name}"]
 
-    @server.on("join")
-    def join(client, args, reply, ids):
-        (room,) = args
-        with client.context as context:
-            context["rooms"] = [*(other for other in context["rooms"] if other != room), room]
-        tell(room, "notice", [room, f"{client.context['nick']} is here"], but=client)
-        reply("ok", [f"you are in {room}"])
+    @answers("join")
+    def join(client, room):
+        client.join(room, info=client.context["nick"])
+        client.to(room).send("notice", [room, f"{client.context['nick']} is here"])
+        return [f"you are in {room}"]
 
-    @server.on("leave")
-    def leave(client, args, reply, ids):
-        (room,) = args
-        with client.context as context:
-            here = room in context["rooms"]
-            context["rooms"] = [other for other in context["rooms"] if other != room]
-        if here:
-            tell(room, "notice", [room, f"{client.context['nick']} has left"], but=client)
-        reply("ok", [f"you have left {room}"])
+    @answers("leave")
+    def leave(client, room):
+        if room in client.rooms:
+            client.leave(room)
+            client.to(room).send("notice", [room, f"{client.context['nick']} has left"])
+        return [f"you have left {room}"]
 
-    @server.on("who")
-    def who(client, args, reply, ids):
-        (room,) = args
-        reply("ok", [", ".join(sorted(member.context["nick"] for member in members(room))) or "nobody"])
+    @answers("who")
+    def who(client, room):
+        return [", ".join(sorted(member.info for member in server.members(room))) or "nobody"]
 
-    @server.on("say")
-    def say(client, args, reply, ids):
-        room, text = args
-        if room not in client.context["rooms"]:
-            reply("error", [f"you are not in {room}"])
-            return
-        tell(room, "said", [room, client.context["nick"], text], but=client)
-        reply("ok")
+    @answers("say")
+    def say(client, room, text):
+        if room not in client.rooms:
+            raise ValueError(f"you are not in {room}")
+        client.to(room).send("said", [room, client.context["nick"], text])
+        return []
 
     return server
 

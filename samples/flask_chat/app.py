@@ -93,16 +93,22 @@ def admit(client, key):
     return belongs(name, owner)
 
 
-def leave(client, code, reason):
-    move(client, None)
+def tell_who_is_there(change, member):
+    """Somebody has come into a room, or left it; a connection that ends leaves."""
+    with lock:
+        used[member.room] = time.monotonic()
+    server.to(member.room).send("people", [member.room, people(member.room)])
+    server.everyone.send("rooms", [rooms()])
 
 
 server = EZEZWebsocketServer(
     on_auth_request=admit,
     allowed_origins="same-origin",
-    on_disconnect=leave,
-    default_context={"name": "", "room": None},
+    on_member=tell_who_is_there,
+    default_context={"name": ""},
     max_payload=4 << 20,
+    max_publication=5 << 20,  # a message, with what we add to it
+    publish_buffer_limit=64 << 20,
 )
 lock = threading.Lock()  # guards what follows
 owners = {}  # the owner of each name, for as long as the server runs; capitals make no other name
@@ -118,37 +124,27 @@ def belongs(name, owner):
 
 def people(room):
     """Who is in a room; somebody may be there in several windows."""
-    names = {client.context["name"] for client in server.clients if client.context["room"] == room}
-    return sorted(names, key=str.casefold)
-
-
-def tell(room, event, args, but=None):
-    server.broadcast(event, args, where=lambda client: client is not but and client.context["room"] == room)
+    return sorted({member.info for member in server.members(room)}, key=str.casefold)
 
 
 def move(client, room):
-    """Put a client into a room, and tell everybody where that makes a difference."""
-    with client.context as context:
-        before, context["room"] = context["room"], room
-    if before == room:
-        return
-    with lock:
-        used.update({place: time.monotonic() for place in (before, room) if place})
-    for changed in filter(None, (before, room)):
-        tell(changed, "people", [changed, people(changed)])
-    server.broadcast("rooms", [rooms()])
+    """Put a client into a room, and out of the one where it was."""
+    if room not in client.rooms:
+        with lock:
+            used[room] = time.monotonic()
+        client.leave(*client.rooms)
+        client.join(room, info=client.context["name"])
 
 
 def rooms():
     """Return how many are in each room, and forget those that nobody uses any more, with what was said there."""
-    counts = collections.Counter(client.context["room"] for client in server.clients)
     with lock:
-        for room in [room for room in used if not counts[room] and used[room] < time.monotonic() - KEPT]:
+        for room in [room for room in used if not server.members(room) and used[room] < time.monotonic() - KEPT]:
             del used[room]
         known = [*ROOMS, *(room for room in used if room not in ROOMS)]
         for kept in [kept for kept in said if kept[0]["room"] not in known]:
             said.remove(kept)
-    return {room: counts[room] for room in known}
+    return {room: len(server.members(room)) for room in known}
 
 
 def room_in(args):
@@ -156,6 +152,7 @@ def room_in(args):
     room = args[0].strip() if args and isinstance(args[0], str) else ""
     if not 0 < len(room) <= LONGEST_NAME:
         raise ValueError(f"The name of a room has 1 to {LONGEST_NAME} letters.")
+    server.to(room)  # ValueError: it is none, as "*"
     if room not in (known := rooms()) and len(known) >= MOST_ROOMS:
         raise ValueError("There are rooms enough. Go into one of them.")
     return room
@@ -165,10 +162,10 @@ def room_in(args):
 def enter(client, args, reply, ids):
     try:
         room = room_in(args)
+        move(client, room)
     except ValueError as error:
         reply("error", [str(error)])
         return
-    move(client, room)
     reply("entered", [room, people(room), rooms()])
     with lock:
         past = [kept for kept in said if kept[0]["room"] == room]
@@ -182,10 +179,10 @@ def say(client, args, reply, ids):
     try:
         room = room_in(args)
         message, image = checked_message(*args[1:])
+        move(client, room)
     except (TypeError, ValueError) as error:
         reply("error", [str(error)])
         return
-    move(client, room)
     message.update(room=room, name=client.context["name"], at=time.time() * 1000)
     with lock:
         is_new = all(message["id"] != other["id"] for other, _ in said)
@@ -194,7 +191,7 @@ def say(client, args, reply, ids):
         while sum(len(kept) for _, kept in said if kept) > LARGEST_PAST:
             said.popleft()
     if is_new:
-        tell(room, "said", [message, image], but=client)
+        client.to(room).send("said", [message, image])
     reply("ok")
 
 
@@ -211,7 +208,7 @@ def checked_message(identity, text, image=None, kind=None):
 
 @server.on("typing")
 def typing(client, args, reply, ids):
-    tell(client.context["room"], "typing", [client.context["name"]], but=client)
+    client.to(*client.rooms).send("typing", [client.context["name"]])
 
 
 def main():
