@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from ..cli import call, connect, decode, listen, send, serve
+from ..cli import call, connect, decode, emit, listen, send, serve
 from ..errors import EZEZError
 from .outcome import ExitCode, UsageError, exit_code_of, words_of
 from .output import give_up_what_is_left, log_to_stderr, notice
@@ -31,6 +31,7 @@ COMMANDS = {
     "connect": Command("URL", "talk to a server: type events, see what arrives", connect),
     "call": Command("URL EVENT [ARG...]", "send an event, print its reply as JSON", call),
     "send": Command("URL EVENT [ARG...]", "send an event", send),
+    "emit": Command("URL EVENT [ARG...]", "send an event to rooms, by way of the servers' Redis", emit),
     "listen": Command("URL", "print the events that arrive, as JSON lines", listen),
     "serve": Command("", "a relay to try things with: echo, broadcast, rooms", serve),
     "decode": Command("[HEX...]", "print a captured message as JSON", decode),
