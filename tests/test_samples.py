@@ -1,9 +1,11 @@
 """Each sample, run as a user would run it."""
 
 import contextlib
+import importlib.util
 import os
 import queue
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,10 +15,13 @@ import threading
 import unittest
 import urllib.request
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from ezez_ws import AuthRejected, EZEZWebSocketClient
-from tests.support import REPO, EZEZTestCase, free_port, run_sample
+from tests.redis_server import RedisTestCase
+from tests.support import REPO, EZEZTestCase, eventually, free_port, required, run_sample
+from tests.wsgi.webserver import WebServer
 
 MAY_RUN_BESIDE = True
 SAME_ON_EVERY_PYTHON = True
@@ -305,6 +310,84 @@ class ChatTest(EZEZTestCase):
         done = run_sample("samples/chat/client.py", "--url", f"ws://127.0.0.1:{free_port()}")
         self.assertEqual(1, done.returncode)
         self.assertNotIn("Traceback", done.stderr)
+
+
+class ScaledTest(RedisTestCase):
+    """Three workers of gunicorn, a Redis and an emitter, by the command lines of the sample."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        required(None, "" if importlib.util.find_spec("gunicorn") else "no gunicorn", "EZEZ_REQUIRE_REDIS")
+        from tests.wsgi.test_web_servers import QUIET  # which imports gunicorn
+
+        arguments = shlex.join(["--bind", "127.0.0.1:0", *QUIET])
+        environment = mock.patch.dict(os.environ, REDIS_URL=self.redis.url, GUNICORN_CMD_ARGS=arguments)
+        environment.start()
+        self.addCleanup(environment.stop)
+        text = (REPO / "samples/scaled/app.py").read_text(encoding="utf-8")
+        (command,) = re.findall(r"^ +(gunicorn .+)$", text, re.MULTILINE)
+        self.web = WebServer(*shlex.split(command))
+        self.addCleanup(self.web.close)
+        self.heard: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+
+    def guest(self, name: str) -> EZEZWebSocketClient:
+        client = EZEZWebSocketClient(f"ws://{self.web.address}/ws", auth=name, auto_reconnect=False)
+        self.addCleanup(client.close)
+        client.on("said", lambda args, reply, ids: self.heard.put((name, *args)))
+        client.connect(timeout=20)
+        return client
+
+    def who_is_where(self) -> dict[str, str]:
+        """The process of each guest, as whichever worker is asked has it."""
+        with urllib.request.urlopen(f"http://{self.web.address}/", timeout=20) as page:
+            return dict(re.findall(r"(\w+) \(process (\d+)\)", page.read().decode()))
+
+    def test_guests_of_all_workers_hear_each_other_and_the_emitter(self) -> None:
+        guests: dict[str, EZEZWebSocketClient] = {}
+        where: dict[str, str] = {}
+        while len(set(where.values())) < 3:  # the kernel deals the connections out
+            self.assertLess(len(guests), 60, where)
+            for _ in range(6):
+                name = f"guest{len(guests)}"
+                guests[name] = self.guest(name)
+            eventually(lambda: len(self.who_is_where()) == len(guests), 20)
+            where = self.who_is_where()
+        guests["guest0"].send("say", ["hello"]).wait_reply(timeout=10)
+        self.expect({(name, "guest0", "hello") for name in guests if name != "guest0"})
+
+        for command, said in (
+            (["samples/scaled/emit.py", "closing time"], ("emit.py", "closing time")),
+            (
+                ["-m", "ezez_ws", "emit", self.redis.url, "--prefix", "scaled", "--to", "lobby", "said", "x", "5"],
+                ("x", 5),
+            ),
+        ):
+            done = subprocess.run(
+                [sys.executable, *command],
+                cwd=REPO,
+                env={**os.environ, "PYTHONPATH": str(REPO)},
+                capture_output=True,
+                encoding="utf-8",
+                timeout=30,
+            )
+            self.assertEqual((0, "", ""), (done.returncode, done.stdout, done.stderr))
+            self.expect({(name, *said) for name in guests})
+
+        with urllib.request.urlopen(f"http://{self.web.address}/health", timeout=20) as page:
+            self.assertEqual("3 nodes, well\n", page.read().decode())
+        for client in guests.values():
+            client.close()
+        eventually(lambda: not self.who_is_where(), 20)
+
+    def expect(self, heard: set[tuple[Any, ...]]) -> None:
+        self.assertEqual(heard, {self.heard.get(timeout=20) for _ in heard})
+
+    def test_without_a_redis_the_emitter_says_so(self) -> None:
+        with mock.patch.dict(os.environ, REDIS_URL=f"redis://:secret@127.0.0.1:{free_port()}"):
+            done = run_sample("samples/scaled/emit.py", "x")
+        self.assertEqual((1, ""), (done.returncode, done.stdout))
+        self.assertRegex(done.stderr, r"\Anot said: .+\n\Z")
+        self.assertNotIn("secret", done.stderr)
 
 
 class LegacyScriptTest(EZEZTestCase):
