@@ -10,16 +10,25 @@ from typing import Any
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-__all__ = ["AUTH", "DIALECTS", "Connection", "connect"]
+from ezez_ws.messages.codec import Codec
+from ezez_ws.messages.protocol import AUTH
+from ezez_ws.messages.recovery import Joined, parse_recovery
+
+__all__ = ["DIALECTS", "Connection", "RecoveringConnection", "Returning", "auth", "connect"]
 
 SMALL = 64
 
-AUTH = b'13f\0ezez-ws::auth\x006f\0secret\x005j\0"n:1"\0'
+CODEC = Codec()
 
 
 def event(name: bytes, mark: bytes, argument: bytes) -> bytes:
     """An event of this protocol, with the id 1 and one argument."""
     return b'%df\0%b\x005j\0"n:1"\x004j\0"l:"\0%d%b\0%b\0' % (len(name), name, len(argument), mark, argument)
+
+
+def auth(key: str, *more: Any) -> bytes:
+    """The authentication by a key, which is also the room that a server with rooms puts the client into."""
+    return CODEC.encode([AUTH, key, 1, *more])
 
 
 class Connection(WSListener):
@@ -32,8 +41,9 @@ class Connection(WSListener):
     kind = WSMsgType.BINARY
     small = event(b"ping", b"f", b"x" * SMALL)
 
-    def __init__(self, heard: "Callable[[Connection], None]") -> None:
+    def __init__(self, heard: "Callable[[Connection], None]", room: str) -> None:
         self.heard = heard
+        self.room = room
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
@@ -69,6 +79,7 @@ class Connection(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == self.kind:
+            self.frame = frame  # for who looks at it at once
             self.heard(self)
         elif frame.msg_type == WSMsgType.CLOSE:
             transport.disconnect()
@@ -86,13 +97,61 @@ class EzezConnection(Connection):
         return event(b"fanout", b"j", b'"n:%d"' % size)
 
     def greet(self) -> None:
-        self.send(AUTH)
+        self.send(auth(self.room))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if self.ready.done():
             super().on_ws_frame(transport, frame)
         else:
             self.ready.set_result(None)
+
+
+class RecoveringConnection(EzezConnection):
+    """The same with recovery: ready when it is in its room, and then it knows what to show when it comes back."""
+
+    def __init__(self, heard: "Callable[[Connection], None]", room: str) -> None:
+        super().__init__(heard, room)
+        self.memory: dict[str, Any] = {"recover": 1}
+
+    def greet(self) -> None:
+        self.send(auth(self.room, self.memory))
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if self.ready.done() or frame.msg_type != self.kind:
+            super().on_ws_frame(transport, frame)
+        else:
+            self.learn(CODEC.decode(frame.get_payload_as_bytes()))
+
+    def learn(self, message: list[Any]) -> None:
+        """Note what the server says of session and rooms."""
+        if "rooms" not in self.memory:
+            self.memory.update(session=message[1]["session"], rooms={})
+            return
+        joined = parse_recovery(message)
+        assert isinstance(joined, Joined), message
+        for room, _, since, ticket in joined.rooms:
+            self.memory["rooms"][room] = [str(joined.position), since, ticket]
+        if self.room in self.memory["rooms"]:
+            self.ready.set_result(None)
+
+
+class Returning(Connection):
+    """Sends a prepared authentication, and is ready when it has heard so many messages."""
+
+    def __init__(self, greeting: bytes, messages: int) -> None:
+        super().__init__(lambda _: None, "")
+        self.greeting = greeting
+        self.left = messages
+
+    def greet(self) -> None:
+        self.send(self.greeting)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        super().on_ws_frame(transport, frame)
+        if frame.msg_type == self.kind:
+            self.left -= 1
+            if not self.left:
+                self.ready.set_result(None)
 
 
 class SocketIOConnection(Connection):
@@ -112,11 +171,12 @@ class SocketIOConnection(Connection):
         if frame.msg_type != self.kind:
             super().on_ws_frame(transport, frame)
             return
+        self.frame = frame
         start = bytes(frame.get_payload_as_memoryview()[:2])
         if start in (b"42", b"43"):  # an event, an acknowledgement
             self.heard(self)
         elif start[:1] == b"0":  # Engine.IO is open
-            self.send(b"40")
+            self.send(b'40{"room":"%b"}' % self.room.encode())
         elif start == b"40":  # and so is Socket.IO
             self.ready.set_result(None)
         elif start == b"2":  # a ping
@@ -126,13 +186,13 @@ class SocketIOConnection(Connection):
 DIALECTS: dict[str, type[Connection]] = {
     "echo": Connection,
     "ezez": EzezConnection,
+    "recovering": RecoveringConnection,
     "socketio": SocketIOConnection,
 }
 
 
-async def connect(url: str, dialect: str, heard: Callable[[Any], None], source: tuple[str, int] | None) -> Connection:
+async def connect(url: str, connection: Connection, source: tuple[str, int] | None) -> Connection:
     """Open a connection, and return it when it is ready."""
-    connection = DIALECTS[dialect](heard)
     await ws_connect(lambda: connection, url, websocket_handshake_timeout=30, max_frame_size=4 << 20, local_addr=source)
     await asyncio.wait_for(connection.ready, 30)
     if connection.gone.done():

@@ -1,6 +1,7 @@
 """What the load generator does with its connections; each exercise returns what it saw."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,13 @@ PATIENCE = 45.0  # seconds for what is still on its way at the end
 
 def ignore(connection: Any) -> None:
     """Hear nothing."""
+
+
+def read_stamp(message: bytes) -> float:
+    """Return when a message was published, by the clock that all processes share; see ``servers.stamped``."""
+    found = re.search(rb"@(\d+\.\d+)@", message)
+    assert found is not None, message
+    return float(found[1])
 
 
 def check_alive(connections: list[Any]) -> None:
@@ -62,10 +70,15 @@ class Echoes:
 
 
 class Fanout:
-    """Asks for one fan-out after the other, ``window`` at a time, and counts and times the deliveries."""
+    """Asks for one fan-out after the other, ``window`` at a time, and counts and times the deliveries.
 
-    def __init__(self, connections: list[Any], payload: bytes, window: int) -> None:
+    Each is ``deliveries`` messages. The first connection asks; where the messages are ``stamped``, their time is from
+    the server's publishing, else from the asking.
+    """
+
+    def __init__(self, connections: list[Any], payload: bytes, window: int, deliveries: int, stamped: bool) -> None:
         self.connections, self.payload, self.window = connections, payload, window
+        self.deliveries, self.stamped = deliveries, stamped
         self.delivered = self.asked = 0
         self.asked_at = 0.0
         self.delays: list[float] = []
@@ -87,7 +100,8 @@ class Fanout:
         await asyncio.wait_for(self.done, PATIENCE)
         # with more than one on the way nobody knows which of them was delivered
         delays = sorted(self.delays) if self.window == 1 else []
-        return {**seen, "p99": delays[int(len(delays) * 0.99)] if delays else None, "asked": self.asked}
+        p50, p99 = (delays[int(len(delays) * part)] if delays else None for part in (0.5, 0.99))
+        return {**seen, "p50": p50, "p99": p99, "delivered": self.delivered}
 
     def ask(self) -> None:
         self.asked += 1
@@ -97,12 +111,13 @@ class Fanout:
     def heard(self, connection: Any) -> None:
         self.delivered += 1
         if self.window == 1:
-            self.delays.append(time.perf_counter() - self.asked_at)
-        if self.delivered % len(self.connections):
+            began = read_stamp(connection.frame.get_payload_as_bytes()) if self.stamped else self.asked_at
+            self.delays.append(time.perf_counter() - began)
+        if self.delivered % self.deliveries:
             return
         if self.running:
             self.ask()
-        elif self.delivered == self.asked * len(self.connections):
+        elif self.delivered == self.asked * self.deliveries:
             self.done.set_result(None)
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Usage", "describe", "most_connections", "raise_file_limit", "source", "usage"]
+__all__ = ["Usage", "cpu_seconds", "describe", "most_connections", "raise_file_limit", "source", "usage"]
 
 PORTS_A_SOURCE = 20_000  # of the 28,000 or so that Linux gives out
 
@@ -28,6 +28,15 @@ def usage(pid: int) -> Usage:
     fields = dict(line.split(":", 1) for line in lines)
     resident, peak, threads = (int(fields[name].split()[0]) for name in ("VmRSS", "VmHWM", "Threads"))
     return Usage(resident, peak, threads)
+
+
+def cpu_seconds(*pids: int) -> float:
+    """The processor time that processes have taken so far, together, in user mode and in the kernel."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def raise_file_limit() -> None:

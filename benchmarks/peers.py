@@ -15,6 +15,7 @@ __all__ = [
     "CEILING",
     "GENERATOR",
     "IN_PYTHON",
+    "IN_ROOMS",
     "NODE",
     "ONE_CORE",
     "OURS",
@@ -24,6 +25,7 @@ __all__ = [
     "SOCKETIO",
     "WEBSOCKETS",
     "Connection",
+    "find_missing",
 ]
 
 OURS = "ezez_ws"
@@ -58,7 +60,7 @@ class Connection(NamedTuple):
 
     def missing(self) -> str:
         """Say what is not installed, in a few words; empty where nothing is missing."""
-        return ", ".join(name for name in self.needs if not _installed(name))
+        return find_missing(*self.needs)
 
     def start(self, **options: Any) -> Agent:
         """Start its process; the agent's ``hello["url"]`` says where it listens."""
@@ -81,10 +83,22 @@ PEERS: dict[str, Connection] = {
     GENERATOR: Connection("picows_echo", "echo", ("picows", "uvloop"), threads=0),
 }
 
+IN_ROOMS: dict[str, Connection] = {
+    OURS: Connection("ours_in_rooms", "ezez"),
+    CEILING: Connection("redis_ceiling", "echo", ("redis",)),
+    SOCKETIO: Connection("socketio_in_rooms", "socketio", (*PEERS[SOCKETIO].needs, "redis"), threads=4),
+}
+"""Who sends to rooms, on one node or on several that a Redis connects: their option ``redis`` is its URL."""
+
+
+def find_missing(*names: str) -> str:
+    """Say which of these packages and programs are not installed; empty where none is missing."""
+    return ", ".join(name for name in names if not _installed(name))
+
 
 @functools.cache
 def _installed(name: str) -> bool:
-    if name == "node":
+    if name in ("node", "redis-server"):
         return shutil.which(name) is not None
     if name in ("ws", "@ezez/utils"):
         return (REPO / "tests" / "node_modules" / name / "package.json").is_file()

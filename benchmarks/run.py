@@ -3,12 +3,12 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .agent import Agent, AgentFailed
 from .machine import Usage, most_connections, usage
-from .peers import GENERATOR, PEERS
+from .peers import GENERATOR, PEERS, Connection, find_missing
 from .results import Line
 
 __all__ = ["Run", "Stage"]
@@ -57,13 +57,20 @@ class Run:
             self.notes.append(text)
             print(f"  {text}", file=sys.stderr, flush=True)
 
-    def present(self, *names: str) -> list[str]:
+    def present(self, *names: str, peers: Mapping[str, Connection] = PEERS) -> list[str]:
         """Those of the peers that are installed; the others are named as missing."""
         for name in names:
-            missing = PEERS[name].missing()
+            missing = peers[name].missing()
             if missing:
                 self.note(f"{name} is left out: {missing} not installed")
-        return [name for name in names if not PEERS[name].missing()]
+        return [name for name in names if not peers[name].missing()]
+
+    def has_broker(self) -> bool:
+        """Tell whether a Redis can be started, and asked; where not, it is noted."""
+        missing = find_missing("redis-server", "redis")
+        if missing:
+            self.note(f"{self.row}: what takes a Redis is left out: {missing} not installed")
+        return not missing
 
     def alternate(self, names: list[str]) -> Iterator[str]:
         """Each name once a round, every second round backwards, so that nobody is always first."""

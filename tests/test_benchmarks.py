@@ -2,17 +2,24 @@
 
 import contextlib
 import io
+import os
 import sys
 import tempfile
 import time
+import unittest
 from pathlib import Path
+from unittest import mock
 
 from benchmarks.agent import Agent, AgentFailed
+from benchmarks.broker import Broker
 from benchmarks.check import compare
-from benchmarks.peers import GENERATOR, NODE, OURS, PEERS, Connection
+from benchmarks.exercises import read_stamp
+from benchmarks.machine import cpu_seconds
+from benchmarks.peers import GENERATOR, NODE, OURS, PEERS, Connection, find_missing
 from benchmarks.results import Goal, Line, Results
 from benchmarks.rows import ROWS
 from benchmarks.run import Run
+from benchmarks.servers import stamped
 from benchmarks.table import markdown, number
 from tests.support import EZEZTestCase
 
@@ -129,6 +136,40 @@ class AgentTest(EZEZTestCase):
         with self.assertRaisesRegex(AgentFailed, "no answer in time"):
             Agent([sys.executable, "-c", "import sys; sys.stdin.read()"], patience=0.1)
         self.assertLess(time.monotonic() - start, 10)
+
+
+class ClusterTest(EZEZTestCase):
+    def test_a_stamped_text_has_its_size_and_tells_when_it_was_made(self) -> None:
+        before = time.perf_counter()
+        text = stamped(64)
+        self.assertEqual(64, len(text))
+        self.assertLessEqual(before - 1e-6, read_stamp(b"head" + text.encode() + b"\0"))
+        self.assertLessEqual(read_stamp(text.encode()), time.perf_counter() + 1e-6)
+
+    @unittest.skipUnless(Path("/proc/self/stat").exists(), "needs /proc")
+    def test_processor_time_is_of_all_processes_that_are_named(self) -> None:
+        once = cpu_seconds(os.getpid())
+        self.assertGreaterEqual(cpu_seconds(os.getpid(), os.getpid()), 2 * once)
+
+    @unittest.skipIf(find_missing("redis-server", "redis"), find_missing("redis-server", "redis"))
+    def test_a_broker_is_private_counts_commands_and_leaves_nothing(self) -> None:
+        import redis
+
+        with Broker() as broker, redis.Redis.from_url(broker.url) as client:
+            folder = Path(client.config_get("dir")["dir"])
+            client.set("key", "value")
+            self.assertEqual(1, broker.calls()["set"])
+        self.assertFalse(folder.exists())
+
+    def test_rows_that_take_a_broker_say_so_where_there_is_none(self) -> None:
+        for name in ROWS:
+            if not name.startswith("cluster-") and name != "emit":
+                continue
+            with self.subTest(row=name), mock.patch("benchmarks.run.find_missing", return_value="redis-server"):
+                run = Run(1, 0.1, True)
+                with contextlib.redirect_stderr(io.StringIO()):
+                    self.assertEqual([], ROWS[name].measure(run))
+                self.assertIn("redis-server not installed", run.notes[0])
 
 
 class RunTest(EZEZTestCase):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ..results import Line
 from ..run import Run
 from .bulk import bulk
+from .cluster import cluster_fanout, cluster_idle, cluster_latency, cluster_pairs, emit
 from .codec import codec
 from .connect import connect
 from .echoes import latency, many, pipelined, roundtrip
@@ -14,6 +15,7 @@ from .growth import growth
 from .idle import idle
 from .processes import processes
 from .replies import replies
+from .rooms import reconnect, rooms
 
 __all__ = ["ROWS", "Row"]
 
@@ -38,5 +40,12 @@ ROWS: dict[str, Row] = {
     "replies": Row(replies, needs_load=False),
     "codec": Row(codec, needs_load=False),
     "processes": Row(processes),
+    "rooms": Row(rooms),
+    "reconnect": Row(reconnect),
+    "cluster-fanout": Row(cluster_fanout),
+    "cluster-pairs": Row(cluster_pairs),
+    "cluster-latency": Row(cluster_latency),
+    "cluster-idle": Row(cluster_idle, needs_load=False),
+    "emit": Row(emit, needs_load=False),
     "growth": Row(growth),
 }

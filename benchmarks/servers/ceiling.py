@@ -10,7 +10,7 @@ import re
 import socket
 import threading
 
-__all__ = ["start"]
+__all__ = ["shake_hands", "start"]
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _MASK = 4  # bytes that a frame from a client has more than its answer
@@ -32,7 +32,7 @@ def _accept(listener: socket.socket) -> None:
 def _serve(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sock:
-        _shake_hands(sock)
+        shake_hands(sock)
         data = sock.recv(65536)
         if not data or data[0] == _CLOSE:
             return
@@ -45,7 +45,8 @@ def _serve(sock: socket.socket) -> None:
             data = sock.recv(65536)
 
 
-def _shake_hands(sock: socket.socket) -> None:
+def shake_hands(sock: socket.socket) -> None:
+    """Answer the request of a WebSocket, whatever it asks for."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         data = sock.recv(4096)
