@@ -96,8 +96,13 @@ class EzezConnection(Connection):
     def fanout(size: int) -> bytes:
         return event(b"fanout", b"j", b'"n:%d"' % size)
 
+    @property
+    def greeting(self) -> bytes:
+        """The authentication, now or when it comes back."""
+        return auth(self.room)
+
     def greet(self) -> None:
-        self.send(auth(self.room))
+        self.send(self.greeting)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if self.ready.done():
@@ -113,8 +118,9 @@ class RecoveringConnection(EzezConnection):
         super().__init__(heard, room)
         self.memory: dict[str, Any] = {"recover": 1}
 
-    def greet(self) -> None:
-        self.send(auth(self.room, self.memory))
+    @property
+    def greeting(self) -> bytes:
+        return auth(self.room, self.memory)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if self.ready.done() or frame.msg_type != self.kind:

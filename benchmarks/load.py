@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from .dialects import DIALECTS, Connection, EzezConnection, RecoveringConnection, Returning, auth, connect
+from .dialects import DIALECTS, Connection, EzezConnection, Returning, auth, connect
 from .exercises import Echoes, Fanout, Meter, churn, ignore
 from .machine import source
 from .servers.ours import KEY
@@ -68,9 +68,7 @@ class Generator:
 
     async def come_back(self, messages: int) -> dict[str, Any]:
         """Let all who have left come back at once, each with what it remembers, until each has heard so many."""
-        greetings = [
-            auth(one.room, *([one.memory] if isinstance(one, RecoveringConnection) else [])) for one in self.connections
-        ]
+        greetings = [one.greeting for one in self.connections if isinstance(one, (EzezConnection, Returning))]
         meter = Meter(0)
         self.connections = await asyncio.gather(
             *[connect(self.url, Returning(greeting, messages), None) for greeting in greetings]
