@@ -37,7 +37,7 @@ def measure(emit: Callable[[], Any], threads: int, seconds: float) -> float:
 
 
 def ours(url: str) -> Callable[[], Any]:
-    from ezez_ws import Emitter, RedisBackplane  # type: ignore[attr-defined]
+    from ezez_ws import Emitter, RedisBackplane
 
     emitter = Emitter(RedisBackplane(url))
     return lambda: emitter.to(ROOM).send("news", [TEXT])

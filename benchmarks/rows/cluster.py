@@ -83,10 +83,12 @@ def cluster_idle(run: Run) -> list[Line]:
     work = "2 nodes, nobody connected"
     cpu = Line("cluster-idle", f"{work}: the busier one", "% of a core", goals=[Goal(None, 0.5)], less_is_better=True)
     memory = Line("cluster-idle", f"{work}: more than without", "MB", goals=[Goal(None, 3)], less_is_better=True)
+    own = Line("cluster-idle", f"{work}: more than with redis-py, but no backplane", "MB", less_is_better=True)
     threads = Line("cluster-idle", f"{work}: more than without", "threads", goals=[Goal(None, 2)], less_is_better=True)
     for _ in range(run.rounds):
         with run.tolerate(OURS), Broker() as broker, contextlib.ExitStack() as stack:
             alone = stack.enter_context(IN_ROOMS[OURS].start())
+            importing = stack.enter_context(IN_ROOMS[OURS].start(imported=["redis"]))
             nodes = [stack.enter_context(IN_ROOMS[OURS].start(redis=broker.url)) for _ in range(2)]
             time.sleep(SETTLING)
             seconds = max(5.0, 5 * run.seconds)  # a beat each five seconds, and ticks of a hundredth
@@ -94,10 +96,11 @@ def cluster_idle(run: Run) -> list[Line]:
             time.sleep(seconds)
             after = [cpu_seconds(node.pid) for node in nodes]
             cpu.add(OURS, max(late - early for late, early in zip(after, before, strict=True)) / seconds * 100)
-            without, with_one = usage(alone.pid), [usage(node.pid) for node in nodes]
-            memory.add(OURS, max(each.resident - without.resident for each in with_one) / 1000)
-            threads.add(OURS, max(each.threads - without.threads for each in with_one))
-    return [cpu, memory, threads]
+            resident = max(usage(node.pid).resident for node in nodes)
+            memory.add(OURS, (resident - usage(alone.pid).resident) / 1000)
+            own.add(OURS, (resident - usage(importing.pid).resident) / 1000)
+            threads.add(OURS, max(usage(node.pid).threads for node in nodes) - usage(alone.pid).threads)
+    return [cpu, memory, own, threads]
 
 
 def emit(run: Run) -> list[Line]:

@@ -1,9 +1,11 @@
 """This library with rooms, on one node or on several: whoever connects enters the room that its key names."""
 
+import importlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from ezez_ws import EZEZServerClient, EZEZWebsocketServer
+from ezez_ws import EZEZServerClient, EZEZWebsocketServer, RedisBackplane
 
 from . import stamped
 
@@ -12,7 +14,14 @@ __all__ = ["start"]
 HEARTBEAT = 60.0  # seconds: no beat while commands are counted
 
 
-def start(redis: str = "", targets: int = 0, greetings: int = 0, rare_beats: bool = False, **options: Any) -> str:
+def start(
+    redis: str = "",
+    targets: int = 0,
+    greetings: int = 0,
+    rare_beats: bool = False,
+    imported: Sequence[str] = (),
+    **options: Any,
+) -> str:
     """Start a node.
 
     Args:
@@ -20,11 +29,12 @@ def start(redis: str = "", targets: int = 0, greetings: int = 0, rare_beats: boo
         targets: so many rooms, ``room:0`` and so on, get a text each, when one asks for a fan-out.
         greetings: events that each client is sent when it has connected.
         rare_beats: no sign of life to the others for a minute.
+        imported: modules that the process has beside what it needs.
     """
+    for name in imported:
+        importlib.import_module(name)
     if redis:
-        from ezez_ws import RedisBackplane  # type: ignore[attr-defined]
-
-        often = {"heartbeat": HEARTBEAT, "node_timeout": 3 * HEARTBEAT} if rare_beats else {}
+        often: dict[str, Any] = {"heartbeat": HEARTBEAT, "node_timeout": 3 * HEARTBEAT} if rare_beats else {}
         options["backplane"] = RedisBackplane(redis, **often)
 
     def check(client: EZEZServerClient, key: str) -> bool:
