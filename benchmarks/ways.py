@@ -168,7 +168,9 @@ def awaited_reply(pair: Pair) -> Trace:
 def ending(pair: Pair) -> Trace:
     """A connection's end, on its thread at the server: from the read that finds the close frame to its last step."""
     trace = Trace(Call("websocket/stream.py", "receive"), Call("connection/connection.py", "run"))
+    pair.server.on("first", lambda client, args, reply, ids: reply("reply"))
     pair.server.on("last", lambda *args: trace.begin())
+    pair.client.send("first").wait_reply(_TIMEOUT)  # the next read of its thread finds that both sides read
     pair.client.send("last")
     _await(lambda: trace.calls[1:])  # it reads, and finds nothing but what comes next
     pair.client.close()
