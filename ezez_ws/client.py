@@ -29,8 +29,8 @@ from .options import check_args, check_callback, check_client, check_seconds, pi
 from .threads.deadline import NEVER, Deadline
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
-from .threads.handling import handling
 from .threads.interrupted import calls_user_code, interrupts_library, refuse_to_wait
+from .threads.signals import handling
 from .threads.starting import begin_thread, start_thread
 from .threads.waiting import Condition
 from .websocket.stream import Ending
@@ -38,7 +38,7 @@ from .websocket.stream import Ending
 if TYPE_CHECKING:
     import ssl as _ssl
 else:
-    from .opening import late_ssl as _ssl
+    from .opening.late import ssl as _ssl
 
 __all__ = ["EZEZWebSocketClient"]
 

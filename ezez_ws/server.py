@@ -35,14 +35,14 @@ from .server_client import EZEZServerClient
 from .server_run import ServerOptions, ServerRun
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
-from .threads.handling import handling
 from .threads.interrupted import calls_user_code, interrupts_library, make_lock, refuse_to_wait
+from .threads.signals import handling
 from .threads.starting import begin_thread
 
 if TYPE_CHECKING:
     import ssl as _ssl
 else:
-    from .opening import late_ssl as _ssl
+    from .opening.late import ssl as _ssl
 
 __all__ = ["EZEZWebSocketServer", "EZEZWebsocketServer"]
 

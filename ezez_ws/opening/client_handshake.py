@@ -14,7 +14,7 @@ from .url import URL
 if TYPE_CHECKING:
     import h11
 else:
-    from ..opening import late_h11 as h11
+    from .late import h11
 
 __all__ = ["ClientHandshake", "DialRefused"]
 

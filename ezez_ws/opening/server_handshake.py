@@ -33,7 +33,7 @@ from .origins import Origins
 if TYPE_CHECKING:
     import h11
 else:
-    from ..opening import late_h11 as h11
+    from .late import h11
 
 __all__ = ["WRONG_ORIGIN", "HandshakeRequest", "Refusal", "ServerHandshake"]
 
