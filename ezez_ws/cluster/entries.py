@@ -41,6 +41,8 @@ __all__ = [
     "decode_entry",
     "encode_batch",
     "encode_entry",
+    "encode_head",
+    "encode_what",
 ]
 
 FORMAT = 1
@@ -149,8 +151,18 @@ def encode_entry(entry: Entry) -> bytes:
 
     ``SerializationError``: something in it cannot travel. An ``Unknown`` is only its kind.
     """
-    kind, fields = _fields_of(entry.what)
-    return PLAIN.encode([FORMAT, entry.producer, entry.seq, kind, *fields])
+    return encode_head(entry.producer, entry.seq) + encode_what(entry.what)
+
+
+def encode_head(producer: str, seq: int) -> bytes:
+    """Return who has numbered a publication, and how: the first part of its bytes, as a message is a row of fields."""
+    return PLAIN.encode([FORMAT, producer, seq])
+
+
+def encode_what(what: What) -> bytes:
+    """Return the second part. ``SerializationError``: something in it cannot travel."""
+    kind, fields = _fields_of(what)
+    return PLAIN.encode([kind, *fields])
 
 
 def _fields_of(what: What) -> tuple[str, Sequence[Any]]:

@@ -17,14 +17,13 @@ from typing import Any
 
 from ..errors import PublishFailed, QueueFull
 from ..logs import limited
-from ..messages.codec import Codec
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import Uncopied
 from ..threads.interrupted import make_lock
 from ..threads.starting import join_thread, start_thread
 from ..threads.waiting import Condition
 from .audience import Publication
-from .entries import Beat, Bye, Command, In, Listing, Out, Said, What
+from .entries import Beat, Bye, Command, Said, What, encode_head, encode_what
 from .log import Backplane, LogDown, LogWriter
 
 __all__ = ["Numbering", "Publisher"]
@@ -36,21 +35,6 @@ _MESSAGES_AT_ONCE = 64  # to inboxes, before what is published gets its turn aga
 _RECENT = 5.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two attempts
 _GRACE = 1.0  # seconds for the thread to end when it has been cut off
-
-
-_PLAIN = Codec()
-_FORMAT = 1
-
-
-def _encode(what: What) -> bytes:
-    """Encode a publication but for its head; as a message is a row of fields, that can be put before it later."""
-    fields: tuple[Any, ...] = tuple(what)
-    if isinstance(what, (Said, Command)):
-        fields = (list(what.target), *what[1:])
-    elif isinstance(what, Listing):
-        fields = tuple(value for one in what.members for value in one)
-    kinds = {Said: "event", Command: "do", Listing: "list", Beat: "beat", Bye: "bye", In: "in", Out: "out"}
-    return _PLAIN.encode([kinds[type(what)], *fields])
 
 
 class Numbering:
@@ -83,7 +67,7 @@ class _Item:
 
     def __init__(self, publisher: "Publisher", what: What) -> None:
         self.publisher = publisher
-        self.data = _encode(what)  # without a number at first
+        self.data = encode_what(what)  # without a number at first
         # what counts in the queue: nothing where it is not a user's, and from the confirmation on
         self.size = len(self.data) if isinstance(what, (Said, Command)) else 0
         self.done: bool | None = None  # false: it will never be in the log
@@ -346,7 +330,7 @@ class Publisher(Uncopied):
             self._queue.appendleft(_Item(self, Beat()))
         while self._queue and len(self._pending) < _MOST_AT_ONCE:
             item = self._queue.popleft()
-            item.data = _PLAIN.encode([_FORMAT, *self._numbering.next()]) + item.data
+            item.data = encode_head(*self._numbering.next()) + item.data
             self._pending.append(item)
 
     def _confirm(self, batch: list[_Item]) -> None:

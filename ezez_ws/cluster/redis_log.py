@@ -1,6 +1,6 @@
 """The log in Redis: a stream that all nodes append to and read, and one for each node that is its inbox.
 
-    {prefix}:log        an entry holds publications that were waiting together: field m, of Codec().encode
+    {prefix}:log        an entry holds publications that were waiting together: field m, the bytes of encode_batch
     {prefix}:born       a random secret, which dies with the data
     {prefix}:in:<node>  made and emptied by its reader, and gone when that is gone for 4 times node_timeout
 
@@ -19,15 +19,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..logs import logger, shown
-from ..messages.codec import Codec
 from ..options import check_callback, check_flag, check_seconds
 from ..threads.fork import Uncopied, close_in_child
 from ..threads.interrupted import calls_user_code
+from .entries import encode_batch
 from .log import Id, LogDown, Opened, Read
 
 __all__ = ["RedisBackplane"]
 
-_PLAIN = Codec()
 _BLOCK = 1.0  # seconds that one XREAD waits for
 _GRACE = 2.0  # seconds more, after which its answer is missed
 _MOST_READ = 64  # entries at once
@@ -425,7 +424,7 @@ class RedisWriter(Uncopied):
     def append(self, publications: Sequence[bytes]) -> None:
         """Append; see ``LogWriter``."""
         self.open()
-        self._line.ask(("XADD", self._line.log, "MAXLEN", "~", self._most, "*", "m", _PLAIN.encode(list(publications))))
+        self._line.ask(("XADD", self._line.log, "MAXLEN", "~", self._most, "*", "m", encode_batch(publications)))
 
     def send_to(self, node: str, message: bytes) -> bool:
         """Put something into an inbox; see ``LogWriter``."""
