@@ -32,7 +32,8 @@ _SILENT = 600.0  # seconds after which a producer takes a new name: readers forg
 _MOST_AT_ONCE = 256  # publications in one entry of the log
 _BYTES_AT_ONCE = 256 * 1024  # of an entry; one publication may be larger
 _MESSAGES_AT_ONCE = 64  # to inboxes, before what is published gets its turn again
-_RECENT = 5.0  # seconds
+_RECENT = 5.0  # seconds for which what was confirmed is kept
+_RECENT_BYTES = 16 << 20  # that are kept, at most
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two attempts
 _GRACE = 1.0  # seconds for the thread to end when it has been cut off
 
@@ -347,7 +348,7 @@ class Publisher(Uncopied):
                     item.done = True
                 self._recent.append((now, item))
                 self._recent_bytes += len(item.data)
-            while self._recent and (self._recent[0][0] < now - _RECENT or self._recent_bytes > self._limit):
+            while self._recent and (self._recent[0][0] < now - _RECENT or self._recent_bytes > _RECENT_BYTES):
                 self._recent_bytes -= len(self._recent.popleft()[1].data)
             if not (self._pending or self._queue or self._messages):
                 self._bytes = 0  # whatever the exceptions of signal handlers have made of it

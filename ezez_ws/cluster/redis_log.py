@@ -175,9 +175,11 @@ class _Line(Uncopied):
 
     def _make_connection(self) -> Any:
         pool = self._client.connection_pool
+        options = pool.connection_kwargs.items()
         return pool.connection_class(
             **{
-                **pool.connection_kwargs,
+                # without notifications of maintenance, which are for pools, and for protocol 3
+                **{name: value for name, value in options if "maint" not in name},
                 "socket_timeout": self._timeout,
                 "socket_connect_timeout": self._plan.connect_timeout,
                 "retry": import_module("redis.retry").Retry(import_module("redis.backoff").NoBackoff(), 0),

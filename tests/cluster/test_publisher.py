@@ -384,9 +384,10 @@ class FaultTest(PublisherTestCase):
         self.assertEqual((7, 7), (publisher.published, publisher.confirmed))
 
     def test_what_is_kept_is_bounded(self) -> None:
-        publisher, _ = self.publisher(self.redis.url, limit=10_000)
-        for number in range(30):
-            publisher.put(said(number, 1000)).wait(10)
+        publisher, _ = self.publisher(self.redis.url)
+        with mock.patch.object(module, "_RECENT_BYTES", 10_000):
+            for number in range(30):
+                publisher.put(said(number, 1000)).wait(10)
         self.redis.command("FLUSHALL")
         publisher.resend_recent()
         publisher.put(said(30)).wait(10)
