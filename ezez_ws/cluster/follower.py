@@ -58,6 +58,7 @@ class Follower:
         self._told_down = ""
         self._trim_at = 0  # of the log's time, when it is trimmed again
         self._heartbeat = round(backplane.heartbeat * 1000)
+        self._patience = round(backplane.node_timeout * 1000)
         self._behind_since: float | None = None  # when it last came to the end of the log, while it has not
 
     def start(self) -> None:
@@ -201,7 +202,8 @@ class Follower:
         self._after = entry_id
         if entry_id[0] >= self._trim_at:
             self._trim_at = entry_id[0] + self._heartbeat
-            self._publisher.trim(self._clients.window.begin[0])
+            # others, who are as far behind as a node that lives may be, have still to read the rest
+            self._publisher.trim(max(0, min(self._clients.window.let_go_ms, entry_id[0] - self._patience)))
         self._clients.pass_on(Position(self._epoch, *entry_id, max(last, 1)), None)
 
     def _act(self, effect: Effect) -> None:

@@ -134,13 +134,13 @@ class Hub:
     def close(self, seconds: float) -> None:
         """End, within ``seconds``: what waits for the broker so long has failed. Idempotent."""
         deadline = Deadline(seconds)
+        self._teller.close(Deadline(_GRACE))  # first, as its callbacks may publish
         self._closed = True
         self.asks.close(Ending(CloseCode.GOING_AWAY, "server shutdown"))
         if self._publisher is not None:
             self._publisher.close(deadline)
         if self._follower is not None:
             self._follower.close(Deadline(_GRACE))
-        self._teller.close(Deadline(_GRACE))
 
     def _send_to(self, node: str, message: bytes) -> None:
         if self._publisher is not None:

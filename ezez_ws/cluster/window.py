@@ -36,6 +36,7 @@ class Window:
         self._by_room: dict[str, deque[Kept]] = {}
         self.bytes = 0
         self.begin: Order = (0, 0, 0)
+        self.let_go_ms = 0  # of the log's time, up to which nothing is here any more, as it was too old or too much
 
     def __len__(self) -> int:
         return len(self._all)
@@ -51,6 +52,7 @@ class Window:
         self._by_room.clear()
         self.bytes = 0
         self.begin = begin
+        self.let_go_ms = 0
 
     def add(self, order: Order, said: Said) -> None:
         """Keep a publication, which is newer than all others."""
@@ -69,6 +71,7 @@ class Window:
             kept = self._all.popleft()
             self.bytes -= kept.size
             self.begin = kept.order
+            self.let_go_ms = kept.order[0]
             for room in set(kept.said.target.rooms):
                 there = self._by_room[room]
                 there.popleft()
