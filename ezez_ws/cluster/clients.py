@@ -81,6 +81,7 @@ class Clients:
     ) -> None:
         self.order = make_lock()
         self._read_on = Condition(self.order)
+        self._catching_up = 0  # how many wait for this node to read on
         self.top = NOWHERE  # of what has been put into the outboxes
         self.secret = b""
         self.window = Window(limits.recovery_window, limits.history_limit_bytes)
@@ -283,7 +284,13 @@ class Clients:
                     return None
             return True
 
-        self._read_on.wait_for(has_caught_up, Deadline(_CATCH_UP))
+        with self.order:
+            self._catching_up += 1
+        try:
+            self._read_on.wait_for(has_caught_up, Deadline(_CATCH_UP))
+        finally:
+            with self.order:
+                self._catching_up -= 1
 
     # -- what comes out of the log, in its order: on the thread that reads it, or that publishes ---------------------
 
@@ -294,13 +301,15 @@ class Clients:
             self.top = position
             if isinstance(what, Said):
                 if self.keeps:
-                    self.window.add(position.order, what)
+                    self.window.add(position[1:], what)
                 if delivers:
                     self._deliver(what, position, acts)
-            elif what is not None and delivers:
+            elif what is None:
+                self.window.trim(position.ms)
+            elif delivers:
                 self._do(what, acts)
-            self.window.trim(position.ms)
-            self._read_on.changed()
+            if self._catching_up:
+                self._read_on.changed()
         for act in acts:
             act()
 

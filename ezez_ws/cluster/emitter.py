@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from ..errors import PublishFailed
 from ..messages.codec import Codec
@@ -15,7 +15,7 @@ from ..options import check_seconds
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import ForkGuard, Uncopied
 from ..threads.interrupted import calls_user_code, make_lock, refuse_to_wait
-from ..threads.waiting import Condition
+from ..threads.waiting import Condition, Event
 from ..websocket.stream import Ending
 from .audience import Audience, Publication, Publishing
 from .entries import Command, Entry, Said, Target, encode_entry
@@ -24,8 +24,6 @@ from .remote import Asks, RemoteClient, node_of
 from .rooms import check_room
 
 __all__ = ["Emitter"]
-
-T = TypeVar("T")
 
 
 _AT_ONCE = 256  # publications of one entry
@@ -45,18 +43,15 @@ class _Turn:
         self._condition = Condition()
         self._taken = False
 
-    def take(self, deadline: Deadline, is_needless: Callable[[], bool] = bool) -> bool:
-        """Take it, as soon as nobody has it; false where the time passed, or it is not needed any more."""
+    def take(self, deadline: Deadline) -> bool:
+        """Take it, as soon as nobody has it; false where the time passed."""
+        return self._condition.wait_for(self._try, deadline) is not None
 
-        def try_it() -> bool | None:
-            if is_needless():
-                return False
-            if self._taken:
-                return None
-            self._taken = True
-            return True
-
-        return bool(self._condition.wait_for(try_it, deadline))
+    def _try(self) -> bool | None:
+        if self._taken:
+            return None
+        self._taken = True
+        return True
 
     def give(self) -> None:
         """Give it back."""
@@ -66,14 +61,18 @@ class _Turn:
 
 
 class _Waiting:
-    """A publication that a thread has handed over. ``over``: it was appended, or there is a ``failure``."""
+    """A publication that a thread has handed over; the emitter's lock guards it.
 
-    __slots__ = ("failure", "over", "what")
+    ``over``: it was appended, or there is a ``failure``. ``leads``: its thread is to append now, for the others, too.
+    """
+
+    __slots__ = ("abandoned", "failure", "leads", "over", "wakes", "what")
 
     def __init__(self, what: Said | Command) -> None:
         self.what = what
-        self.over = False
+        self.over = self.leads = self.abandoned = False
         self.failure: Exception | None = None
+        self.wakes: Event | None = None
 
 
 class _Producer(NamedTuple):
@@ -98,7 +97,7 @@ class Emitter(Uncopied):
         codec: as the servers'.
         timeout: seconds that publishing waits for the broker.
 
-    ``_lock``, a leaf, guards the queue. Who has the turn ``_writing`` uses the writer, and numbers.
+    ``_lock``, a leaf, guards the queue and whether somebody appends: that thread uses the writer, and numbers.
     """
 
     def __init__(self, backplane: Backplane, *, codec: Codec | None = None, timeout: float = 5.0) -> None:
@@ -119,7 +118,7 @@ class Emitter(Uncopied):
         self._guard = ForkGuard("emitter")
         self._lock = make_lock()
         self._queue: list[_Waiting] = []
-        self._writing = _Turn()
+        self._appending = False
         self._producer = _NOBODY
         self._writer: LogWriter | None = None
         self._mailbox: _Mailbox | None = None
@@ -143,7 +142,7 @@ class Emitter(Uncopied):
         self._check()
         with self._lock:
             if self._mailbox is None:
-                self._mailbox = _Mailbox(self._backplane, self._codec, self._with_writer)
+                self._mailbox = _Mailbox(self._backplane, self._codec)
             return RemoteClient(self._mailbox, address)
 
     def close(self) -> None:
@@ -155,12 +154,10 @@ class Emitter(Uncopied):
             mailbox, self._mailbox = self._mailbox, None
         if mailbox is not None:
             mailbox.close(_CLOSED)
-        has_turn = self._writing.take(Deadline(self._timeout))
         writer, self._writer = self._writer, None
         if writer is not None:
+            writer.cut()  # should another thread be inside it
             writer.close()
-        if has_turn:
-            self._writing.give()
 
     def __enter__(self) -> "Emitter":
         return self
@@ -181,7 +178,7 @@ class Emitter(Uncopied):
             raise RuntimeError("the emitter is closed")
 
     def _publish(self, what: Said | Command) -> Publication:
-        """Append a publication, with those of other threads that wait; or one of them has taken it along."""
+        """Append a publication, with those of other threads that wait; or one of them takes it along."""
         self._check()
         if not what.target.rooms:
             return Publication()
@@ -189,17 +186,40 @@ class Emitter(Uncopied):
         deadline, waiting = Deadline(self._timeout), _Waiting(what)
         with self._lock:
             self._queue.append(waiting)
-        while self._writing.take(NEVER, lambda: waiting.over):  # who has it gives it back by its own deadline
-            try:
-                self._append_some(deadline)
-            finally:
-                self._writing.give()
+            waiting.leads, self._appending = not self._appending, True
+            if not waiting.leads:
+                waiting.wakes = Event()
+        if waiting.wakes is not None:
+            self._wait(waiting, waiting.wakes)
+        if not waiting.over:
+            self._append_some(deadline)
         if waiting.failure is not None:
             raise waiting.failure
         return Publication()
 
+    def _wait(self, waiting: _Waiting, wakes: Event) -> None:
+        """Wait until a publication is over, or its thread is to append."""
+        try:
+            wakes.wait()
+        except BaseException:  # Ctrl-C: it may still be taken along
+            with self._lock:
+                waiting.abandoned = True
+                woken = self._pass_on() if waiting.leads and not waiting.over else None
+            if woken is not None:
+                woken.set()
+            raise
+
+    def _pass_on(self) -> Event | None:
+        """Have the next thread append, if there is one; return what wakes it. Requires holding the lock."""
+        for one in self._queue:
+            if not one.abandoned and one.wakes is not None:
+                one.leads = True
+                return one.wakes
+        self._appending = False
+        return None
+
     def _append_some(self, deadline: Deadline) -> None:
-        """Append what waits, together. Requires the turn."""
+        """Append what waits, together. The thread's that is to."""
         with self._lock:
             batch, self._queue = self._queue[:_AT_ONCE], self._queue[_AT_ONCE:]
         failure: Exception | None = PublishFailed("publishing was broken off; it may have arrived")
@@ -208,8 +228,15 @@ class Emitter(Uncopied):
         finally:
             if failure is not None:
                 self._producer = _NOBODY  # a number that is never used would look like a loss
+            with self._lock:
+                for one in batch:
+                    one.failure, one.over = failure, True
+                woken = self._pass_on()
             for one in batch:
-                one.failure, one.over = failure, True
+                if one.wakes is not None:
+                    one.wakes.set()
+            if woken is not None:
+                woken.set()
 
     def _append(self, batch: list[Said | Command], deadline: Deadline) -> Exception | None:
         """Append publications, again and again until the log has them; return why it has not, in that time."""
@@ -219,7 +246,7 @@ class Emitter(Uncopied):
             name, last = secrets.token_hex(8), 0
         data = [encode_entry(Entry(name, number, what)) for number, what in enumerate(batch, last + 1)]
         try:
-            self._try_until(lambda writer: writer.append(data), deadline)
+            self._append_until(data, deadline)
         except (LogDown, ImportError) as error:
             if isinstance(error, ImportError):
                 return error
@@ -229,41 +256,29 @@ class Emitter(Uncopied):
         self._producer = _Producer(name, last + len(batch), now)
         return None
 
-    def _try_until(self, act: Callable[[LogWriter], T], deadline: Deadline) -> T:
-        """Do something with the writer, again until it succeeds, or the time is over. Requires the turn."""
+    def _append_until(self, data: list[bytes], deadline: Deadline) -> None:
+        """Append, again until it succeeds, or the time is over."""
         pause = _FIRST_PAUSE
         while True:
             try:
                 if self._writer is None:
                     self._writer = self._backplane.make_writer()
-                return act(self._writer)
+                self._writer.append(data)
+                return
             except LogDown:
-                if deadline.passed():
+                if deadline.passed() or self._closed:
                     raise
                 time.sleep(deadline.remaining_of(pause))
                 pause = min(pause * 2, _LONGEST_PAUSE)
-
-    def _with_writer(self, act: Callable[[LogWriter], bool]) -> bool:
-        """Do something with the writer, for the mailbox; ``PublishFailed``: the broker cannot be had."""
-        self._check()
-        deadline = Deadline(self._timeout)
-        self._writing.take(NEVER)
-        try:
-            return self._try_until(act, deadline)
-        except LogDown as error:
-            raise PublishFailed(f"the broker cannot be had: {error}") from error
-        finally:
-            self._writing.give()
 
 
 class _Mailbox(Asks):
     """The messages of an emitter to single clients, and its inbox, which the threads that wait read in turn."""
 
-    def __init__(
-        self, backplane: Backplane, codec: Codec, with_writer: Callable[[Callable[[LogWriter], bool]], bool]
-    ) -> None:
+    def __init__(self, backplane: Backplane, codec: Codec) -> None:
         super().__init__(codec, f"e{secrets.token_hex(8)}", _TTL, self._send_to)
-        self._with_writer = with_writer
+        self._writer = backplane.make_writer()
+        self._writing = _Turn()
         self._reader = backplane.make_reader(self._node, inbox_only=True)
         self._is_open = False
         self._reading = _Turn()
@@ -272,6 +287,8 @@ class _Mailbox(Asks):
     def close(self, ending: Ending) -> None:
         """End all waiting, and give the inbox back."""
         super().close(ending)
+        self._writer.cut()
+        self._writer.close()
         if not self._reading.take(Deadline(2 * _SLICE)):
             self._reader.cut()
             self._reading.take(Deadline(_LONGEST_READ))
@@ -288,8 +305,18 @@ class _Mailbox(Asks):
             raise PublishFailed(f"the broker cannot be had: {error}") from error
         finally:
             self._reading.give()
-        if not self._with_writer(lambda writer: writer.send_to(node, message)):
+        if not self._write(partial(self._writer.send_to, node, message)):
             self.take_undelivered(message)
+
+    def _write(self, act: Callable[[], bool]) -> bool:
+        """Do something with the writer; ``PublishFailed``: the broker cannot be had."""
+        self._writing.take(NEVER)
+        try:
+            return act()
+        except LogDown as error:
+            raise PublishFailed(f"the broker cannot be had: {error}") from error
+        finally:
+            self._writing.give()
 
     def wait_until(self, check: Callable[[], Any], deadline: Deadline) -> None:
         """Read the inbox until there is an outcome, or wait while another thread reads."""
@@ -324,9 +351,5 @@ class _Mailbox(Asks):
         self._probed_at = now
         for node in self.awaited_nodes():
             with contextlib.suppress(PublishFailed):
-                if not self._with_writer(partial(_has_inbox, node)):
+                if not self._write(partial(self._writer.has_inbox, node)):
                     self.forget_node(node)
-
-
-def _has_inbox(node: str, writer: LogWriter) -> bool:
-    return writer.has_inbox(node)

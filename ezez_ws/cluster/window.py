@@ -56,14 +56,20 @@ class Window:
 
     def add(self, order: Order, said: Said) -> None:
         """Keep a publication, which is newer than all others."""
-        rooms = said.target.rooms
-        text = len(said.args) + len(said.event) + sum(map(len, (*rooms, *said.target[1], *said.target[2])))
-        kept = Kept(order, said, text + _OVERHEAD + _PER_ROOM * len(rooms))
+        (rooms, but_rooms, but_clients), event, args = said
+        size = len(args) + len(event) + _OVERHEAD
+        for text in (*rooms, *but_rooms, *but_clients) if but_rooms or but_clients else rooms:
+            size += len(text) + _PER_ROOM
+        kept = Kept(order, said, size)
         self._all.append(kept)
-        for room in set(rooms):
-            self._by_room.setdefault(room, deque()).append(kept)
-        self.bytes += kept.size
-        self.trim(order[0])
+        for room in rooms if len(rooms) == 1 else set(rooms):
+            there = self._by_room.get(room)
+            if there is None:
+                there = self._by_room[room] = deque()
+            there.append(kept)
+        self.bytes += size
+        if self.bytes > self._limit or order[0] - self._all[0].order[0] > self._milliseconds:
+            self.trim(order[0])
 
     def trim(self, now: int) -> None:
         """Let go of what is too old at a time of the log's clock, in milliseconds, or too much."""

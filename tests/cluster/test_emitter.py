@@ -13,6 +13,8 @@ from tests.faults.proxy import Proxy
 from tests.serving import KEY, Calls, Result
 from tests.support import eventually
 
+SAME_ON_EVERY_PYTHON = True
+
 
 def emit_in_child(emitter: Emitter, number: int) -> None:
     emitter.to("lobby").send("said", ["child", number])

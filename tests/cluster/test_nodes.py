@@ -20,6 +20,8 @@ from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, Result
 from tests.support import eventually
 
+SAME_ON_EVERY_PYTHON = True
+
 
 class Listening:
     """A client, and the events ``said`` that it has got."""

@@ -25,6 +25,9 @@ from tests.support import EZEZTestCase
 ACL = "+xadd +xread +xrange +xtrim +xinfo +set +get +expire +del +exists +info +ping +select"  # what the docs say
 
 
+SAME_ON_EVERY_PYTHON = True
+
+
 def make_redis_client(url: str, **options: Any) -> Any:
     import redis
 
