@@ -227,6 +227,7 @@ class ClusterLoad:
                 for address in addresses:
                     with contextlib.suppress(ConnectionClosed):
                         servers[turn % 2].client_at(address).send("ask", [turn]).wait_reply(10)
+            eventually(lambda: servers[0].clients)  # they are on their way back
             with contextlib.suppress(ConnectionClosed):
                 emitter.client_at(servers[0].clients[0].address).send("ask").wait_reply(10)
             for client in clients:
