@@ -62,6 +62,8 @@ def check_client(given: Mapping[str, Any]) -> None:
     _check_each(CLIENT, given)
     if given["recover"] and given["auth"] is None:
         raise ValueError("recover needs a server that authenticates, and auth is None")
+    if given["recover"] and given["codec"]._max_depth < 3:
+        raise ValueError(f"recover needs a codec with a max_depth of at least 3, not {given['codec']._max_depth}")
 
 
 def _check_each(options: Mapping[str, Option], given: Mapping[str, Any]) -> None:
