@@ -4,7 +4,7 @@ import random
 import threading
 from typing import Any
 
-from ezez_ws import EZEZWebSocketClient
+from ezez_ws import Codec, EZEZWebSocketClient
 from tests.faults.proxy import Proxy
 from tests.rawpeer import RawPeer, RawServer
 from tests.serving import KEY, Calls, ServingTestCase
@@ -183,3 +183,30 @@ class ScriptedServerTest(ServingTestCase):
         calls = self.calls.wait(len(wrong) + 1)
         self.assertEqual({"error"}, {call[0] for call in calls[:-1]})
         self.assertEqual(("said", [], 1, None), calls[-1])
+
+    def test_the_rest_of_a_connection_that_is_replaced_is_not_heard_twice(self) -> None:
+        gate = self.gate()
+        client = self.start(auto_reconnect=False)
+        client.on("block", gate)
+        peer, _ = self.accept({"recover": 1, "session": SESSION})
+        peer.send_values("ezez-ws::joined", [["a", None, "e:1-0.0", "t"]], "e:1-0.0", 0)
+        peer.send_values("ezez-ws::event", 1, None, "e:2-0.0", "block")
+        gate.wait_entered()
+        peer.send_values("ezez-ws::event", 2, None, "e:3-0.0", "said")
+        peer.send_close(1000)
+        peer.close()
+        eventually(lambda: not client.alive)
+        client.reconnect()
+        peer, shown = self.accept({"recover": 1, "session": SESSION})
+        self.assertEqual("e:2-0.0", shown[0]["rooms"]["a"][0])
+        gate.open()
+        peer.send_values("ezez-ws::joined", [["a", True, "e:1-0.0", "t"]], "e:3-0.0", 1)
+        peer.send_values("ezez-ws::event", 1, None, "e:3-0.0", "said")
+        self.calls.wait(2)
+        client.close()
+        self.assertEqual([("block", [], 1, None), ("said", [], 1, None)], self.calls.seen)
+
+    def test_it_needs_a_codec_that_takes_what_recovery_sends(self) -> None:
+        with self.assertRaisesRegex(ValueError, "^recover needs a codec with a max_depth of at least 3, not 2$"):
+            EZEZWebSocketClient("ws://127.0.0.1", codec=Codec(max_depth=2), recover=True)
+        EZEZWebSocketClient("ws://127.0.0.1", codec=Codec(max_depth=3), recover=True)

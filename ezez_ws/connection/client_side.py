@@ -68,6 +68,7 @@ class ClientConnection(Connection):
         self._url = url
         self._on_missed = options.on_missed
         self._memory = options.memory
+        self._visit = object()  # this connection, to the memory
         self._recovers = False  # the server has agreed to
 
     @property
@@ -96,7 +97,11 @@ class ClientConnection(Connection):
         if memory is None:
             return []
         size = len(self._codec.encode([AUTH, auth, VERSION]))
-        return [memory.begin(lambda shown: len(self._codec.encode([shown])) + (size if "recover" in shown else 0))]
+
+        def measure(shown: dict[str, Any]) -> int:
+            return len(self._codec.encode([shown])) + (size if "recover" in shown else 0)
+
+        return [memory.begin(measure, self._visit)]
 
     def judge(self, payload: bytes, routed: RoutedReply | None) -> None:
         """Deal with the answer to our authentication, an event, or something unknown."""
@@ -119,7 +124,10 @@ class ClientConnection(Connection):
         """Deal with a message of recovery: remember what it says, and deliver a publication as the event that it is."""
         assert self._memory is not None
         said = parse_recovery(values)
-        self._call_on_missed(self._memory.heed(said))
+        missed = self._memory.heed(said, self._visit)
+        if missed is None:
+            return
+        self._call_on_missed(missed)
         if isinstance(said, Published):
             self.deliver(said.event, payload, None)
 
@@ -135,12 +143,14 @@ class ClientConnection(Connection):
     def _handle_answer(self, answer: AuthAnswer) -> None:
         restore_scheduling()  # what these callbacks start shall not inherit what reading has chosen
         if answer.accepted:
-            missed: list[str] = []
-            if self._memory is not None:
-                self._recovers, missed = self._memory.accept(answer.more)
             self.stream.begin_compressing()
             greeting = self._callbacks.on_auth_ok
             if self._events.accepted(self, greeting is not None):
+                missed: list[str] = []
+                if (
+                    self._memory is not None
+                ):  # of an answer that came too late nothing is remembered: the next one says it
+                    self._recovers, missed = self._memory.accept(answer.more, self._visit)
                 self.call(greeting)
                 self._call_on_missed(missed)
                 self._events.ready(self)
@@ -154,7 +164,7 @@ class ClientConnection(Connection):
     def disconnected(self, ending: Ending) -> None:
         """Tell the client, and run ``on_disconnect``."""
         if self._memory is not None:
-            self._memory.lose()
+            self._memory.lose(self._visit)
         self._events.ended(self)
         super().disconnected(ending)
 

@@ -1,6 +1,6 @@
 """What a client that can recover remembers: in which rooms it was, and how far it has read.
 
-Pure. It outlives connections, of which there is one at a time: ``begin`` for a new one, then what its messages say.
+No I/O. It outlives connections, of which the last to ``begin`` counts: then comes what its messages say.
 Of each room it knows a position, since when it is in it, and the ticket that proves it. While it is in rooms, all of
 them stand at the last position that has come; in a replay each at its own.
 """
@@ -8,11 +8,14 @@ them stand at the last position that has come; in a replay each at its own.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from ..errors import MalformedMessage
 from ..messages.recovery import EVERYONE, At, Entered, Joined, Left, Missed, Position, Published, parse_position
+from ..threads.interrupted import make_lock
 
 __all__ = ["Memory"]
 
 _MOST_ROOMS = 10_000  # so that a server cannot make it remember without end
+_LONGEST_TEXT = 255  # bytes of a room's name, of a ticket, of a position
 _FIRST_LIMIT = 64 << 10  # bytes of an authentication message, until a server has said what it takes
 
 
@@ -25,72 +28,108 @@ class _Known(NamedTuple):
 
 
 class Memory:
-    """A client's. The thread of its connection calls everything; any may read ``rooms``, which is replaced whole."""
+    """A client's. Any thread may read ``rooms``, which is replaced whole; the rest is guarded by ``_lock``.
+
+    ``visit`` says which connection calls. A thread that still runs the listeners of an older one must not move what the
+    new one has shown to the server; what it has not handled by then is replayed, and would come twice.
+    """
 
     def __init__(self) -> None:
         self.rooms: frozenset[str] = frozenset()  # that the server says it is in
+        self._lock = make_lock()
+        self._visit: object = None
         self._session: str | None = None
         self._limit = _FIRST_LIMIT
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _Known] = {}  # in the order of entrance
         self._entered: set[str] = set()  # on this connection
         self._at: Position | None = None  # where these stand
         self._replayed: list[str] = []  # the rooms of a replay, and what is still to come of it
         self._to_come = 0
 
-    def begin(self, measure: Callable[[dict[str, Any]], int]) -> dict[str, Any]:
-        """Begin a connection; return what goes with the authentication, whose size ``measure`` tells."""
-        self.lose()
-        shown: dict[str, Any] = {"recover": 1}
-        if self._session is None:
-            return shown
-        rooms = {room: [str(one.position), one.since, one.ticket] for room, one in self._known.items() if one.ticket}
-        size = measure({**shown, "session": self._session, "rooms": {}})
-        kept: dict[str, list[str]] = {}
-        for room, ticket in rooms.items():
-            size += measure({room: ticket})  # each a little too much, with the braces
-            if size > self._limit:
-                break
-            kept[room] = ticket
-        return {**shown, "session": self._session, "rooms": kept}
+    def begin(self, measure: Callable[[dict[str, Any]], int], visit: object = None) -> dict[str, Any]:
+        """Begin a connection; return what goes with the authentication, whose size ``measure`` tells.
 
-    def lose(self) -> None:
+        Where the server does not take all tickets, those of the rooms that were entered last, and of ``everyone``.
+        """
+        with self._lock:
+            self._end()
+            self._visit = visit
+            session, limit, known = self._session, self._limit, list(self._known.items())
+        shown: dict[str, Any] = {"recover": 1}
+        if session is None:
+            return shown
+        known.reverse()
+        known.sort(key=lambda item: item[0] != EVERYONE)
+        size = measure({**shown, "session": session, "rooms": {}})
+        rooms: dict[str, list[str]] = {}
+        for room, one in known:
+            proof = [str(one.position), one.since, one.ticket]
+            size += measure({room: proof})  # each a little too much, with the braces
+            if size > limit:
+                break
+            if one.ticket:
+                rooms[room] = proof
+        return {**shown, "session": session, "rooms": rooms}
+
+    def lose(self, visit: object = None) -> None:
         """Note that the connection has ended."""
+        with self._lock:
+            if visit is self._visit:
+                self._end()
+
+    def accept(self, answer: Any, visit: object = None) -> tuple[bool, list[str]]:
+        """Take what came with the server's auth-ok; return whether it recovers, and of which rooms events were lost."""
+        with self._lock:
+            if visit is not self._visit:
+                return False, []
+            if not isinstance(answer, Mapping) or answer.get("recover") != 1 or not _is_text(answer.get("session")):
+                missed, self._known, self._session = sorted(self._known), {}, None
+                return False, missed
+            if answer["session"] != self._session:
+                self._session = answer["session"]
+                self._known = {room: one._replace(ticket="") for room, one in self._known.items()}  # they prove nothing
+            limit = answer.get("limit")
+            if type(limit) is int and limit > 0:
+                self._limit = limit
+            return True, []
+
+    def heed(self, said: Published | Joined | Left | At | Missed, visit: object = None) -> list[str] | None:
+        """Take a message of the server's; return of which rooms events were lost.
+
+        ``None``: another connection has begun, and the message is to be ignored.
+        """
+        with self._lock:
+            if visit is not self._visit:
+                return None
+            if isinstance(said, Published):
+                self._move(said.position)
+            elif isinstance(said, At):
+                self._at = said.position
+            elif isinstance(said, Joined):
+                return self._enter(said)
+            elif isinstance(said, Left):
+                self._leave(said.rooms)
+            else:
+                self._at = said.position
+                return sorted(self._entered)
+            return []
+
+    # -- all of these require holding the lock ------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Note for the rooms where they stand, as nothing more comes."""
         for room in self._entered:
             if self._at is not None and room in self._known:
                 self._known[room] = self._known[room]._replace(position=self._at)
         self._entered, self._at, self._replayed, self._to_come = set(), None, [], 0
         self.rooms = frozenset()
 
-    def accept(self, answer: Any) -> tuple[bool, list[str]]:
-        """Take what came with the server's auth-ok; return whether it recovers, and of which rooms events were lost."""
-        if not isinstance(answer, Mapping) or answer.get("recover") != 1 or not isinstance(answer.get("session"), str):
-            missed, self._known, self._session = sorted(self._known), {}, None
-            return False, missed
-        if answer["session"] != self._session:
-            self._session = answer["session"]
-            self._known = {room: one._replace(ticket="") for room, one in self._known.items()}  # they prove nothing now
-        limit = answer.get("limit")
-        if type(limit) is int and limit > 0:
-            self._limit = limit
-        return True, []
-
-    def heed(self, said: Published | Joined | Left | At | Missed) -> list[str]:
-        """Take a message of the server's; return of which rooms events were lost."""
-        if isinstance(said, Published):
-            self._move(said.position)
-        elif isinstance(said, At):
-            self._at = said.position
-        elif isinstance(said, Joined):
-            return self._enter(said)
-        elif isinstance(said, Left):
-            for room in said.rooms:
-                self._known.pop(room, None)
-                self._entered.discard(room)
-            self.rooms = frozenset(self._entered - {EVERYONE})
-        else:
-            self._at = said.position
-            return sorted(self._entered)
-        return []
+    def _leave(self, rooms: list[str]) -> None:
+        for room in rooms:
+            self._known.pop(room, None)
+            self._entered.discard(room)
+        self._replayed = [room for room in self._replayed if room in self._known]
+        self.rooms = frozenset((self._entered | set(self._replayed)) - {EVERYONE})
 
     def _move(self, position: Position) -> None:
         """A publication has come, live or in a replay."""
@@ -106,15 +145,18 @@ class Memory:
             self._entered.update(self._replayed)
 
     def _enter(self, joined: Joined) -> list[str]:
+        for one in joined.rooms:
+            if not all(map(_is_text, (one.room, one.since))) or not (_is_text(one.ticket) or one.ticket == ""):
+                raise MalformedMessage(f"a room, a position and a ticket have at most {_LONGEST_TEXT} bytes")
+        self._make_room({one.room for one in joined.rooms})
         missed = []
         replays = joined.replayed > 0
         for one in joined.rooms:
-            known = self._known.get(one.room)
+            known = self._known.pop(one.room, None)
             if known is not None and one.recovered is not True:
                 missed.append(one.room)
-            if known is not None or len(self._known) < _MOST_ROOMS:
-                self._known[one.room] = _remembered(one, known, joined.position, replays)
-        rooms = [one.room for one in joined.rooms if one.room in self._known]
+            self._known[one.room] = _remembered(one, known, joined.position, replays)
+        rooms = [one.room for one in joined.rooms]
         self._replayed, self._to_come = rooms, joined.replayed
         if not replays:
             self._entered.update(rooms)
@@ -122,12 +164,28 @@ class Memory:
         self.rooms = frozenset((self._entered | set(rooms)) - {EVERYONE})
         return sorted(missed)
 
+    def _make_room(self, rooms: set[str]) -> None:
+        """Forget rooms that were entered long ago, and that the client is not in, where there would be too many."""
+        over = len(self._known.keys() | rooms) - _MOST_ROOMS
+        if over > 0:
+            old = [room for room in self._known if room not in self._entered and room not in rooms][:over]
+            if len(old) < over:
+                raise MalformedMessage(f"a client remembers at most {_MOST_ROOMS} rooms")
+            for room in old:
+                del self._known[room]
+            self._replayed = [room for room in self._replayed if room in self._known]
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and 1 <= len(value.encode()) <= _LONGEST_TEXT
+    except UnicodeEncodeError:
+        return False
+
 
 def _remembered(one: Entered, known: _Known | None, position: Position, replays: bool) -> _Known:
     """Say what is known of a room that is entered: while it is still to be replayed, it stands where it stood."""
-    if replays and known is not None and one.recovered is True:
-        return _Known(known.position, one.since, one.ticket)
-    if replays and one.recovered is not True:
-        since = parse_position(one.since)
-        return _Known(position if since is None else since, one.since, one.ticket)
+    if replays and one.recovered is True:
+        stood = parse_position(one.since) if known is None else known.position
+        return _Known(stood or position, one.since, one.ticket)
     return _Known(position, one.since, one.ticket)

@@ -2,14 +2,17 @@
 
 import unittest
 from typing import Any
+from unittest import mock
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ezez_ws import MalformedMessage
+from ezez_ws.connection import recovery
 from ezez_ws.connection.recovery import Memory
 from ezez_ws.messages.codec import Codec
 from ezez_ws.messages.protocol import Event, Ids
-from ezez_ws.messages.recovery import At, Entered, Joined, Left, Missed, Position, Published
+from ezez_ws.messages.recovery import At, Entered, Joined, Left, Missed, Position, Published, parse_position
 
 MAY_RUN_BESIDE = True
 
@@ -138,9 +141,50 @@ class MemoryTest(unittest.TestCase):
         self.assertLessEqual(measure(shown), 2000)
 
     def test_a_server_cannot_make_it_remember_without_end(self) -> None:
-        for number in range(101):
-            self.memory.heed(joined(5, *((f"{number} {other}", None, 5) for other in range(100))))
-        self.assertEqual(10_000, len(self.memory.rooms))
+        with mock.patch.object(recovery, "_MOST_ROOMS", 4):
+            self.memory.heed(joined(5, *((room, None, 5) for room in "abc")))
+            self.positions()
+            self.memory.heed(joined(6, *((room, None, 6) for room in "de")))
+            self.assertEqual({"b": 5, "c": 5, "d": 6, "e": 6}, self.positions())
+            self.memory.heed(joined(7, *((room, None, 7) for room in "abcd")))
+            with self.assertRaisesRegex(MalformedMessage, "at most 4 rooms"):
+                self.memory.heed(joined(8, ("f", None, 8)))
+            self.assertEqual(set("abcd"), self.memory.rooms)
+        for room, ticket in (("ż" * 128, "t"), ("", "t"), ("a", "t" * 256), ("a", "\ud800")):
+            with self.assertRaisesRegex(MalformedMessage, "at most 255 bytes"):
+                self.memory.heed(Joined([Entered(room, None, str(at(1)), ticket)], at(9), 0))
+
+    def test_the_tickets_of_everyone_and_of_the_rooms_entered_last_are_shown_first(self) -> None:
+        for number in range(300):
+            self.positions()
+            self.memory.heed(joined(5, ("old", None, 5), ("*", None, 5), (f"room {number}", None, 5)))
+        self.memory.accept(ANSWER | {"limit": 400})
+        self.assertEqual(["*", "room 299", "old"], list(self.memory.begin(measure)["rooms"])[:3])
+
+    def test_a_room_that_is_left_inside_its_replay_is_forgotten(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5), ("b", None, 5)))
+        self.positions()
+        self.memory.heed(joined(20, ("a", True, 5), ("b", True, 5), replayed=2))
+        self.memory.heed(Left(["a"]))
+        self.assertEqual({"b"}, self.memory.rooms)
+        self.memory.heed(published(8))
+        self.assertEqual({"b": 8}, self.positions())
+
+    def test_an_older_connection_moves_nothing_any_more(self) -> None:
+        old, new = object(), object()
+        memory = Memory()
+        memory.begin(measure, old)
+        memory.accept(ANSWER, old)
+        memory.heed(joined(5, ("a", None, 5)), old)
+        memory.begin(measure, new)
+        memory.accept(ANSWER, new)
+        memory.heed(joined(5, ("a", True, 5)), new)
+        for said in (published(6), Left(["a"]), Missed(at(7)), At(at(8)), joined(9, ("b", None, 9))):
+            self.assertIsNone(memory.heed(said, old))
+        memory.lose(old)
+        self.assertEqual((False, []), memory.accept(None, old))
+        self.assertEqual({"a"}, memory.rooms)
+        self.assertEqual(str(at(5)), memory.begin(measure)["rooms"]["a"][0])
 
     @given(
         st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["publish", "join", "leave", "cut"])), max_size=40)
@@ -172,3 +216,92 @@ class MemoryTest(unittest.TestCase):
                 memory.accept(ANSWER)
                 inside = set()
             self.assertEqual(inside, memory.rooms)
+
+
+class World:
+    """A server of ten lines with a log of its own, whose client is cut anywhere; ``due``: what is still to be heard."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self.log: list[str] = []  # the room of each publication
+        self.tickets: dict[str, int] = {}  # shown on this connection: room to position
+        self.inside: set[str] = set()
+        self.due: list[Joined | Published] = []
+        self.owed: dict[str, int] = {}  # what the program has of a room is complete from there on
+        self.got: dict[str, list[int]] = {}
+        self.lost_before = 0  # a server cannot replay what lies before
+        self.come()
+
+    def come(self) -> None:
+        self.due, self.inside = [], set()
+        rooms = self.memory.begin(measure).get("rooms", {})
+        self.tickets = {room: parsed(proof[0]).ms for room, proof in rooms.items()}
+        self.memory.accept(ANSWER)
+
+    def publish(self, room: str) -> None:
+        self.log.append(room)
+        if room in self.inside:
+            self.due.append(self.publication(len(self.log)))
+
+    def join(self, rooms: set[str]) -> None:
+        new, top = sorted(rooms - self.inside), len(self.log)
+        back = {room: self.tickets[room] for room in new if self.tickets.get(room, -1) >= self.lost_before}
+        since = min(back.values(), default=top)
+        missed = [one for one in range(since + 1, top + 1) if back.get(self.log[one - 1], top) < one]
+        states = [(room, room in back if room in self.tickets else None, 0) for room in new]
+        self.due += [joined(top, *states, replayed=len(missed)), *map(self.publication, missed)]
+        self.inside |= rooms
+
+    def publication(self, number: int) -> Published:
+        return Published(Event(self.log[number - 1], Ids(1, None), [number]), at(number))
+
+    def hear(self, count: int) -> None:
+        for _ in range(min(count, len(self.due))):
+            said = self.due.pop(0)
+            missed = self.memory.heed(said) or []
+            if isinstance(said, Published):
+                self.got[said.event.name].append(said.event.args[0])
+                continue
+            for room in {one.room for one in said.rooms if one.room not in self.owed} | set(missed):
+                self.owed[room], self.got[room] = said.position.ms, []
+
+    def check(self) -> None:
+        """All has been heard of the rooms that it is in: each publication once, in order, from a known place on."""
+        self.hear(len(self.due))
+        for room in self.inside:
+            wanted = [one for one, name in enumerate(self.log, 1) if name == room and one > self.owed[room]]
+            assert self.got[room] == wanted, (room, self.got[room], wanted)
+
+
+def parsed(text: str) -> Position:
+    position = parse_position(text)
+    assert position is not None
+    return position
+
+
+ROOMS = st.sets(st.sampled_from("abc"), min_size=1)
+EVENTS = st.text("abc", max_size=4)
+STEPS = st.lists(st.tuples(EVENTS, ROOMS, EVENTS, st.integers(0, 6)), min_size=1, max_size=3)
+"""On one connection: what is published, the rooms that are joined then, what is published, how much of all is heard."""
+
+
+class OnceTest(unittest.TestCase):
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.tuples(STEPS, st.booleans()), max_size=6))
+    def test_cut_anywhere_each_publication_is_got_once_or_told_missed(
+        self, connections: list[tuple[Any, bool]]
+    ) -> None:
+        world = World()
+        for steps, forgets in connections:
+            for before, rooms, after, heard in steps:
+                for room in before:
+                    world.publish(room)
+                world.join(rooms)
+                for room in after:
+                    world.publish(room)
+                world.hear(heard)
+            if forgets:
+                world.lost_before = len(world.log)
+            world.come()
+        world.join(set("abc"))
+        world.check()
