@@ -127,6 +127,12 @@ export interface Options extends CodecOptions {
     /** How many messages may wait for a reply; past it `send`, `request` and `reply` refuse. Default: `10000`. */
     maxAwaitingReplies?: number | undefined;
     /**
+     * Whether to go on, after a short absence, in the rooms that the server lets us into again: what was missed there
+     * reaches the listeners as any event, or `onMissed` tells that it is lost. It needs an `auth`, a `maxDepth` of at
+     * least 3, and a server that recovers; with any other all that was known is lost. Default: `false`.
+     */
+    recover?: boolean | undefined;
+    /**
      * What becomes of a text message, which this protocol does not have: it is ignored; or it is the event
      * `EVENT_UNKNOWN_MESSAGE` with the text as argument; or with the text as JSON, where it is. Default: `"ignore"`.
      */
@@ -162,6 +168,13 @@ export interface Callbacks<Incoming = Events, Outgoing = Events> {
      * @param reason As the server wrote it: a text to show, not HTML.
      */
     onAuthRejected?: ((reason: string) => unknown) | undefined;
+    /**
+     * With `recover`: events of these rooms are lost, load anew what you have of them. It is not called where nothing
+     * was missed. On a connection that cannot recover, what is sent in here goes out before what is queued.
+     *
+     * @param rooms Sorted; `"*"` stands for what goes to everyone.
+     */
+    onMissed?: ((rooms: string[]) => unknown) | undefined;
     /** Every event, replies too, before `onReply` or listeners see it. */
     onMessage?: OnAnyEvent<Incoming, Outgoing> | undefined;
     /** A connection has ended: once for each that there was, 1006 where the server went without a close. */
@@ -203,6 +216,9 @@ export class EZEZWebSocketClient<
 
     /** The underlying WebSocket, or `null`; after a reconnect another one. To send through it bypasses the protocol. */
     readonly client: WebSocket | null;
+
+    /** With `recover`, the rooms that the server says we are in, sorted; none while there is no connection. */
+    readonly rooms: readonly string[];
 
     /** The subprotocol that the server has chosen, `null` without one and without a connection. */
     readonly subprotocol: string | null;

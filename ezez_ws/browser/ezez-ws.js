@@ -4,8 +4,8 @@
  * One ES module without dependencies. Names and meanings are those of the Python client in JavaScript's spelling;
  * what each option and method promises stands in `ezez-ws.d.ts`. Durations are milliseconds, sizes are bytes.
  *
- * From top to bottom: errors, texts, the codec (values to message bytes and back), the kinds of message, the options,
- * one connection, and the client, which has one connection after the other.
+ * From top to bottom: errors, texts, the codec (values to message bytes and back), the kinds of message, what is
+ * remembered of rooms, the options, one connection, and the client, which has one connection after the other.
  */
 
 const VERSION = 1;
@@ -14,6 +14,13 @@ const LOCAL = "ezez-ws:incoming:"; // names of events that a client makes for it
 const AUTH = `${RESERVED}auth`;
 const AUTH_OK = `${RESERVED}auth-ok`;
 const AUTH_REJECTED = `${RESERVED}auth-rejected`;
+
+// with a server that has agreed to recovery
+const PUBLISHED = `${RESERVED}event`;
+const JOINED = `${RESERVED}joined`;
+const LEFT = `${RESERVED}left`;
+const AT = `${RESERVED}at`;
+const MISSED = `${RESERVED}missed`;
 
 export const EVENT_UNKNOWN_MESSAGE = `${LOCAL}unknown-message`;
 export const EVENT_UNKNOWN_DATA_TYPE = `${LOCAL}unknown-data-type`;
@@ -433,10 +440,10 @@ function endOfString(payload, quote) {
 
 // -- the kinds of message -----------------------------------------------------------------------------------------
 
-/** Tell an answer to the authentication, `{ accepted, reason }`, from an event, `{ event, ids, args }`. */
+/** Tell an answer to the authentication, `{ accepted, reason, more }`, from an event, `{ event, ids, args }`. */
 function parseFromServer([name, ...rest]) {
     if (name === AUTH_OK) {
-        return { accepted: true, reason: "" };
+        return { accepted: true, reason: "", more: rest[0] };
     }
     if (name === AUTH_REJECTED) {
         demand(typeof rest[0] === "string", "the reason of a rejected authentication must be a string");
@@ -486,6 +493,193 @@ function checkEventName(event) {
     }
 }
 
+// -- what is remembered of rooms ----------------------------------------------------------------------------------
+
+const EVERYONE = "*"; // the room that all clients are in
+const MOST_ROOMS = 10_000; // so that a server cannot have us remember without end
+const LONGEST_TEXT = 255; // bytes of a room's name, and of a ticket
+const FIRST_LIMIT = 65_536; // bytes of an authentication message, until a server has said what it takes
+const POSITION = /^([0-9a-zA-Z_-]{1,64}):([0-9]{1,16})-([0-9]{1,16})\.([0-9]{1,9})$/;
+
+const isText = (value) => typeof value === "string" && value !== "" && UTF8.encode(value).length <= LONGEST_TEXT;
+
+const isOfRecovery = (name) => (
+    typeof name === "string" && name.startsWith(RESERVED) && name !== AUTH_OK && name !== AUTH_REJECTED
+);
+
+/** Read a place in the log: an epoch, and three numbers, which are compared within it. */
+function readPosition(text) {
+    const parts = typeof text === "string" ? POSITION.exec(text) : null;
+    demand(parts, `${described(text)} is no position`);
+    return { text, epoch: parts[1], order: parts.slice(2).map(BigInt) };
+}
+
+/** The later one of two positions; another epoch replaces. */
+function latest(one, other) {
+    const index = one.order.findIndex((number, place) => number !== other.order[place]);
+    return one.epoch === other.epoch && index >= 0 && one.order[index] > other.order[index] ? one : other;
+}
+
+function readEntrance(entrance) {
+    demand(Array.isArray(entrance), "an entrance is an array");
+    const [room, recovered, since, ticket] = entrance;
+    demand(isText(room) && (isText(ticket) || ticket === ""), `a room or a ticket has 1 to ${LONGEST_TEXT} bytes`);
+    demand([null, true, false].includes(recovered), "whether a room is recovered must be null, true or false");
+    return { room, recovered: recovered === true, since: readPosition(since), ticket };
+}
+
+/**
+ * What a client that can recover remembers, over all its connections: of each room how far it has read there, since
+ * when it is in it, and the ticket that proves it. While it is in rooms, all of them stand at the last position that
+ * has come; in a replay each at its own.
+ */
+class Memory {
+    #session = null;
+    #limit = FIRST_LIMIT;
+    #known = new Map(); // room to { position, since, ticket }, in the order of entrance; an object is never changed
+    #entered = new Set(); // on this connection
+    #at = null; // where these stand
+    #replayed = new Set(); // the rooms of a replay
+    #toCome = 0; // and how many events are still to come of it
+
+    /** The rooms that the server says we are in, sorted. */
+    get rooms() {
+        return [...new Set([...this.#entered, ...this.#replayed])].filter((room) => room !== EVERYONE).sort();
+    }
+
+    /**
+     * Begin a connection; return what goes with the authentication. Where the server does not take all tickets, those
+     * of `everyone` and of the rooms that were entered last. `measure` tells how large a message of values is.
+     */
+    begin(measure) {
+        this.lose();
+        if (this.#session === null) {
+            return { recover: 1 };
+        }
+        const shown = (tickets) => ({ recover: 1, session: this.#session, rooms: Object.fromEntries(tickets) });
+        const newest = [...this.#known].filter(([, { ticket }]) => ticket).reverse();
+        newest.sort(([one], [other]) => (other === EVERYONE) - (one === EVERYONE));
+        const tickets = [];
+        let size = measure(shown([]));
+        for (const [room, { position, since, ticket }] of newest) {
+            const proof = [room, [position.text, since.text, ticket]];
+            size += measure(Object.fromEntries([proof])); // each a little too much, with the braces
+            if (size > this.#limit) {
+                break;
+            }
+            tickets.push(proof);
+        }
+        return shown(tickets);
+    }
+
+    /** Note that the connection has ended. */
+    lose() {
+        for (const room of this.#entered) {
+            this.#known.set(room, { ...this.#known.get(room), position: this.#at });
+        }
+        this.#entered.clear();
+        this.#endReplay();
+    }
+
+    /** Take what came with the server's auth-ok; return whether it recovers, and of which rooms events were lost. */
+    accept(answer) {
+        if (!isPlainObject(answer) || answer.recover !== 1 || !isText(answer.session)) {
+            const missed = [...this.#known.keys()].sort();
+            this.#known.clear();
+            this.#session = null;
+            return { recovers: false, missed };
+        }
+        if (answer.session !== this.#session) {
+            this.#session = answer.session;
+            this.#known.forEach((known, room) => this.#known.set(room, { ...known, ticket: "" })); // they prove nothing
+        }
+        if (Number.isSafeInteger(answer.limit) && answer.limit > 0) {
+            this.#limit = answer.limit;
+        }
+        return { recovers: true, missed: [] };
+    }
+
+    /** Take a message of the server's; return the event that it carries, or `{ missed }`, the rooms that lost any. */
+    heed([name, ...rest]) {
+        switch (name) {
+            case PUBLISHED: return this.#publish(rest);
+            case JOINED: return this.#enter(rest);
+            case LEFT: return this.#leave(rest);
+            case AT: case MISSED:
+                this.#at = readPosition(rest[0]);
+                return { missed: name === MISSED ? [...this.#entered].sort() : [] };
+        }
+        throw new MalformedMessage(`the message ${quote(name)} is not expected here`);
+    }
+
+    #publish([eventId, replyTo, position, ...event]) {
+        const message = parseFromServer([event[0], eventId, replyTo, ...event.slice(1)]);
+        demand(message.event !== undefined && replyTo === null, "a publication is an event, and no reply");
+        const reached = readPosition(position);
+        if (!this.#toCome) {
+            this.#at = reached;
+            return message;
+        }
+        for (const room of this.#replayed) {
+            const known = this.#known.get(room);
+            this.#known.set(room, { ...known, position: latest(known.position, reached) });
+        }
+        if (!--this.#toCome) {
+            this.#replayed.forEach((room) => this.#entered.add(room));
+            this.#endReplay();
+        }
+        return message;
+    }
+
+    #enter([list, position, count]) {
+        demand(Array.isArray(list) && Number.isSafeInteger(count) && count >= 0, "entrances are an array and a count");
+        const entrances = list.map(readEntrance);
+        const top = readPosition(position);
+        this.#makeRoom(new Set(entrances.map(({ room }) => room)));
+        this.#endReplay();
+        const missed = new Set();
+        for (const { room, recovered, since, ticket } of entrances) {
+            const known = this.#known.get(room);
+            if (known && !recovered) {
+                missed.add(room);
+            }
+            this.#known.delete(room); // it is the last one to be entered now
+            const stood = recovered && count ? known?.position ?? since : top;
+            this.#known.set(room, { position: stood, since, ticket });
+            (count ? this.#replayed : this.#entered).add(room);
+        }
+        this.#toCome = count;
+        this.#at = top;
+        return { missed: [...missed].sort() };
+    }
+
+    #leave([rooms]) {
+        const isList = Array.isArray(rooms) && rooms.every((room) => typeof room === "string");
+        demand(isList, "an exit has an array of rooms");
+        for (const room of rooms) {
+            this.#known.delete(room);
+            this.#entered.delete(room);
+            this.#replayed.delete(room);
+        }
+        return { missed: [] };
+    }
+
+    #endReplay() {
+        this.#replayed.clear();
+        this.#toCome = 0;
+    }
+
+    /** Forget rooms that were entered long ago, and that we are not in, where there would be too many. */
+    #makeRoom(rooms) {
+        const over = this.#known.size + [...rooms].filter((room) => !this.#known.has(room)).length - MOST_ROOMS;
+        if (over > 0) {
+            const old = [...this.#known.keys()].filter((room) => !this.#entered.has(room) && !rooms.has(room));
+            demand(old.length >= over, `a client remembers at most ${MOST_ROOMS} rooms`);
+            old.slice(0, over).forEach((room) => this.#known.delete(room));
+        }
+    }
+}
+
 // -- options ------------------------------------------------------------------------------------------------------
 
 const DEFAULTS = {
@@ -501,6 +695,7 @@ const DEFAULTS = {
     queueLimitBytes: 1 << 20,
     clearAwaitingRepliesAfter: 300_000,
     maxAwaitingReplies: 10_000,
+    recover: false,
     unknownMessages: "ignore",
     unknownData: "ignore",
     serializers: {},
@@ -518,7 +713,9 @@ const CHOICES = {
     unknownMessages: ["ignore", "emit", "emitTryJson"],
     unknownData: ["ignore", "emit", "close"],
 };
-const CALLBACKS = ["onConnect", "onAuthOk", "onAuthRejected", "onMessage", "onDisconnect", "onError", "onGaveUp"];
+const CALLBACKS = [
+    "onConnect", "onAuthOk", "onAuthRejected", "onMissed", "onMessage", "onDisconnect", "onError", "onGaveUp",
+];
 
 /** Throw a TypeError that names the option or argument, unless it is what is wanted. */
 function check(name, value, holds, wanted) {
@@ -549,11 +746,18 @@ function checkOptions(given) {
     checkNames("options", given, Object.keys(DEFAULTS));
     const present = Object.entries(given).filter(([, value]) => value !== undefined);
     const options = { ...DEFAULTS, ...Object.fromEntries(present) };
-    const { auth, autoReconnect, reconnectAttempts, WSConstructor = globalThis.WebSocket } = options;
+    const { auth, autoReconnect, reconnectAttempts, recover, WSConstructor = globalThis.WebSocket } = options;
     if (auth !== null && typeof auth !== "function") {
         checkKey(auth, "a function, or null where the server knows no authentication");
     }
     check("autoReconnect", autoReconnect, typeof autoReconnect === "boolean", "true or false");
+    check("recover", recover, typeof recover === "boolean", "true or false");
+    if (recover && auth === null) {
+        throw new TypeError("recover needs a server that authenticates, and auth is null");
+    }
+    if (recover && options.maxDepth < 3) {
+        throw new TypeError(`recover needs a maxDepth of at least 3, not ${options.maxDepth}`);
+    }
     check("WSConstructor", WSConstructor, typeof WSConstructor === "function", "a WebSocket class; none is built in");
     checkCount("queueLimitBytes", options.queueLimitBytes);
     checkCount("maxAwaitingReplies", options.maxAwaitingReplies);
@@ -640,6 +844,7 @@ class Connection {
     answered = false; // the authentication is
     ready = false; // it takes what is sent
     rejected = false;
+    recovers = false; // the server has agreed to
     awaiting = new Map(); // event id to message, in the order of their deadlines
     #closing = false; // by us, or we are rejected: what still arrives is dropped
     #over = false;
@@ -819,6 +1024,7 @@ export class EZEZWebSocketClient {
     #options;
     #callbacks;
     #codec;
+    #memory = new Memory(); // of rooms, with `recover`
     #listeners = new Map(); // event to entries; an array there is replaced, never changed
     #connection = null; // or an attempt at one
     #queue = new Set(); // of messages, in order
@@ -856,6 +1062,10 @@ export class EZEZWebSocketClient {
 
     get client() {
         return this.#connection?.socket ?? null;
+    }
+
+    get rooms() {
+        return this.#memory.rooms;
     }
 
     get subprotocol() {
@@ -1077,29 +1287,49 @@ export class EZEZWebSocketClient {
             this.#becomeReady(connection, "onConnect");
         }
         else {
-            connection.socket.send(this.#codec.encode([AUTH, connection.key, VERSION]));
+            connection.socket.send(this.#authentication(connection));
             this.#call("onConnect");
         }
     }
 
-    /** Send what is queued, so that nothing overtakes it but what the callback sends: to enter rooms again, say. */
-    #becomeReady(connection, callback) {
+    #authentication({ key }) {
+        const message = [AUTH, key, VERSION];
+        if (this.#options.recover) {
+            const size = this.#codec.encode(message).length;
+            message.push(this.#memory.begin((values) => (
+                this.#codec.encode([values]).length + (values.recover === 1 ? size : 0)
+            )));
+        }
+        return this.#codec.encode(message);
+    }
+
+    /** Send what is queued, so that nothing overtakes it but what the callbacks send: to enter rooms again, say. */
+    #becomeReady(connection, callback, missed = []) {
         connection.settle();
         connection.ready = true;
         this.#beginAnew();
         this.#call(callback);
+        this.#tellMissed(missed);
         for (const message of connection.open ? this.#queue : []) {
             this.#dequeue(message);
             connection.send(message);
         }
     }
 
-    #receiveAnswer(connection, { accepted, reason }) {
+    #tellMissed(rooms) {
+        if (rooms.length) {
+            this.#call("onMissed", rooms);
+        }
+    }
+
+    #receiveAnswer(connection, { accepted, reason, more }) {
         if (connection.answered && (accepted || connection.key !== null)) {
             return;
         }
         if (accepted) {
-            this.#becomeReady(connection, "onAuthOk");
+            const { recovers, missed } = this.#memory.accept(this.#options.recover ? more : null);
+            connection.recovers = recovers;
+            this.#becomeReady(connection, "onAuthOk", missed);
             return;
         }
         connection.reject(reason);
@@ -1122,6 +1352,7 @@ export class EZEZWebSocketClient {
         const isCurrent = this.#connection === connection;
         if (isCurrent) {
             this.#connection = null;
+            this.#memory.lose();
         }
         const failed = isCurrent && !this.#closed && !this.#ending ? this.#goOn(connection, ending) : null;
         if (connection.opened) {
@@ -1196,16 +1427,24 @@ export class EZEZWebSocketClient {
         }
         let message;
         try {
-            message = parseFromServer(this.#codec.decode(data));
+            const values = this.#codec.decode(data);
+            if (connection.recovers && isOfRecovery(values[0])) {
+                message = this.#memory.heed(values);
+            }
+            else {
+                message = parseFromServer(values);
+            }
         }
         catch (error) {
             this.#receiveMalformed(connection, data, error);
             return;
         }
-        if (message.event === undefined) {
+        if (message.accepted !== undefined) {
             this.#receiveAnswer(connection, message);
+            return;
         }
-        else {
+        this.#tellMissed(message.missed ?? []);
+        if (message.event !== undefined) {
             this.#deliver(connection, message);
         }
     }

@@ -127,6 +127,42 @@ class ChromiumTest(ChromiumTestCase):
         self.assertEqual(error[0], "error")
         self.assertRegex(error[1], r'^ezez-ws: a listener of "news" has failed: RangeError: no\n +at .*failing')
 
+    def test_what_is_sent_to_a_room_meanwhile_comes_after_a_reconnect_or_is_told_to_be_missed(self) -> None:
+        code = """
+            const told = [];
+            const client = new EZEZWebSocketClient(args[0], { recover: true, reconnectDelay: 50 }, {
+                onMissed: (rooms) => told.push(["missed", ...rooms]),
+            });
+            client.on("said", ([text]) => told.push(text));
+            client.send("go");
+            const ends = Date.now() + 15_000;
+            while (told.length < 2 && Date.now() < ends) {
+                await new Promise((done) => setTimeout(done, 5));
+            }
+            const end = [told, client.rooms];
+            client.close();
+            return end;"""
+        for limit, meanwhile in ((1 << 20, "away"), (1, ["missed", "*", "lobby"])):
+            with self.subTest(limit=limit):
+                url = self.serve_lobby(limit).url
+                self.assertEqual(self.run_on(self.open(self.url), code, url), [["here", meanwhile], ["lobby"]])
+
+    def serve_lobby(self, limit: int) -> EZEZWebsocketServer:
+        """Start a server that sends a client away, and says something as soon as it has gone."""
+        server: EZEZWebsocketServer = self.serve(
+            on_auth_request=lambda client, key: True,
+            on_auth_ok=lambda client: client.join("lobby"),
+            on_disconnect=lambda client, code, reason: server.to("lobby").send("said", ["away"]),
+            history_limit_bytes=limit,
+        )
+
+        @server.on("go")
+        def go(client: Any, args: Any, reply: Any, ids: Any) -> None:
+            server.to("lobby").send("said", ["here"])
+            client.disconnect(4000, "come back")
+
+        return server
+
 
 if __name__ == "__main__":
     unittest.main()

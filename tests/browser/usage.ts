@@ -20,12 +20,14 @@ const options: Options = {
     reconnectAttempts: 5,
     maxAwaitingReplies: 100,
     maxBigIntDigits: 50,
+    recover: false,
     sendWhenNotConnected: "throw",
     serializers: { date: (value) => value instanceof Date ? value.toISOString() : null },
     deserializers: { date: (text) => new Date(text) },
 };
 const callbacks: Callbacks<Incoming, Outgoing> = {
     onAuthOk: () => {},
+    onMissed: (rooms) => rooms.map((room) => room.toUpperCase()),
     onAuthRejected: (reason) => reason.toUpperCase(),
     onDisconnect: (code, reason) => `${code.toFixed()} ${reason}`,
     onMessage: (event, args, reply, ids) => event === "said" && args.length && ids.eventId && reply("leave"),
@@ -60,8 +62,9 @@ client.close(4000, "bye");
 const bytes: Uint8Array = new Codec({ sortProps: false }).encode([1n, undefined, { a: null }]);
 const socket: WebSocket | null = client.client;
 const subprotocol: string | null = client.subprotocol;
+const isInLobby: boolean = client.rooms.includes("lobby");
 client.reconnect();
-client.sendJson({ subprotocol });
+client.sendJson({ subprotocol, isInLobby });
 
 // Address and key may be asked for, at once or in time.
 new EZEZWebSocketClient(() => "/ws", { auth: () => "key" });
@@ -86,6 +89,8 @@ new EZEZWebSocketClient("/ws", { sendWhenNotConnected: "queueAfterAuth" });
 new EZEZWebSocketClient("/ws", { clearAwaitingRepliesAfterMs: 5 });
 // @ts-expect-error it cannot be set
 client.alive = true;
+// @ts-expect-error the server says which they are
+client.rooms.push("lobby");
 // @ts-expect-error the value alone
 client.sendJson("say", { text: "hello" });
 // @ts-expect-error a key is a string
