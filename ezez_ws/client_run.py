@@ -69,7 +69,6 @@ class ClientOptions(NamedTuple):
     unknown_data: str
     memory: Memory | None
     """Of what is to be recovered, with ``recover``."""
-    on_missed: Callable[[list[str]], Any] | None
     connection: ConnectionOptions
     callbacks: Callbacks
     on_gave_up: Callable[[ConnectionFailed], Any] | None

@@ -21,10 +21,8 @@ class RecoveringClientTest(ServingTestCase):
         client = EZEZWebSocketClient(
             f"ws://127.0.0.1:{proxy.port}",
             auth=KEY,
-            reconnect_delay=0.01,
-            reconnect_delay_max=0.02,
             on_missed=lambda rooms: calls.add("missed", *rooms),
-            **{"recover": True, **options},
+            **{"recover": True, "reconnect_delay": 0.5, **options},
         )
         client.on("said", lambda args, reply, ids: calls.add(*args))
         self.addCleanup(client.close)
@@ -70,7 +68,7 @@ class RecoveringClientTest(ServingTestCase):
     def test_clients_that_are_cut_at_random_get_each_event_once_in_order(self) -> None:
         rooms = ("a", "b", "c")
         server = self.serve(on_auth_ok=lambda client: client.join(*rooms))
-        clients = [self.start(server) for _ in range(6)]
+        clients = [self.start(server, reconnect_delay=0.01, reconnect_delay_max=0.02) for _ in range(6)]
         for client, _, _ in clients:
             eventually(lambda client=client: client.rooms == set(rooms))  # type: ignore[misc]
         stop = threading.Event()

@@ -66,7 +66,6 @@ class ClientConnection(Connection):
         self._events = events
         self._awaited: Collection[bool] = (True, False)
         self._url = url
-        self._on_missed = options.on_missed
         self._memory = options.memory
         self._visit = object()  # this connection, to the memory
         self._recovers = False  # the server has agreed to
@@ -133,7 +132,7 @@ class ClientConnection(Connection):
 
     def _call_on_missed(self, rooms: list[str]) -> None:
         if rooms:
-            self.call(self._on_missed, rooms)
+            self.call(self._callbacks.on_missed, rooms)
 
     def handle_other(self, what: str | Start | Mark) -> None:
         """Make an event of a text message. Nothing else is ever there."""
@@ -147,9 +146,8 @@ class ClientConnection(Connection):
             greeting = self._callbacks.on_auth_ok
             if self._events.accepted(self, greeting is not None):
                 missed: list[str] = []
-                if (
-                    self._memory is not None
-                ):  # of an answer that came too late nothing is remembered: the next one says it
+                # of an answer that came too late nothing is remembered: the next one says it
+                if self._memory is not None:
                     self._recovers, missed = self._memory.accept(answer.more, self._visit)
                 self.call(greeting)
                 self._call_on_missed(missed)

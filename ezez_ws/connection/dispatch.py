@@ -31,6 +31,7 @@ class Callbacks(NamedTuple):
     on_message: Callable[..., Any] | None = None
     on_disconnect: Callable[..., Any] | None = None
     on_error: Callable[..., Any] | None = None
+    on_missed: Callable[..., Any] | None = None
 
 
 @calls_user_code
