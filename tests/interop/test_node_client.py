@@ -5,10 +5,11 @@ import queue
 import threading
 from typing import Any
 
-from ezez_ws import UNDEFINED, BigInt, EZEZServerClient, EZEZWebsocketServer, MalformedMessage
+from ezez_ws import UNDEFINED, BigInt, EZEZServerClient, EZEZWebsocketServer, MalformedMessage, RedisBackplane
 from tests.interop.node import CODEC, NodeProcess, date
 from tests.neutral import same
-from tests.support import EZEZTestCase, needs_node
+from tests.redis_server import RedisServer, needs_redis
+from tests.support import EZEZTestCase, eventually, needs_node
 
 SAMPLES: list[Any] = [
     *("text", "zażółć \U0001f600", "", 0, 1, -1.5, 2**53 - 1, float(2**53), 1e21, 1e-7, float("nan"), float("-inf")),
@@ -148,6 +149,46 @@ class NodeClientTest(EZEZTestCase):
             self.assertTrue(same([news["replyTo"], *news["args"]], [None, BigInt(7), {"a": UNDEFINED}]))
         refused.stop()
         self.assertFalse([told for told in refused.rest() if "event" in told])
+
+    def test_rooms_are_plain_events_for_a_client_that_knows_of_no_recovery(self) -> None:
+        server = self.serve()
+        nodes = [self.run_node(server) for _ in range(2)]
+        sides = []
+        for node in nodes:
+            node.next("auth")
+            sides.append(self.clients.get(timeout=10))
+        sides[0].join("a", info={"nick": "Ann"})
+        sides[1].join("a", "b")
+        server.to("a").send("said", [BigInt(7)])
+        server.to("a").except_("b").send("said", ["first"])
+        sides[0].to("a").send("said", ["second"])
+        sides[1].leave("a", "b")
+        server.to("a", "b").send("said", ["nobody else"])
+        server.everyone.send("said", ["end"])
+        told = [[node.next_event("said") for _ in range(count)] for node, count in zip(nodes, (4, 3), strict=True)]
+        first, second = ([one["args"][0] for one in those] for those in told)
+        self.assertTrue(same([BigInt(7), "first", "nobody else", "end"], first))
+        self.assertTrue(same([BigInt(7), "second", "end"], second))
+
+    @needs_redis
+    def test_two_nodes_are_one_server_for_it(self) -> None:
+        broker = RedisServer().start()
+        self.addCleanup(broker.close)
+        backplane = RedisBackplane(broker.url)
+        servers = [self.serve(backplane=backplane)]
+        one, clients = self.run_node(servers[0]), self.clients
+        one.next("auth")
+        clients.get(timeout=10)
+        servers.append(self.serve(backplane=backplane))
+        two = self.run_node(servers[1])
+        two.next("auth")
+        side = self.clients.get(timeout=10)
+        servers[0].everyone.send("said", [UNDEFINED, BigInt(2**70)])
+        for node in (one, two):
+            self.assertTrue(same([UNDEFINED, BigInt(2**70)], node.next_event("said")["args"]))
+        eventually(lambda: len(servers[0].cluster.nodes) == 2)
+        answer = servers[0].client_at(side.address).send("echo", ["x", BigInt(1)]).wait_reply(timeout=30)
+        self.assertTrue(same(["x", BigInt(1)], answer.args))
 
     def test_a_client_that_goes_on_counting_ids_on_its_next_connection_is_served(self) -> None:
         got: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -60,6 +60,13 @@ class NodeServerTest(EZEZTestCase):
         self.assertTrue(client.wait_closed(timeout=10))
         self.assertEqual(told, ["Invalid auth key", 1008])
 
+    def test_a_client_that_could_recover_is_served_as_any_other(self) -> None:
+        missed: list[Any] = []
+        client, node = self.meet(recover=True, on_missed=missed.append)
+        self.assertEqual(node.next("auth"), {"auth": "ok"})
+        self.assertEqual(["x"], client.send("echo", ["x"]).wait_reply(timeout=30).args)
+        self.assertEqual((frozenset(), []), (client.rooms, missed))
+
     def test_every_value_that_python_sends_comes_back_as_it_was(self) -> None:
         client, _ = self.meet()
         answer = client.send("echo", SAMPLES).wait_reply(timeout=30)
