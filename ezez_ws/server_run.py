@@ -328,6 +328,7 @@ class ServerRun:
         """Take leave of every client, and wait for them to go."""
         self._stop_admitting()
         self.say_goodbye()
+        self.hub.stop_asking()  # a listener may wait for a client of another node
         self._wait_for_own_connection(deadline)
         self._join(deadline)
 

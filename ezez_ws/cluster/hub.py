@@ -136,11 +136,15 @@ class Hub:
         deadline = Deadline(seconds)
         self._teller.close(Deadline(_GRACE))  # first, as its callbacks may publish
         self._closed = True
-        self.asks.close(Ending(CloseCode.GOING_AWAY, "server shutdown"))
+        self.stop_asking()
         if self._publisher is not None:
             self._publisher.close(deadline)
         if self._follower is not None:
             self._follower.close(Deadline(_GRACE))
+
+    def stop_asking(self) -> None:
+        """Have all who wait for a reply of a client elsewhere hear that this server closes."""
+        self.asks.close(Ending(CloseCode.GOING_AWAY, "server shutdown"))
 
     def _send_to(self, node: str, message: bytes) -> None:
         if self._publisher is not None:

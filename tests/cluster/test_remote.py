@@ -108,6 +108,30 @@ class RemoteClientTest(ServingTestCase):
         with self.assertRaises(ConnectionClosed):
             waiting.get()
 
+    def test_a_listener_that_waits_for_another_client_does_not_hold_up_the_close(self) -> None:
+        server = self.serve(close_timeout=30.0)
+        (one, first), (two, second) = self.pair(server), self.pair(server)
+        entered = threading.Event()
+        ended: list[Any] = []
+
+        def ask(args: Any, reply: Any, ids: Any) -> None:
+            sent = server.client_at(two.address).send("ask")
+            entered.set()
+            try:
+                sent.wait_reply()
+            except ConnectionClosed as error:
+                ended.append((error.code, error.reason))
+
+        one.on("ask", ask)
+        first.send_event("ask")
+        self.assertTrue(entered.wait(10))
+        closing = self.in_thread(server.close)
+        for peer in (first, second):
+            peer.read_end()
+            peer.send_close(1001)
+        closing.get(20)
+        self.assertEqual([(1001, "server shutdown")], ended)
+
     def test_two_listeners_that_ask_each_others_client_do_not_deadlock(self) -> None:
         server = self.serve()
         (one, first), (two, second) = self.pair(server), self.pair(server)
