@@ -5,7 +5,6 @@ Its thread, ``ezez-backplane-in``, runs no code of the user's: ``LogReader`` →
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 
 from ..errors import NotReady
@@ -59,7 +58,7 @@ class Follower:
         self._trim_at = 0  # of the log's time, when it is trimmed again
         self._heartbeat = round(backplane.heartbeat * 1000)
         self._patience = round(backplane.node_timeout * 1000)
-        self._behind_since: float | None = None  # when it last came to the end of the log, while it has not
+        self._lag = 0.0  # seconds of the log's time that are still to be read
 
     def start(self) -> None:
         """Begin to read."""
@@ -91,7 +90,7 @@ class Follower:
             fold = self._fold
             return status._replace(
                 connected=self.connected,
-                lag=self._lag() if self.connected else None,
+                lag=self._lag if self.connected else None,
                 nodes=fold.nodes,
                 repeats=fold.repeats,
                 gaps=fold.gaps,
@@ -99,10 +98,6 @@ class Follower:
                 epochs=self.epochs,
                 reconnects=self.reconnects,
             )
-
-    def _lag(self) -> float:
-        """Return for how long this node has not come to the end of the log. Requires holding the lock."""
-        return 0.0 if self._behind_since is None else time.monotonic() - self._behind_since
 
     def is_known(self, node: str) -> bool:
         """Tell whether a node is among the living."""
@@ -141,15 +136,12 @@ class Follower:
         if isinstance(found, Opened):
             self._meet(found)
             return
-        with self._condition.lock:
-            if not found.more:
-                self._behind_since = None
-            elif self._behind_since is None:
-                self._behind_since = time.monotonic()
         for entry_id, batch in found.entries:
             self._feed(entry_id, batch)
         for message in found.inbox:
             self.on_inbox(message)
+        with self._condition.lock:
+            self._lag = 0.0 if found.newest is None else max(0.0, (found.newest[0] - self._after[0]) / 1000)
         if self._silent_until is not None and self._after >= self._silent_until:
             self._begin_delivering()
 

@@ -41,8 +41,8 @@ class Read(NamedTuple):
     """What was appended to the log: several publications each."""
     inbox: list[bytes]
     """What came for this node alone."""
-    more: bool = False
-    """Whether there may be more of the log, as this is as much as is read at once."""
+    newest: Id | None = None
+    """The newest entry, where there is more of the log than is read at once."""
 
 
 class LogReader(Protocol):

@@ -319,6 +319,7 @@ class RedisReader(Uncopied):
         self._inbox_trimmed: Id = (0, 0)
         self._secret = b""
         self._has_warned = False
+        self._is_behind = False  # the last read has found as much as is read at once
 
     def open(self) -> Opened:
         """Connect; see ``LogReader``."""
@@ -347,8 +348,7 @@ class RedisReader(Uncopied):
         last: Id = (0, 0)
         if exists:
             (answer,) = line.ask(("XINFO", "STREAM", line.log))
-            newest = dict(zip(answer[::2], answer[1::2], strict=True)).get(b"last-entry")
-            last = _parse_id(newest[0]) if newest else last
+            last = _find_last(answer) or last
         return Opened(line.epoch(secret), secret, last)
 
     def _make_inbox(self) -> None:
@@ -371,6 +371,9 @@ class RedisReader(Uncopied):
         if renews:
             commands.append(("EXPIRE", self._inbox, self._expiry))
         waiting = ("BLOCK", block) if block > 0 else ()  # BLOCK 0 would be for ever
+        was_behind = self._is_behind
+        if was_behind:
+            commands.insert(0, ("XINFO", "STREAM", line.log))
         commands.append(("XREAD", "COUNT", _MOST_READ, *waiting, "STREAMS", *streams))
         commands.append(("GET", line.born))  # behind it: what was read before is of the log that this belongs to
         *had, found, secret = line.ask(*commands)
@@ -380,7 +383,9 @@ class RedisReader(Uncopied):
             self._make_inbox()
         elif renews:
             self._renew_at = time.monotonic() + self._renewal
-        return self._sort(found or ())
+        read = self._sort(found or ())
+        self._is_behind = len(read.entries) >= _MOST_READ
+        return read._replace(newest=_find_last(had[0])) if was_behind and self._is_behind else read
 
     def _sort(self, found: Sequence[Any]) -> Read:
         read = Read([], [])
@@ -390,7 +395,7 @@ class RedisReader(Uncopied):
                 self._inbox_read = _parse_id(entries[-1][0])
             else:
                 read.entries.extend((_parse_id(id), _content(fields)) for id, fields in entries)
-        return read._replace(more=len(read.entries) >= _MOST_READ)
+        return read
 
     def close(self) -> None:
         """Delete the inbox, and disconnect; see ``LogReader``."""
@@ -458,6 +463,12 @@ class RedisWriter(Uncopied):
 def _parse_id(text: bytes) -> Id:
     ms, _, n = text.partition(b"-")
     return int(ms), int(n)
+
+
+def _find_last(info: Sequence[Any]) -> Id | None:
+    """Return the newest entry, out of what XINFO says of a stream."""
+    newest = dict(zip(info[::2], info[1::2], strict=True)).get(b"last-entry")
+    return _parse_id(newest[0]) if newest else None
 
 
 def _content(fields: Sequence[bytes]) -> bytes:

@@ -172,7 +172,7 @@ class LogTest(RedisLogTestCase):
         reader = self.reader(self.plan(prefix="a"))
         reader.open()
         self.writer(self.plan(prefix="b")).append([b"x"])
-        self.assertEqual(([], [], False), self.read(reader, wait=0.0))
+        self.assertEqual(([], [], None), self.read(reader, wait=0.0))
         self.assertEqual({b"{a}:born", b"{a}:in:a", b"{b}:born", b"{b}:log"}, set(self.redis.command("KEYS", "*")))
 
     def test_neither_can_be_copied_or_pickled(self) -> None:
