@@ -60,19 +60,7 @@ class Block(NamedTuple):
 def blocks(document: str) -> Iterator[Block]:
     text = (REPO / document).read_text(encoding="utf-8")
     for match in FENCE.finditer(text):
-        if REDIS in text or is_there(match[1]):
-            yield Block(text.count("\n", 0, match.start()) + 2, match[1])
-
-
-def is_there(code: str) -> bool:
-    """Whether the library has what a block uses; to be deleted when it has all of this."""
-    coming = {
-        "RedisBackplane": hasattr(ezez_ws, "RedisBackplane"),
-        "client_at(": hasattr(ezez_ws.EZEZWebsocketServer, "client_at"),
-        "recover=True": "recover" in inspect.signature(ezez_ws.EZEZWebSocketClient).parameters,
-        "recover: true": "onMissed" in (REPO / "ezez_ws/browser/ezez-ws.js").read_text(encoding="utf-8"),
-    }
-    return all(there for word, there in coming.items() if word in code)
+        yield Block(text.count("\n", 0, match.start()) + 2, match[1])
 
 
 class Told(logging.Handler):
@@ -126,8 +114,6 @@ class DocumentTest(EZEZTestCase):
 
     def start_redis(self) -> str:
         """Start a Redis, or skip; return its address."""
-        if not is_there("RedisBackplane, client_at()"):
-            self.skipTest("RedisBackplane is still to come")
         needs_redis()
         redis = RedisServer().start()
         self.addCleanup(redis.close)

@@ -2,13 +2,11 @@
 
 import re
 import unittest
-from typing import Any
 
-import ezez_ws
+from ezez_ws import Emitter, RedisBackplane
 from tests.redis_server import RedisServer, needs_redis
 from tests.serving import ServingTestCase
 from tests.support import REPO
-from tests.test_docs import is_there
 
 SAME_ON_EVERY_PYTHON = True
 
@@ -31,14 +29,11 @@ def configure(redis: RedisServer) -> list[str]:
 @needs_redis
 class ConfigurationTest(ServingTestCase):
     def test_a_node_and_an_emitter_do_with_the_user_of_the_page(self) -> None:
-        if not is_there("RedisBackplane, client_at()"):
-            self.skipTest("RedisBackplane is still to come")
-        public: Any = ezez_ws
         redis = RedisServer().start()
         self.addCleanup(redis.close)
         name, _, password, *_ = configure(redis)
         url = redis.url.replace("//", f"//{name}:{password.removeprefix('>')}@")
-        backplane = public.RedisBackplane(url, prefix=name)
+        backplane = RedisBackplane(url, prefix=name)
         server = self.serve(
             on_auth_request=lambda client, key: True,
             on_auth_ok=lambda client: client.join("lobby", info={}),
@@ -50,7 +45,7 @@ class ConfigurationTest(ServingTestCase):
         address = client.send("address").wait_reply(timeout=10).args[0]
         self.assertTrue(server.to("lobby").send("news").wait(timeout=10))
         self.assertEqual([address], [one.address for one in server.members("lobby", timeout=10)])
-        with public.Emitter(backplane) as emitter:
+        with Emitter(backplane) as emitter:
             self.assertTrue(emitter.to("lobby").send("news").wait(timeout=10))
             self.assertEqual("answer", emitter.client_at(address).send("ask").wait_reply(timeout=10).event)
         denied = {entry[entry.index(b"object") + 1] for entry in redis.command("ACL", "LOG")}
