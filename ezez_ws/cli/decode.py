@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import MalformedMessage
 from ..messages.codec import Codec
 from ..messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED, AuthRequest, Event, parse_from_client, parse_from_server
+from ..messages.recovery import AT, JOINED, LEFT, MISSED, PUBLISHED, At, Joined, Left, Missed, Published, parse_recovery
 from .outcome import UsageError
 from .output import write_line
 from .values import write_event, write_json
@@ -52,6 +53,8 @@ def _read_hex(text: str) -> bytes:
 
 def _describe(values: list[Any]) -> str:
     """Return the JSON of an event, as ``listen`` prints it, or of one of the protocol's own messages."""
+    if values and values[0] in (PUBLISHED, JOINED, LEFT, AT, MISSED):
+        return _describe_recovery(parse_recovery(values))
     is_answer = values and values[0] in (AUTH_OK, AUTH_REJECTED)
     message = parse_from_server(values) if is_answer else parse_from_client(values)
     if isinstance(message, Event):
@@ -59,6 +62,18 @@ def _describe(values: list[Any]) -> str:
     if isinstance(message, AuthRequest):
         return write_json({AUTH: message.key, "version": message.version, **_more(message.more)})
     return write_json({AUTH_OK: True, **_more(message.more)} if message.accepted else {AUTH_REJECTED: message.reason})
+
+
+def _describe_recovery(message: Published | Joined | Left | At | Missed) -> str:
+    """Return the JSON of what only a client that recovers is told; see ``messages/recovery.py``."""
+    if isinstance(message, Published):
+        return write_event(message.event.name, message.event.args, message.event.ids, position=str(message.position))
+    if isinstance(message, Joined):
+        rooms = [entered._asdict() for entered in message.rooms]
+        return write_json({JOINED: rooms, "position": str(message.position), "replayed": message.replayed})
+    if isinstance(message, Left):
+        return write_json({LEFT: message.rooms})
+    return write_json({AT if isinstance(message, At) else MISSED: str(message.position)})
 
 
 def _more(value: Any) -> dict[str, Any]:

@@ -35,9 +35,9 @@ def write_json(value: Any) -> str:
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
-def write_event(event: str, args: list[Any], ids: Ids) -> str:
-    """Return an event as one line of JSON."""
-    return write_json({"event": event, "args": args, "id": ids.event_id, "reply_to": ids.reply_to})
+def write_event(event: str, args: list[Any], ids: Ids, **more: Any) -> str:
+    """Return an event, and what else there is to it, as one line of JSON."""
+    return write_json({"event": event, "args": args, "id": ids.event_id, "reply_to": ids.reply_to, **more})
 
 
 def write_arguments(event: str, args: list[Any]) -> str:

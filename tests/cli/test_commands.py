@@ -289,6 +289,37 @@ class DecodeTest(CommandTestCase):
         self.assertEqual({"ezez-ws::auth-ok": True}, self.decode("ezez-ws::auth-ok"))
         self.assertEqual({"ezez-ws::auth-rejected": "why"}, self.decode("ezez-ws::auth-rejected", "why"))
 
+    def test_the_messages_of_recovery_are_told(self) -> None:
+        at = "0f3a:1700-2.1"
+        for values, told in (
+            (
+                ["ezez-ws::event", 7, None, at, "said", "hi"],
+                {"event": "said", "args": ["hi"], "id": 7, "reply_to": None, "position": at},
+            ),
+            (
+                ["ezez-ws::joined", [["lobby", True, "0f3a:1600-0.1", "d41d"], ["*", None, at, ""]], at, 3],
+                {
+                    "ezez-ws::joined": [
+                        {"room": "lobby", "recovered": True, "since": "0f3a:1600-0.1", "ticket": "d41d"},
+                        {"room": "*", "recovered": None, "since": at, "ticket": ""},
+                    ],
+                    "position": at,
+                    "replayed": 3,
+                },
+            ),
+            (["ezez-ws::left", ["lobby", "kitchen"]], {"ezez-ws::left": ["lobby", "kitchen"]}),
+            (["ezez-ws::at", at], {"ezez-ws::at": at}),
+            (["ezez-ws::missed", at], {"ezez-ws::missed": at}),
+        ):
+            with self.subTest(values[0]):
+                self.assertEqual(told, self.decode(*values))
+
+    def test_a_message_of_recovery_that_has_not_its_shape_is_2(self) -> None:
+        for values in (["ezez-ws::at", "nowhere"], ["ezez-ws::joined", []], ["ezez-ws::else", 1, None]):
+            with self.subTest(values):
+                done = invoke("decode", Codec().encode(values).hex())
+                self.assertEqual((2, {"values": values}), (done.code, json.loads(done.out)))
+
     def test_hex_is_taken_as_tools_write_it(self) -> None:
         data = Codec().encode(["e", 1, None])
         for text in (data.hex(), data.hex(":").upper(), " ".join(f"0x{byte:02x}" for byte in data), data.hex("\n")):
