@@ -19,21 +19,31 @@ def configuration() -> list[list[str]]:
 
 
 def configure(redis: RedisServer) -> list[str]:
-    """Configure it so, and return the user's words."""
-    (user,) = [words[1:] for words in configuration() if words[0] == "user"]
-    for words in configuration():
-        redis.command(*(["ACL", "SETUSER", *user] if words[0] == "user" else ["CONFIG", "SET", *words]))
-    return user
+    """Configure it so, and return its address for each user of the page."""
+    addresses = []
+    for what, *words in configuration():
+        redis.command(*(["ACL", "SETUSER", *words] if what == "user" else ["CONFIG", "SET", what, *words]))
+        if what == "user":
+            name, _, password, *_ = words
+            addresses.append(redis.url.replace("//", f"//{name}:{password.removeprefix('>')}@"))
+    return addresses
 
 
 @needs_redis
 class ConfigurationTest(ServingTestCase):
-    def test_a_node_and_an_emitter_do_with_the_user_of_the_page(self) -> None:
-        redis = RedisServer().start()
-        self.addCleanup(redis.close)
-        name, _, password, *_ = configure(redis)
-        url = redis.url.replace("//", f"//{name}:{password.removeprefix('>')}@")
-        backplane = RedisBackplane(url, prefix=name)
+    def setUp(self) -> None:
+        super().setUp()
+        self.redis = RedisServer().start()
+        self.addCleanup(self.redis.close)
+        self.of_nodes, self.of_emitters = configure(self.redis)
+        self.addCleanup(self.check_nothing_was_denied)
+
+    def check_nothing_was_denied(self) -> None:
+        denied = {entry[entry.index(b"object") + 1] for entry in self.redis.command("ACL", "LOG")}
+        self.assertLessEqual(denied, {b"client|setinfo"})  # by which redis-py says its version, if it may
+
+    def test_a_node_and_an_emitter_that_asks_do_with_the_first_user(self) -> None:
+        backplane = RedisBackplane(self.of_nodes, prefix="shop")
         server = self.serve(
             on_auth_request=lambda client, key: True,
             on_auth_ok=lambda client: client.join("lobby", info={}),
@@ -48,8 +58,12 @@ class ConfigurationTest(ServingTestCase):
         with Emitter(backplane) as emitter:
             self.assertTrue(emitter.to("lobby").send("news").wait(timeout=10))
             self.assertEqual("answer", emitter.client_at(address).send("ask").wait_reply(timeout=10).event)
-        denied = {entry[entry.index(b"object") + 1] for entry in redis.command("ACL", "LOG")}
-        self.assertLessEqual(denied, {b"client|setinfo"})  # by which redis-py says its version, if it may
+
+    def test_an_emitter_that_only_sends_does_with_the_second(self) -> None:
+        with Emitter(RedisBackplane(self.of_emitters, prefix="shop")) as emitter:
+            emitter.to("lobby").send("news")
+            emitter.everyone.disconnect()
+        self.assertEqual(2, self.redis.command("XLEN", "{shop}:log"))
 
 
 if __name__ == "__main__":
