@@ -30,10 +30,7 @@ globalThis.fetch = (path) => fetchAbsolute(new URL(path, location.href));
 
 def blocks(document: str, language: str) -> list[str]:
     text = (REPO / document).read_text("utf-8")
-    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    if "onMissed" not in (browser.PATH / "ezez-ws.js").read_text("utf-8"):  # to be deleted when the module recovers
-        found = [code for code in found if "recover: true" not in code]
-    return found
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 @needs_node
