@@ -225,7 +225,7 @@ class Clients:
             kept
             for kept in self.window.find_missed(since)
             if not any(session.has_got(room, kept.order, top) for room in kept.said.target.rooms)
-            and not session.is_barred(kept.said.target, kept.order, top)
+            and not session.is_barred(kept.said.target, kept.order, top, since)
         ]
         if sum(kept.size for kept in missed) > self._limits.recovery_limit_bytes:
             rooms.update(dict.fromkeys(since, False))

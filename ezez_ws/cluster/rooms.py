@@ -1,6 +1,6 @@
 """Rooms: who is in which, on one node. Not locked: the hub's order lock guards all of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..messages.recovery import EVERYONE, NOWHERE, Position
@@ -58,13 +58,19 @@ class Session:
                 return True
         return False
 
-    def is_barred(self, target: Target, order: Order, top: Position) -> bool:
-        """Tell whether a publication that it has missed was not for it."""
+    def is_barred(self, target: Target, order: Order, top: Position, read: Mapping[str, Order]) -> bool:
+        """Tell whether a publication that it has missed was not for it.
+
+        ``read``: how far it has read in the rooms that it comes back to. It was still in another one when it had read
+        as far there; else it has been here since, and was not let in.
+        """
         if target.but_clients and not {self.address, self.id}.isdisjoint(target.but_clients):
             return True
         for room in target.but_rooms:
-            stay = self.stays.get(room)
-            since = self.rooms.get(room) or (None if stay is None else stay.since)
+            since, stay = self.rooms.get(room), self.stays.get(room)
+            if since is None and stay is not None and stay.position.epoch == top.epoch:
+                last_here = max(read[room] for room in target.rooms if room in read)
+                since = stay.since if stay.position.order >= last_here else None
             if since is not None and since.epoch == top.epoch and since.order < order:
                 return True
         return False

@@ -87,6 +87,10 @@ class RecoveringTest(ServingTestCase):
         self.server = self.serve(on_auth_ok=self.welcome, **options)
         return Returning(self, self.server)
 
+    def say_end(self) -> str:
+        self.server.everyone.send("end")
+        return "end"
+
     def test_the_answer_says_what_was_agreed_on(self) -> None:
         one = self.start("a", max_payload_before_auth=5000)
         answer = one.connect()
@@ -138,6 +142,22 @@ class RecoveringTest(ServingTestCase):
         one.connect()
         self.server.to("a").send("end")
         self.assertEqual(["end"], [name for name, _ in one.read_until("end")])
+
+    def test_a_room_that_it_is_not_in_any_more_keeps_nothing_from_it(self) -> None:
+        one = self.start("a", "muted")
+        one.connect()
+        self.joined.wait()
+        one.read_until(self.say_end())
+        one.lose()
+        self.rooms = ("a",)
+        one.connect()
+        self.joined.wait(2)
+        self.server.to("a").except_("muted").send("live")
+        self.assertIn("live", [name for name, _ in one.read_until(self.say_end())])
+        one.lose()
+        self.server.to("a").except_("muted").send("missed")
+        one.connect()  # the ticket of "muted" is older than that of "a"
+        self.assertIn("missed", [name for name, _ in one.read_until(self.say_end())])
 
     def test_rooms_that_are_joined_one_after_the_other_do_not_repeat_what_went_to_both(self) -> None:
         one = self.start("a")
