@@ -3,19 +3,20 @@
 import contextlib
 import secrets
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import PublishFailed
 from ..messages.codec import Codec
 from ..messages.recovery import EVERYONE
 from ..options import check_seconds
 from ..threads.deadline import NEVER, Deadline
-from ..threads.fork import ForkGuard, Uncopied
+from ..threads.fork import Uncopied, after_fork_in_child
 from ..threads.interrupted import calls_user_code, make_lock, refuse_to_wait
-from ..threads.waiting import Condition, Event
+from ..threads.waiting import Condition
 from ..websocket.stream import Ending
 from .audience import Audience, Publication, Publishing
 from .entries import Command, Entry, Said, Target, encode_entry
@@ -25,6 +26,8 @@ from .rooms import check_room
 
 __all__ = ["Emitter"]
 
+T = TypeVar("T")
+
 
 _AT_ONCE = 256  # publications of one entry
 _SILENT = 600.0  # seconds after which a producer takes a new name
@@ -32,7 +35,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _SLICE = 0.25  # seconds of one read of the inbox, and after which a thread that does not read looks again
 _PROBE = 5.0  # seconds between two looks at whether a node still has an inbox
 _LONGEST_READ = 3.0  # seconds
+_GRACE = 1.0  # seconds for a thread to leave the writer when that has been cut
 _TTL = 300.0  # seconds for which a reply is waited for at all
+_BROKEN_OFF = "publishing was broken off; it may have arrived"
 _CLOSED = Ending(1000, "the emitter was closed")
 
 
@@ -41,38 +46,49 @@ class _Turn:
 
     def __init__(self) -> None:
         self._condition = Condition()
-        self._taken = False
+        self._holder: object = None
 
-    def take(self, deadline: Deadline) -> bool:
-        """Take it, as soon as nobody has it; false where the time passed."""
-        return self._condition.wait_for(self._try, deadline) is not None
+    def run(self, act: Callable[[], object], deadline: Deadline, is_needless: Callable[[], bool] = bool) -> bool:
+        """Run ``act`` as soon as nobody else does; false where the time passed, or it is not needed any more."""
+        who = object()
+        try:
+            try:
+                if not self._take(who, deadline, is_needless):
+                    return False
+                act()
+                return True
+            finally:
+                self._give(who)
+        finally:
+            self._give(who)  # again: an exception, such as Ctrl-C, may have kept the first from it
 
-    def _try(self) -> bool | None:
-        if self._taken:
-            return None
-        self._taken = True
-        return True
+    def _take(self, who: object, deadline: Deadline, is_needless: Callable[[], bool]) -> bool:
+        def try_it() -> bool | None:
+            if is_needless():
+                return False
+            if self._holder is not None:
+                return None
+            self._holder = who
+            return True
 
-    def give(self) -> None:
-        """Give it back."""
+        return bool(self._condition.wait_for(try_it, deadline))
+
+    def _give(self, who: object) -> None:
         with self._condition.lock:
-            self._taken = False
+            if self._holder is who:
+                self._holder = None
             self._condition.changed()
 
 
 class _Waiting:
-    """A publication that a thread has handed over; the emitter's lock guards it.
+    """A publication that a thread has handed over. ``over``: it was appended, or there is a ``failure``."""
 
-    ``over``: it was appended, or there is a ``failure``. ``leads``: its thread is to append now, for the others, too.
-    """
-
-    __slots__ = ("abandoned", "failure", "leads", "over", "wakes", "what")
+    __slots__ = ("failure", "over", "what")
 
     def __init__(self, what: Said | Command) -> None:
         self.what = what
-        self.over = self.leads = self.abandoned = False
+        self.over = False
         self.failure: Exception | None = None
-        self.wakes: Event | None = None
 
 
 class _Producer(NamedTuple):
@@ -97,7 +113,7 @@ class Emitter(Uncopied):
         codec: as the servers'.
         timeout: seconds that publishing waits for the broker.
 
-    ``_lock``, a leaf, guards the queue and whether somebody appends: that thread uses the writer, and numbers.
+    ``_lock``, a leaf, guards the queue. Who has the turn ``_writing`` uses the writer, and numbers.
     """
 
     def __init__(self, backplane: Backplane, *, codec: Codec | None = None, timeout: float = 5.0) -> None:
@@ -113,12 +129,13 @@ class Emitter(Uncopied):
         self._closed = False
         self._begin()
 
+        _emitters.add(self)
+
     def _begin(self) -> None:
-        """Begin in this process."""
-        self._guard = ForkGuard("emitter")
+        """Begin in this process; the parent's connections are the parent's."""
         self._lock = make_lock()
         self._queue: list[_Waiting] = []
-        self._appending = False
+        self._writing = _Turn()
         self._producer = _NOBODY
         self._writer: LogWriter | None = None
         self._mailbox: _Mailbox | None = None
@@ -139,24 +156,29 @@ class Emitter(Uncopied):
     def client_at(self, address: str) -> RemoteClient:
         """Return one client by its ``address``; a thread that waits for its reply reads it meanwhile."""
         node_of(address)
-        self._check()
         with self._lock:
+            self._check()
             if self._mailbox is None:
-                self._mailbox = _Mailbox(self._backplane, self._codec)
+                self._mailbox = _Mailbox(self._backplane, self._codec, self._timeout, self._with_writer)
             return RemoteClient(self._mailbox, address)
 
     def close(self) -> None:
         """Give the connections back; who waits for a reply gets ``ConnectionClosed``. Idempotent."""
-        if self._guard.foreign():
-            self._begin()
         with self._lock:
             self._closed = True
             mailbox, self._mailbox = self._mailbox, None
         if mailbox is not None:
             mailbox.close(_CLOSED)
+        if not self._writing.run(self._close_writer, Deadline(self._timeout)):
+            writer = self._writer
+            if writer is not None:
+                writer.cut()  # under the thread that uses it
+            self._writing.run(self._close_writer, Deadline(_GRACE))
+
+    def _close_writer(self) -> None:
+        """Requires the turn."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.cut()  # should another thread be inside it
             writer.close()
 
     def __enter__(self) -> "Emitter":
@@ -172,71 +194,46 @@ class Emitter(Uncopied):
         return f"<Emitter {'closed' if self._closed else self._backplane}>"
 
     def _check(self) -> None:
-        if self._guard.foreign():
-            self._begin()  # the parent's connections are the parent's
         if self._closed:
             raise RuntimeError("the emitter is closed")
 
     def _publish(self, what: Said | Command) -> Publication:
-        """Append a publication, with those of other threads that wait; or one of them takes it along."""
+        """Append a publication, with those of other threads that wait; or one of them has taken it along."""
         self._check()
         if not what.target.rooms:
             return Publication()
         refuse_to_wait("publishing by an emitter")
         deadline, waiting = Deadline(self._timeout), _Waiting(what)
-        with self._lock:
-            self._queue.append(waiting)
-            waiting.leads, self._appending = not self._appending, True
-            if not waiting.leads:
-                waiting.wakes = Event()
-        if waiting.wakes is not None:
-            self._wait(waiting, waiting.wakes)
-        if not waiting.over:
-            self._append_some(deadline)
+        try:
+            with self._lock:
+                self._queue.append(waiting)
+            while not waiting.over:  # who has the turn gives it back by its own deadline
+                self._writing.run(lambda: self._append_some(waiting, deadline), NEVER, lambda: waiting.over)
+        except BaseException:
+            with self._lock:
+                if waiting in self._queue:
+                    self._queue.remove(waiting)  # else it would go out with whatever comes next
+            raise
         if waiting.failure is not None:
             raise waiting.failure
         return Publication()
 
-    def _wait(self, waiting: _Waiting, wakes: Event) -> None:
-        """Wait until a publication is over, or its thread is to append."""
+    def _append_some(self, waiting: _Waiting, deadline: Deadline) -> None:
+        """Append what waits, together. Requires the turn."""
+        batch: list[_Waiting] = []
+        failure: Exception | None = PublishFailed(_BROKEN_OFF)
         try:
-            wakes.wait()
-        except BaseException:  # Ctrl-C: it may still be taken along
             with self._lock:
-                waiting.abandoned = True
-                woken = self._pass_on() if waiting.leads and not waiting.over else None
-            if woken is not None:
-                woken.set()
-            raise
-
-    def _pass_on(self) -> Event | None:
-        """Have the next thread append, if there is one; return what wakes it. Requires holding the lock."""
-        for one in self._queue:
-            if not one.abandoned and one.wakes is not None:
-                one.leads = True
-                return one.wakes
-        self._appending = False
-        return None
-
-    def _append_some(self, deadline: Deadline) -> None:
-        """Append what waits, together. The thread's that is to."""
-        with self._lock:
-            batch, self._queue = self._queue[:_AT_ONCE], self._queue[_AT_ONCE:]
-        failure: Exception | None = PublishFailed("publishing was broken off; it may have arrived")
-        try:
+                if waiting not in self._queue:  # an exception has kept who took it along from saying how it went
+                    raise PublishFailed(_BROKEN_OFF)
+                batch = self._queue[:_AT_ONCE]
+                del self._queue[:_AT_ONCE]
             failure = self._append([one.what for one in batch], deadline)
         finally:
             if failure is not None:
                 self._producer = _NOBODY  # a number that is never used would look like a loss
-            with self._lock:
-                for one in batch:
-                    one.failure, one.over = failure, True
-                woken = self._pass_on()
             for one in batch:
-                if one.wakes is not None:
-                    one.wakes.set()
-            if woken is not None:
-                woken.set()
+                one.failure, one.over = failure, True
 
     def _append(self, batch: list[Said | Command], deadline: Deadline) -> Exception | None:
         """Append publications, again and again until the log has them; return why it has not, in that time."""
@@ -246,7 +243,7 @@ class Emitter(Uncopied):
             name, last = secrets.token_hex(8), 0
         data = [encode_entry(Entry(name, number, what)) for number, what in enumerate(batch, last + 1)]
         try:
-            self._append_until(data, deadline)
+            self._try_until(lambda writer: writer.append(data), deadline)
         except (LogDown, ImportError) as error:
             if isinstance(error, ImportError):
                 return error
@@ -256,89 +253,121 @@ class Emitter(Uncopied):
         self._producer = _Producer(name, last + len(batch), now)
         return None
 
-    def _append_until(self, data: list[bytes], deadline: Deadline) -> None:
-        """Append, again until it succeeds, or the time is over."""
+    def _try_until(self, act: Callable[[LogWriter], T], deadline: Deadline) -> T:
+        """Do something with the writer, again until it succeeds, or the time is over. Requires the turn."""
         pause = _FIRST_PAUSE
         while True:
             try:
+                if self._closed:
+                    raise LogDown("the emitter is closed")
                 if self._writer is None:
-                    self._writer = self._backplane.make_writer()
-                self._writer.append(data)
-                return
+                    self._writer = self._backplane.make_writer(self._timeout)
+                return act(self._writer)
             except LogDown:
                 if deadline.passed() or self._closed:
                     raise
                 time.sleep(deadline.remaining_of(pause))
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def _with_writer(self, act: Callable[[LogWriter], bool]) -> bool:
+        """Do something with the writer, for the mailbox; ``PublishFailed``: the broker cannot be had."""
+        self._check()
+        deadline, outcome = Deadline(self._timeout), [False]
+
+        def try_it() -> None:
+            outcome[0] = self._try_until(act, deadline)
+
+        try:
+            self._writing.run(try_it, NEVER)
+        except LogDown as error:
+            raise PublishFailed(f"the broker cannot be had: {error}") from error
+        return outcome[0]
+
+
+_emitters: "weakref.WeakSet[Emitter]" = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    for emitter in list(_emitters):
+        emitter._begin()
+
+
+after_fork_in_child(_begin_anew)
+
 
 class _Mailbox(Asks):
     """The messages of an emitter to single clients, and its inbox, which the threads that wait read in turn."""
 
-    def __init__(self, backplane: Backplane, codec: Codec) -> None:
+    def __init__(
+        self,
+        backplane: Backplane,
+        codec: Codec,
+        timeout: float,
+        with_writer: Callable[[Callable[[LogWriter], bool]], bool],
+    ) -> None:
         super().__init__(codec, f"e{secrets.token_hex(8)}", _TTL, self._send_to)
-        self._writer = backplane.make_writer()
-        self._writing = _Turn()
+        self._timeout = timeout
+        self._with_writer = with_writer
         self._reader = backplane.make_reader(self._node, inbox_only=True)
         self._is_open = False
         self._reading = _Turn()
+        self._renewal = backplane.node_timeout  # it expires after 4 times that
+        self._fresh_until = 0.0  # until then it is there for certain
         self._probed_at = time.monotonic()
 
     def close(self, ending: Ending) -> None:
         """End all waiting, and give the inbox back."""
         super().close(ending)
-        self._writer.cut()
-        self._writer.close()
-        if not self._reading.take(Deadline(2 * _SLICE)):
+        if not self._reading.run(self._reader.close, Deadline(2 * _SLICE)):
             self._reader.cut()
-            self._reading.take(Deadline(_LONGEST_READ))
-        self._reader.close()
+            self._reading.run(self._reader.close, Deadline(_LONGEST_READ))
 
     def _send_to(self, node: str, message: bytes) -> None:
         refuse_to_wait("client_at(...).send()")
-        self._reading.take(NEVER)
         try:
-            if not self._is_open:  # the answer needs a place
-                self._reader.open()
-                self._is_open = True
+            until = Deadline(self._timeout)
+            if not (self._is_fresh() or self._reading.run(self._freshen, until, self._is_fresh) or self._is_fresh()):
+                raise LogDown("it does not answer")
         except LogDown as error:
             raise PublishFailed(f"the broker cannot be had: {error}") from error
-        finally:
-            self._reading.give()
-        if not self._write(partial(self._writer.send_to, node, message)):
+        if not self._with_writer(lambda writer: writer.send_to(node, message)):
             self.take_undelivered(message)
 
-    def _write(self, act: Callable[[], bool]) -> bool:
-        """Do something with the writer; ``PublishFailed``: the broker cannot be had."""
-        self._writing.take(NEVER)
-        try:
-            return act()
-        except LogDown as error:
-            raise PublishFailed(f"the broker cannot be had: {error}") from error
-        finally:
-            self._writing.give()
+    def _is_fresh(self) -> bool:
+        return self._is_open and time.monotonic() < self._fresh_until
+
+    def _freshen(self) -> None:
+        """See to it that there is an inbox: the answer needs a place. Requires the turn."""
+        if self._closed is not None:
+            raise RuntimeError("the emitter is closed")
+        if self._is_open:
+            self._read_some(0.0)  # which makes it again where it has expired
+        if not self._is_open:
+            self._open()
+
+    def _open(self) -> None:
+        self._reader.open()
+        self._fresh_until = time.monotonic() + self._renewal
+        self._is_open = True
 
     def wait_until(self, check: Callable[[], Any], deadline: Deadline) -> None:
         """Read the inbox until there is an outcome, or wait while another thread reads."""
         while check() is None and not deadline.passed():
-            if not self._reading.take(Deadline(0)):
+            if self._reading.run(lambda: self._read_some(deadline.remaining_of(_SLICE)), Deadline(0)):
+                self._probe()
+            else:
                 self._condition.wait_for(check, deadline.sooner(Deadline(_SLICE)))
-                continue
-            try:
-                self._read_some(deadline.remaining_of(_SLICE))
-            finally:
-                self._reading.give()
-            self._probe()
 
     def _read_some(self, seconds: float) -> None:
+        """Requires the turn."""
         try:
             found = self._reader.read((0, 0), seconds)
+            self._fresh_until = time.monotonic() + self._renewal
         except LogDown:
             time.sleep(min(seconds, _FIRST_PAUSE))
             self._is_open = False
             with contextlib.suppress(LogDown):
-                self._reader.open()
-                self._is_open = True
+                self._open()
             return
         for message in found.inbox if isinstance(found, Read) else ():
             self.take_message(message)
@@ -351,5 +380,9 @@ class _Mailbox(Asks):
         self._probed_at = now
         for node in self.awaited_nodes():
             with contextlib.suppress(PublishFailed):
-                if not self._write(partial(self._writer.has_inbox, node)):
+                if not self._with_writer(partial(_has_inbox, node)):
                     self.forget_node(node)
+
+
+def _has_inbox(node: str, writer: LogWriter) -> bool:
+    return writer.has_inbox(node)

@@ -111,5 +111,8 @@ class Backplane(Protocol):
         ``ImportError``: an extra is missing; the text names it.
         """
 
-    def make_writer(self) -> LogWriter:
-        """Make a writer, which connects when it is first used."""
+    def make_writer(self, timeout: float | None = None) -> LogWriter:
+        """Make a writer, which connects when it is first used.
+
+        ``timeout``: seconds that an answer may take, where that is less than the backplane allows.
+        """

@@ -98,9 +98,9 @@ class RedisBackplane:
         """Make a reader; see ``Backplane``."""
         return RedisReader(self, node, inbox_only)
 
-    def make_writer(self) -> "RedisWriter":
+    def make_writer(self, timeout: float | None = None) -> "RedisWriter":
         """Make a writer; see ``Backplane``."""
-        return RedisWriter(self)
+        return RedisWriter(self, self._io_timeout if timeout is None else min(timeout, self._io_timeout))
 
     def __repr__(self) -> str:
         return f"<RedisBackplane {self._where}, prefix={self._prefix!r}>"
@@ -181,7 +181,7 @@ class _Line(Uncopied):
                 # without notifications of maintenance, which are for pools, and for protocol 3
                 **{name: value for name, value in options if "maint" not in name},
                 "socket_timeout": self._timeout,
-                "socket_connect_timeout": self._plan.connect_timeout,
+                "socket_connect_timeout": min(self._plan.connect_timeout, self._timeout),
                 "retry": import_module("redis.retry").Retry(import_module("redis.backoff").NoBackoff(), 0),
                 "retry_on_timeout": False,
                 "retry_on_error": [],
@@ -414,8 +414,8 @@ class RedisReader(Uncopied):
 class RedisWriter(Uncopied):
     """Appends to the log, and to inboxes; see ``LogWriter``."""
 
-    def __init__(self, plan: RedisBackplane) -> None:
-        self._line = _Line(plan, plan._io_timeout)
+    def __init__(self, plan: RedisBackplane, timeout: float) -> None:
+        self._line = _Line(plan, timeout)
         self._most = plan._max_length
         self._epoch = ""
 
