@@ -16,7 +16,7 @@ from ..options import check_seconds
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import Uncopied, after_fork_in_child
 from ..threads.interrupted import calls_user_code, make_lock, refuse_to_wait
-from ..threads.waiting import Condition
+from ..threads.waiting import Condition, Event
 from ..websocket.stream import Ending
 from .audience import Audience, Publication, Publishing
 from .entries import Command, Entry, Said, Target, encode_entry
@@ -27,7 +27,6 @@ from .rooms import check_room
 __all__ = ["Emitter"]
 
 T = TypeVar("T")
-
 
 _AT_ONCE = 256  # publications of one entry
 _SILENT = 600.0  # seconds after which a producer takes a new name
@@ -81,14 +80,18 @@ class _Turn:
 
 
 class _Waiting:
-    """A publication that a thread has handed over. ``over``: it was appended, or there is a ``failure``."""
+    """A publication that a thread has handed over. ``over``: it was appended, or there is a ``failure``.
 
-    __slots__ = ("failure", "over", "what")
+    ``wakes`` its thread, when it is over, or that thread may append.
+    """
+
+    __slots__ = ("failure", "over", "wakes", "what")
 
     def __init__(self, what: Said | Command) -> None:
         self.what = what
         self.over = False
         self.failure: Exception | None = None
+        self.wakes = Event()
 
 
 class _Producer(NamedTuple):
@@ -128,7 +131,6 @@ class Emitter(Uncopied):
         self._publishing = Publishing(self._codec, self._publish)
         self._closed = False
         self._begin()
-
         _emitters.add(self)
 
     def _begin(self) -> None:
@@ -207,8 +209,12 @@ class Emitter(Uncopied):
         try:
             with self._lock:
                 self._queue.append(waiting)
-            while not waiting.over:  # who has the turn gives it back by its own deadline
-                self._writing.run(lambda: self._append_some(waiting, deadline), NEVER, lambda: waiting.over)
+            while not waiting.over:
+                if self._writing.run(lambda: self._append_some(waiting, deadline), Deadline(0), lambda: waiting.over):
+                    self._wake_next()
+                else:  # who has the turn gives it back by its own deadline
+                    waiting.wakes.wait(_SLICE)  # not for longer: an exception may have kept it from waking us
+                    waiting.wakes.clear()
         except BaseException:
             with self._lock:
                 if waiting in self._queue:
@@ -217,6 +223,13 @@ class Emitter(Uncopied):
         if waiting.failure is not None:
             raise waiting.failure
         return Publication()
+
+    def _wake_next(self) -> None:
+        """Wake the thread that has waited for longest, as nobody has the turn."""
+        with self._lock:
+            first = self._queue[0] if self._queue else None
+        if first is not None:
+            first.wakes.set()
 
     def _append_some(self, waiting: _Waiting, deadline: Deadline) -> None:
         """Append what waits, together. Requires the turn."""
@@ -234,6 +247,8 @@ class Emitter(Uncopied):
                 self._producer = _NOBODY  # a number that is never used would look like a loss
             for one in batch:
                 one.failure, one.over = failure, True
+                if one is not waiting:
+                    one.wakes.set()
 
     def _append(self, batch: list[Said | Command], deadline: Deadline) -> Exception | None:
         """Append publications, again and again until the log has them; return why it has not, in that time."""

@@ -526,7 +526,7 @@ class Plan:
 
     def make_reader(self, node: str, inbox_only: bool = False) -> Any: ...
 
-    def make_writer(self) -> Writer:
+    def make_writer(self, timeout: float | None = None) -> Writer:
         return self.writer
 
 
