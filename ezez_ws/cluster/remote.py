@@ -43,6 +43,9 @@ REPLIED, ENDED, NO_ROOM = "reply", "closed", "no room"
 NODE_GONE = Ending(CloseCode.ABNORMAL, "node gone")
 _NO_SUCH = Ending(CloseCode.ABNORMAL, "no such connection")
 
+_FEW = 64
+_MOST_ASKED = 50_000  # messages of other nodes whose answers are waited for; the oldest are forgotten
+
 Transport = Callable[[str, bytes], object]
 """Puts a message into the inbox of a node, sooner or later; ``QueueFull``."""
 
@@ -115,6 +118,7 @@ class Asks:
         self._transport = transport
         self._condition = Condition()
         self._next = 1
+        self._sweep_at = _FEW
         self._awaited: OrderedDict[int, tuple[weakref.ref[SentMessage], str, float]] = OrderedDict()  # with the address
         self._closed: Ending | None = None
 
@@ -165,7 +169,7 @@ class Asks:
                 self.take(message)
             elif form == FORMAT and self.answering is not None:
                 self.answering.take(message, self._answer)
-        except (MalformedMessage, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # whatever: nothing that comes may end the thread that reads
             limited.tell(logging.WARNING, "inbox", "a message of another node was left out: %s", shown(str(error)))
 
     def _answer(self, node: str, answer: list[Any]) -> None:
@@ -232,6 +236,10 @@ class Asks:
                 if there is not None:
                     there._outcome = there._outcome or EXPIRED
                     self._condition.changed()
+        if len(self._awaited) >= self._sweep_at:  # behind one that is waited for there may be many that nobody knows
+            for number in [number for number, (sent, _, _) in list(self._awaited.items()) if sent() is None]:
+                del self._awaited[number]
+            self._sweep_at = 2 * len(self._awaited) + _FEW
 
     # -- for ``SentMessage`` ------------------------------------------------------------------------------------------
 
@@ -294,7 +302,7 @@ class Answering:
         self._clients = clients
         self._codec = codec
         self._lock = make_lock()  # a leaf, which may be taken under an inbox's
-        self._asked: set[_Asked] = set()
+        self._asked: dict[_Asked, None] = {}  # in their order
 
     def take(self, message: list[Any], answer: Callable[[str, list[Any]], object]) -> None:
         """Send a message to a client, or close its connection; ``answer(node, message)`` takes what comes of it."""
@@ -313,7 +321,10 @@ class Answering:
         connection = session.connection
         asked = _Asked(self, connection, reply_to, event, lambda *outcome: answer(node, [ANSWER, number, *outcome]))
         with self._lock:
-            self._asked.add(asked)
+            self._asked[asked] = None
+            if len(self._asked) > _MOST_ASKED:
+                forgotten = next(iter(self._asked))
+                del self._asked[forgotten]
         outcome: Any = None
         try:
             outcome = connection._put_event(asked, self._codec._encode_event, event, body, None, reply_to)
@@ -328,7 +339,7 @@ class Answering:
     def forget(self, asked: "_Asked") -> None:
         """Let go of a message that has been answered."""
         with self._lock:
-            self._asked.discard(asked)
+            self._asked.pop(asked, None)
 
 
 class _Asked(SentMessage):

@@ -41,7 +41,7 @@ def make_ticket(secret: bytes, session: str, room: str, since: str) -> str:
         return ""
     import hmac
 
-    text = f"{session}:{len(room)}:{room}:{since}".encode()
+    text = f"{session}:{len(room)}:{room}:{since}".encode("utf-8", "surrogatepass")
     return hmac.new(secret, text, "sha256").hexdigest()[:32]
 
 
@@ -63,15 +63,16 @@ def read_presented(secret: bytes, given: Any, most: int) -> Presented | None:
     return Presented(session if stays else None, stays)
 
 
-def _read_stay(secret: bytes, session: str, room: str, shown: Any) -> Stay | None:
-    if not isinstance(shown, list) or len(shown) < 3 or not all(isinstance(text, str) for text in shown[:3]):
+def _read_stay(secret: bytes, session: str, room: Any, shown: Any) -> Stay | None:
+    if not isinstance(shown, list) or len(shown) < 3 or not all(isinstance(text, str) for text in (room, *shown[:3])):
         return None
     position, since = parse_position(shown[0]), parse_position(shown[1])
     if position is None or since is None or not secret:
         return None
     import hmac
 
-    if not hmac.compare_digest(make_ticket(secret, session, room, shown[1]).encode(), shown[2].encode()):
+    right, ticket = make_ticket(secret, session, room, shown[1]), shown[2].encode("utf-8", "surrogatepass")
+    if not hmac.compare_digest(right.encode(), ticket):
         return None
     earlier = position.epoch == since.epoch and position.order < since.order
     return Stay(since, since if earlier else position)

@@ -252,14 +252,16 @@ class Sending(Deferring):
     def put_together(self, first: bytes, events: Sequence[tuple[str, bytes]]) -> Put:
         """Send a message of the protocol's and these events right behind it, or, without room for all, none of them.
 
-        The events are names and encoded arguments. The ids that they get are lost over an exception.
+        Alone it has as much room again: what a peer makes us say must not pile up where it takes nothing. The events
+        are names and encoded arguments. The ids that they get are lost over an exception.
         """
         stream = self.stream
         with stream.sending:
             messages = [first]
             for number, (event, body) in enumerate(events, self._last_id + 1):
                 messages.append(self._codec._encode_event(event, number, None, body))
-            if events and stream.open and not stream.fits(sum(map(len, messages))):
+            size = sum(map(len, messages)) - (0 if events else self.options.send_buffer_limit)
+            if stream.open and not stream.fits(size):
                 return FULL
             outcome = REFUSED
             self._last_id += len(events)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ezez_ws import EZEZServerClient, EZEZWebsocketServer, Joined
+from ezez_ws.cluster.tickets import Presented, read_presented
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import eventually
 
@@ -121,6 +122,40 @@ class RecoveringTest(ServingTestCase):
         self.assertEqual((Joined({"a": True, "b": True}, 3), True), self.joined.seen[1])
         self.assertEqual({"*": True, "a": True, "b": True}, one.recovered)
         self.assertEqual((1, 3), self.server.cluster[-3:-1])
+
+    def test_a_peer_that_takes_nothing_cannot_have_its_rooms_pile_up(self) -> None:
+        self.joined, self.rooms = Calls(), ()
+        server = self.server = self.serve(send_buffer_limit=100_000)
+        rooms = [f"{number}{'x' * 240}" for number in range(100)]
+        server.on("in", lambda client, args, reply, ids: client.join(*rooms))
+        server.on("out", lambda client, args, reply, ids: client.leave(*rooms))
+        peer = self.peer(server, auth=None, receive_buffer=4096)
+        peer.send_values("ezez-ws::auth", KEY, 1, {"recover": 1})
+        eventually(lambda: server.clients and server.clients[0].authenticated)
+        (side,) = server.clients
+        outbox = side._ezez_connection.stream._outbox
+        most = 0
+        try:
+            for _ in range(300):
+                peer.send_event("in")
+                peer.send_event("out")
+                most = max(most, outbox.waiting_bytes)
+        except OSError:
+            pass  # it has been cut
+        eventually(lambda: not server.clients)
+        self.assertLess(most, 250_000)
+
+    def test_what_is_shown_may_be_anything(self) -> None:
+        session, at = "0" * 32, "a:1-1.1"
+        for rooms in (
+            {5: [at, at, "x"]},
+            {"\ud800": [at, at, "x"]},
+            {"a": [at, at, "\ud800"]},
+            {"a": [at, 5, "x"]},
+            {"a": 5},
+        ):
+            shown = {"recover": 1, "session": session, "rooms": rooms}
+            self.assertEqual(Presented(None, {}), read_presented(b"secret", shown, 10))
 
     def test_who_is_excepted_stays_so_when_it_comes_back(self) -> None:
         one = self.start("a")

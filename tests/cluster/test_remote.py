@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 from ezez_ws import Codec, ConnectionClosed, RemoteClient, ReplyTimeout, SendTimeout
+from ezez_ws.cluster.entries import PLAIN
 from tests.serving import ServingTestCase
 from tests.support import eventually
 
@@ -69,6 +70,33 @@ class RemoteClientTest(ServingTestCase):
         for wrong in ("", "a", ":1", "a:", "a:b", "x" * 100 + ":1"):
             with self.assertRaisesRegex(ValueError, "is no address of a client"):
                 server.client_at(wrong)
+
+    def test_what_nobody_waits_for_does_not_pile_up_behind_what_is_waited_for(self) -> None:
+        server = self.serve()
+        side, _ = self.pair(server)
+        remote = server.client_at(side.address)
+        waited_for = [remote.send("ask") for _ in range(5)]
+        for _ in range(1000):
+            remote.send("tell")
+        self.assertLess(len(remote._asks._awaited), 200)
+        self.assertEqual(5, len(waited_for))
+
+    def test_whatever_comes_into_the_inbox_ends_no_thread(self) -> None:
+        server = self.serve()
+        side, peer = self.pair(server)
+        asks = server.client_at(side.address)._asks
+        ask = ["ask", "node", 1, side.address, "event", b"", None]
+        wrong: list[list[Any]] = [
+            [*ask[:number], value, *ask[number + 1 :]] for number in (4, 5) for value in (5, None)
+        ]
+        wrong += [["close", side.address, code, "why"] for code in ("x", None, -1, 1 << 40)]
+        wrong += [["close", side.address, 4000, 5], ["close", side.address, 4000, None]]
+        wrong += [["answer", []], ["answer", [], "reply"], ["answer", 1, "closed", 5], ["ask"], ["close"], [5], []]
+        for message in wrong:
+            asks.take_message(PLAIN.encode([1, *message]))
+        for data in (b"", b"x", PLAIN.encode(["x"])):
+            asks.take_message(data)
+        self.assertTrue(peer)
 
     def test_no_room_is_told_at_once_and_cuts_nobody(self) -> None:
         server = self.serve(send_buffer_limit=100_000)
