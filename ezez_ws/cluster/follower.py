@@ -137,6 +137,8 @@ class Follower:
             self._meet(found)
             return
         for entry_id, batch in found.entries:
+            if self._silent_until is not None and entry_id > self._silent_until:
+                self._begin_delivering()
             self._feed(entry_id, batch)
         for message in found.inbox:
             self.on_inbox(message)
@@ -163,8 +165,9 @@ class Follower:
         with self._condition.lock:
             self._fold.new_epoch()
             self.epochs += 1
-        self._silent_until = None
         self._clients.begin_epoch(position, opened.secret, (*opened.last, _LAST), told=True)
+        if self._silent_until is not None:
+            self._begin_delivering()
         self._publisher.resend_recent(opened.epoch)
         self._tell(logging.WARNING, "epoch", "the log is another one: the broker was restarted, replaced or emptied")
 

@@ -76,7 +76,7 @@ class Window:
         while self._all and (self.bytes > self._limit or now - self._all[0].order[0] > self._milliseconds):
             kept = self._all.popleft()
             self.bytes -= kept.size
-            self.begin = kept.order
+            self.begin = max(self.begin, kept.order)  # what is read again in a new epoch lies before it
             self.let_go_ms = kept.order[0]
             for room in set(kept.said.target.rooms):
                 there = self._by_room[room]

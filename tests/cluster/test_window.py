@@ -40,6 +40,24 @@ class WindowTest(unittest.TestCase):
         window.begin_anew((5000, 0, 1))
         self.assertEqual(((5000, 0, 1), 0), (window.begin, window.let_go_ms))
 
+    def test_what_is_read_again_does_not_move_its_beginning_back(self) -> None:
+        window = Window(10, 1 << 20)
+        window.begin_anew((50_000, 0, 0))
+        window.add((1_000, 0, 1), said("a", size=0))
+        window.add((20_000, 0, 1), said("a", size=0))
+        self.assertEqual((50_000, 0, 0), window.begin)
+        self.assertEqual(1, len(window))
+
+    def test_what_was_too_old_or_too_much_may_go_but_not_what_lies_before_a_new_beginning(self) -> None:
+        """Others may not have read that yet."""
+        window = Window(10, 1 << 20)
+        window.add((1_000, 0, 1), said("a", size=0))
+        self.assertEqual(0, window.let_go_ms)
+        window.trim(12_000)
+        self.assertEqual((1_000, (1_000, 0, 1)), (window.let_go_ms, window.begin))
+        window.begin_anew((50_000, 0, 0))
+        self.assertEqual(0, window.let_go_ms)
+
     @given(
         st.lists(
             st.tuples(st.integers(0, 300), st.sets(st.sampled_from("abc"), min_size=1), st.integers(0, 800)),

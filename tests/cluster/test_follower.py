@@ -1,0 +1,57 @@
+"""Reading the log: from where on it is delivered."""
+
+import unittest
+from typing import Any
+from unittest import mock
+
+from ezez_ws.cluster.entries import Entry, Said, Target, encode_batch, encode_entry
+from ezez_ws.cluster.follower import Follower
+from ezez_ws.cluster.log import Opened, Read
+from ezez_ws.cluster.teller import Teller
+
+MAY_RUN_BESIDE = True
+
+
+def entry(number: int) -> tuple[tuple[int, int], bytes]:
+    said = Said(Target(("a",)), f"event {number}", b"")
+    return (number, 0), encode_batch([encode_entry(Entry("other", number, said))])
+
+
+class FollowerTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clients: Any = mock.Mock()
+        self.clients.window.let_go = 0
+        self.reader: Any = mock.Mock()
+        backplane: Any = mock.Mock(heartbeat=5.0, node_timeout=15.0)
+        backplane.make_reader.return_value = self.reader
+        publisher: Any = mock.Mock()
+        self.follower = Follower(backplane, "node", self.clients, publisher, Teller(None, None))
+
+    def read(self, *numbers: int) -> None:
+        self.reader.read.return_value = Read([entry(number) for number in numbers], [])
+        self.follower._read()
+
+    def delivered(self) -> list[str]:
+        calls = [call.args for call in self.clients.pass_on.call_args_list]
+        return [args[1].event for args in calls if args[1] is not None and args[2]]
+
+    def test_what_comes_behind_what_was_there_is_delivered_though_it_is_read_along(self) -> None:
+        self.follower._meet(Opened("epoch", b"secret", (2, 0)))
+        self.read(1)
+        self.assertFalse(self.follower.met.is_set())
+        self.read(2, 3)
+        self.assertTrue(self.follower.met.is_set())
+        self.assertEqual(["event 3"], self.delivered())
+
+    def test_so_it_is_where_the_last_of_that_was_trimmed_meanwhile(self) -> None:
+        self.follower._meet(Opened("epoch", b"secret", (2, 0)))
+        self.read(1, 3)
+        self.assertEqual(["event 3"], self.delivered())
+
+    def test_another_epoch_before_that_was_read_ends_the_silence(self) -> None:
+        self.follower._meet(Opened("epoch", b"secret", (2, 0)))
+        self.follower._meet(Opened("next", b"secret", (0, 0)))
+        self.assertTrue(self.follower.met.is_set())
+        self.clients.begin_delivering.assert_called_once_with()
+        self.read(1)
+        self.assertEqual(["event 1"], self.delivered())
