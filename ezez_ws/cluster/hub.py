@@ -64,7 +64,7 @@ def size_of(what: Said | Command) -> int:
 class Hub:
     """One node, from ``start`` to ``close``. Any thread may call any method.
 
-    ``_lock`` guards the queue of publications in memory, ``_bytes`` and ``_delivering``, and ``_roster``; it is a leaf,
+    ``_lock`` guards the queue of publications in memory, ``_bytes`` and ``_deliverer``, and ``_roster``; it is a leaf,
     and may be taken under the order lock. With a backplane nothing of that is used.
     """
 
@@ -92,7 +92,7 @@ class Hub:
         self._lock = make_lock()
         self._queue: deque[Said | Command | In | Out | Listing] = deque()
         self._bytes = 0
-        self._delivering = False
+        self._deliverer: object = None  # made up by the call that delivers
         self._published = 0
         self._roster = Roster()
         self._teller = Teller(options.on_member, options.on_cluster)
@@ -124,6 +124,7 @@ class Hub:
             self._options.publish_buffer_limit,
             self._note_writing,
             self.asks.take_undelivered,
+            self.clients.tell_listing,
         )
         self._follower = Follower(backplane, self.node, self.clients, self._publisher, self._teller)
         self._follower.on_inbox, self._follower.on_node_gone = self.asks.take_message, self.asks.forget_node
@@ -200,13 +201,17 @@ class Hub:
     def _keep(self, what: Said | Command, size: int) -> Publication:
         """Put a publication into the log in memory, and deliver what is there."""
         limit = self._options.publish_buffer_limit
-        with self._lock:
-            if self._queue and self._bytes + size > limit:
-                raise QueueFull(f"{self._bytes} bytes wait to be delivered, of publish_buffer_limit={limit}")
-            self._bytes += size
-            self._published += 1
-            self._queue.append(what)
-        self.deliver()
+        try:
+            with self._lock:
+                if self._queue and self._bytes + size > limit:
+                    raise QueueFull(f"{self._bytes} bytes wait to be delivered, of publish_buffer_limit={limit}")
+                self._bytes += size
+                self._queue.append(what)
+                self._published += 1
+            self.deliver()
+        except BaseException:  # Ctrl-C: what is there shall not wait for the next publication
+            janitor.call_later(0.0, self.deliver)
+            raise
         return Publication()
 
     def _tell_full(self, text: str) -> None:
@@ -235,24 +240,33 @@ class Hub:
         if interrupts_library():  # it may hold an outbox's lock, under which the order lock must not be taken
             janitor.call_later(0.0, self.deliver)
             return
-        with self._lock:
-            if self._delivering:
-                return
-            self._delivering = True
+        me = object()
         try:
+            with self._lock:
+                if self._deliverer is not None:
+                    return
+                self._deliverer = me
             while True:
                 with self._lock:
                     if not self._queue:
-                        self._delivering = False
+                        self._bytes, self._deliverer = 0, None
                         return
                     what = self._queue.popleft()
                     self._bytes -= size_of(what) if isinstance(what, (Said, Command)) else 0
                 self._pass_on(what)
-        except BaseException:
+        except BaseException:  # Ctrl-C, say
             with self._lock:
-                self._delivering = False
-            janitor.call_later(0.0, self.deliver)
+                if self._deliverer is me:
+                    self._deliverer = None
+            janitor.call_later(0.0, self._go_on)
             raise
+
+    def _go_on(self) -> None:
+        """Deliver the rest, as an exception has come out of delivering something: who was to get that is told."""
+        cluster_logger.warning("gap: an exception has broken off the delivery of a publication")
+        self.clients.lose()
+        self.clients.tell_listing()
+        self.deliver()
 
     # -- out of the log ---------------------------------------------------------------------------------------------
 
@@ -267,13 +281,14 @@ class Hub:
 
     def _list(self, what: In | Out | Listing) -> None:
         with self._lock:
-            changed = None
-            if isinstance(what, In):
-                changed = self._roster.enter(self.node, what)
-            elif isinstance(what, Out):
-                changed = self._roster.leave(self.node, what)
-        if changed is not None:
-            self._teller.tell_member(changed.change, changed.member)
+            if isinstance(what, Listing):
+                changes = self._roster.replace(self.node, what)
+            else:
+                roster = self._roster
+                changed = roster.enter(self.node, what) if isinstance(what, In) else roster.leave(self.node, what)
+                changes = [] if changed is None else [changed]
+        for one in changes:
+            self._teller.tell_member(one.change, one.member)
 
     # -- what is known ----------------------------------------------------------------------------------------------
 

@@ -64,13 +64,14 @@ class Numbering:
 class _Item:
     """A publication on its way; its ``Publication`` asks it how it went. The publisher's lock guards it."""
 
-    __slots__ = ("data", "done", "publisher", "size")
+    __slots__ = ("data", "done", "is_change", "publisher", "size")
 
     def __init__(self, publisher: "Publisher", what: What) -> None:
         self.publisher = publisher
         self.data = encode_what(what)  # without a number at first
         # what counts in the queue: nothing where it is not a user's, and from the confirmation on
         self.size = len(self.data) if isinstance(what, (Said, Command)) else 0
+        self.is_change = isinstance(what, (In, Out))
         self.done: bool | None = None  # false: it will never be in the log
 
     def wait_confirmed(self, deadline: Deadline) -> bool:
@@ -90,6 +91,8 @@ class Publisher(Uncopied):
         on_state: ``(up, text, severe)``, called on the thread when the log can be written again, and when it cannot,
             or for another reason than before; ``LogDown`` says what the last two are.
         on_no_inbox: ``(message)``, called on the thread with what is for a node that has no inbox.
+        on_changes_left_out: called on the thread when the ``Listing`` of the node's members is to be put, as more than
+            ``limit_bytes`` of their changes would have waited.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Publisher(Uncopied):
         limit_bytes: int,
         on_state: Callable[[bool, str, bool], object],
         on_no_inbox: Callable[[bytes], object] | None = None,
+        on_changes_left_out: Callable[[], object] = bool,
     ) -> None:
         self.published = 0  # by users, as is what is confirmed
         self.confirmed = 0
@@ -107,6 +111,7 @@ class Publisher(Uncopied):
         self._limit = limit_bytes
         self._on_state = on_state
         self._on_no_inbox = on_no_inbox
+        self._on_changes_left_out = on_changes_left_out
         self._lock = make_lock()
         self._work = Condition(self._lock)  # there is something to do
         self._outcome = Condition(self._lock)  # something is in the log, or never will be
@@ -116,6 +121,8 @@ class Publisher(Uncopied):
         self._recent_bytes = 0
         self._messages: deque[tuple[str, bytes]] = deque()  # to inboxes
         self._bytes = 0
+        self._change_bytes = 0  # of changes of members
+        self._leaves_out = False  # those that come now: the list is put when there is room again
         self._trim_before = 0
         self._resend: str | None = None  # the epoch in which to append again what is recent
         self._closing = False  # nothing new comes
@@ -158,6 +165,8 @@ class Publisher(Uncopied):
                 if item.size:
                     raise RuntimeError("the server is closed: nothing can be published")
                 item.done = False
+            elif item.is_change and not self._has_room_for(item):
+                self._leaves_out = True
             else:
                 self._make_room(item.size)
                 self.published += item.size > 0
@@ -183,6 +192,13 @@ class Publisher(Uncopied):
             raise QueueFull(f"{self._bytes} bytes wait for the broker, of publish_buffer_limit={self._limit}")
         self._bytes += size
 
+    def _has_room_for(self, change: _Item) -> bool:
+        """Requires holding the lock."""
+        if self._leaves_out or (self._change_bytes and self._change_bytes + len(change.data) > self._limit):
+            return False
+        self._change_bytes += len(change.data)
+        return True
+
     def resend_recent(self, epoch: str = "") -> None:
         """Append once more what was confirmed in the last 5 seconds, before anything new: the log is another one.
 
@@ -193,7 +209,7 @@ class Publisher(Uncopied):
             self._work.changed()
 
     def trim(self, before_ms: int) -> None:
-        """Have the log let go of what is older than a time of its clock."""
+        """Have the log let go of what is older than a time of its clock; 0: of nothing."""
         with self._lock:
             self._trim_before = max(before_ms, self._trim_before)
             self._work.changed()
@@ -286,6 +302,7 @@ class Publisher(Uncopied):
             writer.append([item.data for item in batch])
             self._confirm(batch)
             self._came_up()
+            self._make_up_for_changes()
         for _ in range(_MESSAGES_AT_ONCE):
             with self._lock:
                 if not self._messages:
@@ -294,6 +311,15 @@ class Publisher(Uncopied):
                 self._bytes -= len(message)
             if not writer.send_to(node, message) and self._on_no_inbox is not None:  # LogDown: it may have arrived
                 self._on_no_inbox(message)
+
+    def _make_up_for_changes(self) -> None:
+        """Have the list of members put, where changes were left out, and those before them have gone."""
+        with self._lock:
+            makes_up = self._leaves_out and not self._change_bytes
+            if makes_up:
+                self._leaves_out = False
+        if makes_up:
+            self._on_changes_left_out()
 
     def _see(self, found: str) -> None:
         """Put what is recent before all else, where the log is another one than that which confirmed it."""
@@ -331,6 +357,7 @@ class Publisher(Uncopied):
             self._queue.appendleft(_Item(self, Beat()))
         while self._queue and len(self._pending) < _MOST_AT_ONCE:
             item = self._queue.popleft()
+            self._change_bytes -= len(item.data) if item.is_change else 0
             item.data = encode_head(*self._numbering.next()) + item.data
             self._pending.append(item)
 
@@ -351,7 +378,7 @@ class Publisher(Uncopied):
             while self._recent and (self._recent[0][0] < now - _RECENT or self._recent_bytes > _RECENT_BYTES):
                 self._recent_bytes -= len(self._recent.popleft()[1].data)
             if not (self._pending or self._queue or self._messages):
-                self._bytes = 0  # whatever the exceptions of signal handlers have made of it
+                self._bytes = self._change_bytes = 0  # whatever the exceptions of signal handlers have made of it
             self._outcome.changed()
 
     def _came_up(self) -> None:

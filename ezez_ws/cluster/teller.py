@@ -4,18 +4,21 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ..logs import limited, name_of
+from ..logs import cluster_logger, limited, name_of
 from ..threads.deadline import NEVER, Deadline
 from ..threads.interrupted import calls_user_code
 from ..threads.starting import join_thread, start_thread
+from ..threads.timers import janitor
 from ..threads.waiting import Condition
 from .audience import Member
 
 __all__ = ["Teller"]
 
 _MOST = 10_000  # changes that wait; past them it is told that some were left out
+_LEFT_OUT = "changes were left out: read members anew"
 
 
 class Teller:
@@ -69,8 +72,9 @@ class Teller:
                 self._overflown = False
             elif not self._overflown:
                 self._overflown = True
+                janitor.call_later(0.0, partial(cluster_logger.warning, "overflow: %s", _LEFT_OUT))
                 if self._on_cluster is not None:
-                    self._waiting.append((self._on_cluster, ("overflow", "changes were left out: read members anew")))
+                    self._waiting.append((self._on_cluster, ("overflow", _LEFT_OUT)))
             self._condition.changed()
 
     def _run(self) -> None:

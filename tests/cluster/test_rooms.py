@@ -1,11 +1,14 @@
 """Rooms of one server: who gets what, in which order, and what is refused."""
 
+import itertools
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from ezez_ws import Audience, Joined, Publication, QueueFull
+from ezez_ws.cluster import hub as hub_module
+from tests.interrupting import interrupt
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import eventually
@@ -20,6 +23,8 @@ WRONG_ROOMS = {
     "ü" * 128: ValueError,
     "\ud800": ValueError,
 }
+
+MISSED = "ezez-ws::missed"
 
 
 def read_events(peer: RawPeer, count: int) -> list[tuple[str, list[Any]]]:
@@ -255,7 +260,7 @@ class OrderTest(ServingTestCase):
         clients = side._ezez_connection._hub.clients
         with clients.order:  # as while somebody delivers
             first = self.in_thread(server.to("a").send, "first")
-            eventually(lambda: side._ezez_connection._hub._delivering)
+            eventually(lambda: side._ezez_connection._hub._deliverer)
             second = self.in_thread(server.to("a").send, "second")
             self.assertIsInstance(second.get(), Publication)
             self.assertFalse(first.done)
@@ -267,12 +272,54 @@ class OrderTest(ServingTestCase):
         side, _ = self.pair(server)
         with side._ezez_connection._hub.clients.order:
             first = self.in_thread(server.to("a").send, "first")
-            eventually(lambda: side._ezez_connection._hub._delivering)
+            eventually(lambda: side._ezez_connection._hub._deliverer)
             server.to("a").send("second", ["x" * 1000])
             with self.assertRaisesRegex(QueueFull, "publish_buffer_limit=2000"):
                 server.to("a").send("third", ["x" * 1000])
         first.get()
         self.assertEqual(0, eventually(lambda: server.cluster.queued_bytes == 0) and server.cluster.queued_bytes)
+
+    def test_an_exception_at_any_place_loses_nothing_in_silence(self) -> None:
+        """What Ctrl-C has broken off has come, or those who can be told are; and everything goes on."""
+        server = self.serve(publish_buffer_limit=2000)
+        peer = self.peer(server, auth=None)
+        peer.send_values("ezez-ws::auth", KEY, 1, {"recover": 1})
+        names: list[str] = []
+
+        def read_until(name: str) -> list[str]:
+            names.clear()
+            while name not in names:
+                what, *rest = peer.read_values()
+                names.append(rest[3] if what == "ezez-ws::event" else what)
+            return names
+
+        read_until("ezez-ws::joined")
+        (side,) = server.clients
+        for number in itertools.count(1):
+            before = server.cluster.published
+            with self.subTest(number):
+                interrupted = interrupt(lambda: server.everyone.send("this"), number, hub_module)
+                eventually(lambda: not side._ezez_connection._hub._queue)
+                server.everyone.send("end")
+                if server.cluster.published - before == 2 and "this" not in read_until("end"):
+                    self.assertIn("ezez-ws::missed", names + ([] if "ezez-ws::missed" in names else read_until(MISSED)))
+                elif server.cluster.published - before == 1:
+                    read_until("end")
+            if not interrupted:
+                break
+        self.assertGreater(number, 10)
+
+    def test_who_is_listed_stays_right_over_an_exception_at_any_place(self) -> None:
+        server = self.serve()
+        side, _ = self.pair(server)
+        for number in itertools.count(1):
+            with self.subTest(number):
+                interrupted = interrupt(lambda n=number: side.join("a", info=n), number, hub_module)  # type: ignore[misc]
+                side.join("a", info=-number)
+                eventually(lambda n=number: [one.info for one in server.members("a")] == [-n])  # type: ignore[misc]
+            if not interrupted:
+                break
+        self.assertGreater(number, 10)
 
 
 class BroadcastTest(ServingTestCase):
