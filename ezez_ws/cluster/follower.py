@@ -64,9 +64,13 @@ class Follower:
         """Begin to read."""
         start_thread(self._thread)
 
+    def stop(self) -> None:
+        """Have the thread end with what it reads next."""
+        self._closing.set()
+
     def close(self, deadline: Deadline) -> None:
         """Stop reading, and wait for the thread. Idempotent."""
-        self._closing.set()
+        self.stop()
         if self._thread.ident is None:
             self._reader.close()
             return

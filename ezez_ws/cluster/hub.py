@@ -138,6 +138,8 @@ class Hub:
         self._teller.close(Deadline(_GRACE))  # first, as its callbacks may publish
         self._closed = True
         self.stop_asking()
+        if self._follower is not None:
+            self._follower.stop()  # before our goodbye, which wakes it, or it would wait for what comes behind that
         if self._publisher is not None:
             self._publisher.close(deadline)
         if self._follower is not None:

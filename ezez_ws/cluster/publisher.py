@@ -23,7 +23,7 @@ from ..threads.interrupted import make_lock
 from ..threads.starting import join_thread, start_thread
 from ..threads.waiting import Condition
 from .audience import Publication
-from .entries import Beat, Bye, Command, Said, What, encode_head, encode_what
+from .entries import Beat, Bye, Command, In, Out, Said, What, encode_head, encode_what
 from .log import Backplane, LogDown, LogWriter
 
 __all__ = ["Numbering", "Publisher"]

@@ -4,14 +4,12 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ..logs import cluster_logger, limited, name_of
 from ..threads.deadline import NEVER, Deadline
 from ..threads.interrupted import calls_user_code
 from ..threads.starting import join_thread, start_thread
-from ..threads.timers import janitor
 from ..threads.waiting import Condition
 from .audience import Member
 
@@ -64,6 +62,7 @@ class Teller:
             self._put(self._on_cluster, change, detail)
 
     def _put(self, callback: Callable[..., Any], *args: Any) -> None:
+        overflows = False
         with self._condition.lock:
             if self._closed:
                 return
@@ -71,11 +70,12 @@ class Teller:
                 self._waiting.append((callback, args))
                 self._overflown = False
             elif not self._overflown:
-                self._overflown = True
-                janitor.call_later(0.0, partial(cluster_logger.warning, "overflow: %s", _LEFT_OUT))
+                self._overflown = overflows = True
                 if self._on_cluster is not None:
                     self._waiting.append((self._on_cluster, ("overflow", _LEFT_OUT)))
             self._condition.changed()
+        if overflows:
+            cluster_logger.warning("overflow: %s", _LEFT_OUT)
 
     def _run(self) -> None:
         while True:

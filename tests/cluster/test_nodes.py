@@ -305,6 +305,25 @@ class BrokerTest(NodesTestCase):
         self.check(clients, 2000)
         self.assertEqual(2, len(nodes[0].ask("status")["nodes"]))
 
+    def test_changes_of_members_are_bounded_and_made_up_for(self) -> None:
+        broker = self.start_redis()
+        node, other = (self.node(self.backplane(broker), publish_buffer_limit=20_000) for _ in range(2))
+        Listening(self, node.url)
+        (side,) = node.clients
+        side.join("listed", info=0)
+        eventually(lambda: [member.info for member in other.members("listed", 10)] == [0])
+        broker.freeze()
+        for number in range(1, 2000):
+            side.join("listed", info=number)
+            side.leave("left")
+        publisher = side._ezez_connection._hub._publisher
+        assert publisher is not None
+        self.assertLess(sum(len(item.data) for item in list(publisher._queue)), 30_000)
+        broker.thaw()
+        eventually(lambda: [member.info for member in other.members("listed", 10)] == [1999], 20)
+        side.leave("listed")
+        eventually(lambda: other.members("listed", 10) == [])
+
     def test_the_queue_is_bounded_and_what_was_accepted_arrives(self) -> None:
         broker = self.start_redis()
         changes, on_cluster = self.changes()
@@ -321,6 +340,17 @@ class BrokerTest(NodesTestCase):
         seen = client.calls.wait(accepted)
         self.assertEqual(list(range(accepted)), [number for number, _ in seen])
         self.assertIn("queue-full", [change for change, _ in changes.wait(2)])
+
+    def test_our_goodbye_wakes_our_reader(self) -> None:
+        """Closing does not wait for the end of a read, which is a second."""
+        took = []
+        for _ in range(5):
+            node = self.node()
+            self.wait_for(node, 1)
+            began = time.monotonic()
+            node.close()
+            took.append(time.monotonic() - began)
+        self.assertLess(sorted(took)[2], 0.7, took)
 
     def test_a_broker_that_is_not_there_at_the_start(self) -> None:
         broker = self.start_redis()
