@@ -20,7 +20,7 @@ def entry(number: int) -> tuple[tuple[int, int], bytes]:
 class FollowerTest(unittest.TestCase):
     def setUp(self) -> None:
         self.clients: Any = mock.Mock()
-        self.clients.window.let_go = 0
+        self.clients.window.let_go_ms = 0
         self.reader: Any = mock.Mock()
         backplane: Any = mock.Mock(heartbeat=5.0, node_timeout=15.0)
         backplane.make_reader.return_value = self.reader
