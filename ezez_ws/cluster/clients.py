@@ -360,9 +360,9 @@ class Clients:
         _settle(told_to)
 
     def begin_window(self, begin: Order) -> None:
-        """Note where the oldest publication is that the log still has."""
+        """Note that what lies before a place in the log cannot be had here."""
         with self.order:
-            self.window.begin_anew(begin)
+            self.window.begin_anew(max(begin, self.window.begin))
 
     def begin_delivering(self) -> None:
         """Note that from now on publications reach the clients; those that are here have missed what came before."""

@@ -81,6 +81,9 @@ class NodeGone(NamedTuple):
 class Repeat(NamedTuple):
     """A publication that was read before."""
 
+    earlier: int = 0
+    """The ``nth`` of the entry where that was in an earlier epoch: other nodes may read it here for the first time."""
+
 
 class Foreign(NamedTuple):
     """Something in the log that this version cannot read."""
@@ -116,6 +119,7 @@ class Fold:
         self._clock = 0  # milliseconds of the log's time that have been read
         self._last_ms: int | None = None  # the entry that moved it last
         self._producers: OrderedDict[str, tuple[int, int]] = OrderedDict()  # last number, when; longest silent first
+        self._earlier: dict[str, int] = {}  # their last numbers in earlier epochs
         self._beats: OrderedDict[str, int] = OrderedDict()  # when a node beat last; the longest ago first
         self._awaited: set[str] | None = None  # whose lists are to come; ``None``: this node has not beaten yet
         self._puts = self._asks = False  # what this node is to publish
@@ -134,6 +138,7 @@ class Fold:
     def new_epoch(self) -> None:
         """Go on with another log, or with the same from its beginning; what is known is kept."""
         self._last_ms = None
+        self._earlier = {producer: last for producer, (last, _) in self._producers.items()}
         self._puts, self._put_at = True, None
 
     def feed(self, ms: int, batch: bytes) -> list[Effect]:
@@ -152,7 +157,7 @@ class Fold:
                 continue
             if entry is None:
                 self._refuse("a publication in the format of another version", effects)
-            elif self._count(ms, entry.producer, entry.seq, effects):
+            elif self._count(ms, nth, entry, effects):
                 self._take(nth, entry, effects)
         self._expire(effects)
         self._call_for_lists(effects)
@@ -162,12 +167,13 @@ class Fold:
         self.foreign += 1
         effects.append(Foreign(text))
 
-    def _count(self, ms: int, producer: str, seq: int, effects: list[Effect]) -> bool:
+    def _count(self, ms: int, nth: int, entry: Entry, effects: list[Effect]) -> bool:
         """Tell whether a number is new, and whether some are missing before it. What is new takes its time."""
+        producer, seq, _ = entry
         known = self._producers.get(producer)
         if known is not None and seq <= known[0]:
             self.repeats += 1
-            effects.append(Repeat())
+            effects.append(Repeat(nth if seq <= self._earlier.get(producer, 0) else 0))
             return False
         if self._last_ms is not None:
             self._clock += min(max(ms - self._last_ms, 0), self._heartbeat)

@@ -16,7 +16,7 @@ from ..threads.waiting import Condition, Event
 from .audience import ClusterStatus, Member
 from .clients import Clients
 from .entries import Beat, Command, Said
-from .fold import AskListings, Changed, Deliver, Effect, Fold, Foreign, Gap, NodeGone, NodeJoined, PutListing
+from .fold import AskListings, Changed, Deliver, Effect, Fold, Foreign, Gap, NodeGone, NodeJoined, PutListing, Repeat
 from .log import Backplane, Id, LogDown, LogReader, Opened
 from .publisher import Publisher
 from .teller import Teller
@@ -196,6 +196,10 @@ class Follower:
                 assert isinstance(what, (Said, Command))
                 delivers = self._silent_until is None or effect.entry.producer == self._node
                 self._clients.pass_on(position, what, delivers)
+            elif isinstance(effect, Repeat):
+                if effect.earlier:  # our window has it not, though clients of other nodes may have missed it
+                    last = effect.earlier
+                    self._clients.begin_window((*entry_id, last))
             else:
                 self._act(effect)
         self._after = entry_id

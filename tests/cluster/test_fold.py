@@ -131,7 +131,8 @@ class Numbers(FoldTest):
     def test_numbers_outlive_the_epoch(self) -> None:
         self.say("p")
         self.fold.new_epoch()
-        self.assert_says(self.feed(Entry("p", 1, SAID), Entry("p", 3, SAID))[:2], [Repeat(), Gap("p", 2, 2)])
+        self.assert_says(self.feed(Entry("p", 1, SAID), Entry("p", 3, SAID))[:2], [Repeat(1), Gap("p", 2, 2)])
+        self.assert_says(self.feed(Entry("p", 3, SAID))[:1], [Repeat()], "read twice in this epoch")
 
     def test_only_so_many_producers_are_remembered(self) -> None:
         with mock.patch.object(fold_module, "_MOST_PRODUCERS", 3):

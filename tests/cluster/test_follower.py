@@ -14,7 +14,7 @@ MAY_RUN_BESIDE = True
 
 def entry(number: int) -> tuple[tuple[int, int], bytes]:
     said = Said(Target(("a",)), f"event {number}", b"")
-    return (number, 0), encode_batch([encode_entry(Entry("other", number, said))])
+    return (number, 0), encode_batch([encode_entry(Entry(f"producer-{number}", 1, said))])
 
 
 class FollowerTest(unittest.TestCase):
@@ -46,6 +46,17 @@ class FollowerTest(unittest.TestCase):
     def test_so_it_is_where_the_last_of_that_was_trimmed_meanwhile(self) -> None:
         self.follower._meet(Opened("epoch", b"secret", (2, 0)))
         self.read(1, 3)
+        self.assertEqual(["event 3"], self.delivered())
+
+    def test_what_was_read_in_an_earlier_epoch_cannot_be_had_where_it_comes_again(self) -> None:
+        """Clients of a node that has not read it then may come from there, and it is not in our window."""
+        self.follower._meet(Opened("epoch", b"secret", (0, 0)))
+        self.read(1, 2)
+        self.follower._meet(Opened("next", b"secret", (0, 0)))
+        self.clients.reset_mock()
+        self.reader.read.return_value = Read([((7, 0), entry(1)[1]), ((8, 0), entry(3)[1])], [])
+        self.follower._read()
+        self.clients.begin_window.assert_called_once_with((7, 0, 1))
         self.assertEqual(["event 3"], self.delivered())
 
     def test_another_epoch_before_that_was_read_ends_the_silence(self) -> None:
