@@ -304,8 +304,12 @@ class EZEZWebsocketServer(Listening):
     def __admitting(self) -> ServerRun | None:
         """Return the run that takes connections, begun if need be; ``None`` where there is none."""
         self._ezez_fork_guard.check()
-        if self.__options.port is None and self._ezez_current_run() is None:
+        run = self._ezez_current_run()
+        if run is None and self.__options.port is None:
             self.__start(by_itself=True)
+        elif run is not None and not run.hub.has_begun:
+            with self.__starting:  # another thread starts it, and it is no node before
+                pass
         return self._ezez_current_run()
 
     @property

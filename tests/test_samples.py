@@ -382,6 +382,10 @@ class ScaledTest(RedisTestCase):
     def expect(self, heard: set[tuple[Any, ...]]) -> None:
         self.assertEqual(heard, {self.heard.get(timeout=20) for _ in heard})
 
+    def test_a_worker_is_well_before_anybody_else_has_come_to_it(self) -> None:
+        with urllib.request.urlopen(f"http://{self.web.address}/health", timeout=20) as page:
+            self.assertRegex(page.read().decode(), r"\A[1-3] nodes, well\n\Z")
+
     def test_without_a_redis_the_emitter_says_so(self) -> None:
         with mock.patch.dict(os.environ, REDIS_URL=f"redis://:secret@127.0.0.1:{free_port()}"):
             done = run_sample("samples/scaled/emit.py", "x")

@@ -11,7 +11,8 @@ the bytes that go to the clients: no node decodes or encodes them again. The roo
     out     room, address
     list    room, address, info, room, address, info, ...
 
-Fields behind these, but those of a list, are a later version's: they are skipped, as are kinds that are not known.
+An event or a command that is appended once more, as the log is another one, bears a 1 behind these. Other fields there,
+but for those of a list, are a later version's: they are skipped, as are kinds that are not known.
 """
 
 import re
@@ -24,6 +25,7 @@ from ..messages.protocol import check_close, check_event_name
 from ..messages.recovery import EVERYONE
 
 __all__ = [
+    "AGAIN",
     "PLAIN",
     "Beat",
     "Bye",
@@ -144,6 +146,12 @@ class Entry(NamedTuple):
     producer: str
     seq: int
     what: What
+    again: bool = False
+    """It was in an earlier log, which may have been read."""
+
+
+AGAIN = PLAIN.encode([1])
+"""Makes, behind an event or a command, one that is appended again: a publication is a row of fields."""
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -151,7 +159,7 @@ def encode_entry(entry: Entry) -> bytes:
 
     ``SerializationError``: something in it cannot travel. An ``Unknown`` is only its kind.
     """
-    return encode_head(entry.producer, entry.seq) + encode_what(entry.what)
+    return encode_head(entry.producer, entry.seq) + encode_what(entry.what) + (AGAIN if entry.again else b"")
 
 
 def encode_head(producer: str, seq: int) -> bytes:
@@ -202,7 +210,7 @@ def decode_entry(data: bytes) -> Entry | None:
         if not isinstance(kind, str):
             raise ValueError("it has no kind")
         read = _KINDS.get(kind)
-        return Entry(producer, seq, Unknown(kind) if read is None else read(*fields))
+        return Entry(producer, seq, Unknown(kind) if read is None else read(*fields), fields[3:4] == [1])
     except (TypeError, ValueError) as error:  # too few fields are a TypeError, too
         raise MalformedMessage(f"no publication: {error}"[:_LONGEST_REASON]) from None
 

@@ -6,7 +6,8 @@ the same, and nothing that stands in it makes a fold fail or grow without bounds
 **Numbers.** Every producer numbers its publications. A number that was there is a repeat, and is dropped; one that is
 left out is a gap: something was lost on the way. One producer not known yet may have begun before the oldest entry
 there was, so its first number is a gap only where it is not 1 and 10 minutes have been read. After 20 minutes of
-silence a producer is forgotten (at 10, it takes a new name). All of this outlives the epoch.
+silence a producer is forgotten (at 10, it takes a new name). All of this outlives the epoch. What a producer appends
+again in a new one is a repeat to whoever has read the one before; a node that has not cannot tell, so it is a gap.
 
 **Time** is that of the log: between two entries that follow each other at most one heartbeat counts, so that a broker
 that was frozen makes nobody gone. What is read again in a new epoch takes no time.
@@ -62,6 +63,8 @@ class Gap(NamedTuple):
     producer: str
     first: int
     last: int
+    nth: int = 0
+    """Where not 0, they are here, and this is the last: in an earlier log, too, of which this node knows nothing."""
 
 
 class NodeJoined(NamedTuple):
@@ -118,6 +121,7 @@ class Fold:
         self._roster = Roster(node)
         self._clock = 0  # milliseconds of the log's time that have been read
         self._last_ms: int | None = None  # the entry that moved it last
+        self._is_first = True  # no other log was read
         self._producers: OrderedDict[str, tuple[int, int]] = OrderedDict()  # last number, when; longest silent first
         self._earlier: dict[str, int] = {}  # their last numbers in earlier epochs
         self._beats: OrderedDict[str, int] = OrderedDict()  # when a node beat last; the longest ago first
@@ -137,7 +141,7 @@ class Fold:
 
     def new_epoch(self) -> None:
         """Go on with another log, or with the same from its beginning; what is known is kept."""
-        self._last_ms = None
+        self._last_ms, self._is_first = None, False
         self._earlier = {producer: last for producer, (last, _) in self._producers.items()}
         self._puts, self._put_at = True, None
 
@@ -169,7 +173,7 @@ class Fold:
 
     def _count(self, ms: int, nth: int, entry: Entry, effects: list[Effect]) -> bool:
         """Tell whether a number is new, and whether some are missing before it. What is new takes its time."""
-        producer, seq, _ = entry
+        producer, seq = entry.producer, entry.seq
         known = self._producers.get(producer)
         if known is not None and seq <= known[0]:
             self.repeats += 1
@@ -193,9 +197,9 @@ class Fold:
         return True
 
     def _take(self, nth: int, entry: Entry, effects: list[Effect]) -> None:
-        node, _, what = entry
+        node, what = entry.producer, entry.what
         if isinstance(what, (Said, Command)):
-            effects.append(Deliver(nth, entry))
+            effects.append(self._skip(nth, entry, effects) if entry.again and self._is_first else Deliver(nth, entry))
         elif isinstance(what, (Beat, Listing)):
             self._beat(node, effects)
         if isinstance(what, Beat):
@@ -206,6 +210,15 @@ class Fold:
             self._end(node, "bye", effects)
         elif isinstance(what, (In, Out, Listing)):
             self._list(node, what, effects)
+
+    def _skip(self, nth: int, entry: Entry, effects: list[Effect]) -> Gap:
+        """Leave out what others may have delivered already, out of a log that we have not seen."""
+        before = effects[-1] if effects else None
+        if isinstance(before, Gap) and before.nth and before.producer == entry.producer:
+            effects.pop()  # between them there were signs of life at most
+            return before._replace(last=entry.seq, nth=nth)
+        self.gaps += 1
+        return Gap(entry.producer, entry.seq, entry.seq, nth)
 
     def _beat(self, node: str, effects: list[Effect]) -> None:
         if node not in self._beats:

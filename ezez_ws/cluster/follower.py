@@ -116,6 +116,7 @@ class Follower:
             while not self._closing.is_set():
                 try:
                     self._meet(self._reader.open())
+                    self._read(0.0)  # before it is told, as this may be what fails
                     self.note("reading", None)
                     pause = _FIRST_PAUSE
                     while not self._closing.is_set():
@@ -135,8 +136,8 @@ class Follower:
                 self.connected = False
             self._reader.close()
 
-    def _read(self) -> None:
-        found = self._reader.read(self._after, _BLOCK)
+    def _read(self, wait: float = _BLOCK) -> None:
+        found = self._reader.read(self._after, wait)
         if isinstance(found, Opened):
             self._meet(found)
             return
@@ -182,7 +183,7 @@ class Follower:
         self.met.set()
 
     def _feed(self, entry_id: Id, batch: bytes) -> None:
-        if self._after == (0, 0) and self._silent_until is not None:
+        if self._after == (0, 0) and not self.epochs:
             self._clients.begin_window((*entry_id, -1))
         with self._condition.lock:
             effects = self._fold.feed(entry_id[0], batch)
@@ -201,7 +202,7 @@ class Follower:
                     last = effect.earlier
                     self._clients.begin_window((*entry_id, last))
             else:
-                self._act(effect)
+                self._act(effect, entry_id)
         self._after = entry_id
         if entry_id[0] >= self._trim_at:
             self._trim_at = entry_id[0] + self._heartbeat
@@ -209,11 +210,13 @@ class Follower:
             self._publisher.trim(max(0, min(self._clients.window.let_go_ms, entry_id[0] - self._patience)))
         self._clients.pass_on(Position(self._epoch, *entry_id, max(last, 1)), None)
 
-    def _act(self, effect: Effect) -> None:
+    def _act(self, effect: Effect, entry_id: Id) -> None:
         if isinstance(effect, Changed):
             if self._silent_until is None:
                 self._teller.tell_member(effect.change, effect.member)
         elif isinstance(effect, Gap):
+            if effect.nth:
+                self._clients.pass_on(Position(self._epoch, *entry_id, effect.nth), None)
             self._clients.lose()
             lost = f"{effect.first} to {effect.last} of {shown(effect.producer)}"
             self._tell(logging.WARNING, "gap", f"publications were lost on their way to this node: {lost}")

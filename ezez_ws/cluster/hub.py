@@ -78,6 +78,7 @@ class Hub:
         reply_ttl: float,
     ) -> None:
         self.node = secrets.token_hex(8)
+        self.has_begun = False  # by ``start``
         self.publishing = Publishing(codec, self.publish)
         limit = options.recovery_limit_bytes
         limits = RecoveryLimits(
@@ -114,6 +115,7 @@ class Hub:
         if backplane is None:
             position = Position(secrets.token_hex(4), int(time.time() * 1000), 0, 0)
             self.clients.begin_epoch(position, secrets.token_bytes(32), position.order)
+            self.has_begun = True
             return
         from .follower import Follower  # here, as few need them
         from .publisher import Publisher
@@ -131,6 +133,7 @@ class Hub:
         self._publisher.start()
         self._follower.start()
         self._follower.met.wait(backplane.connect_timeout)
+        self.has_begun = True
 
     def close(self, seconds: float) -> None:
         """End, within ``seconds``: what waits for the broker so long has failed. Idempotent."""

@@ -23,7 +23,7 @@ from ..threads.interrupted import make_lock
 from ..threads.starting import join_thread, start_thread
 from ..threads.waiting import Condition
 from .audience import Publication
-from .entries import Beat, Bye, Command, In, Out, Said, What, encode_head, encode_what
+from .entries import AGAIN, Beat, Bye, Command, In, Out, Said, What, encode_head, encode_what
 from .log import Backplane, LogDown, LogWriter
 
 __all__ = ["Numbering", "Publisher"]
@@ -64,15 +64,22 @@ class Numbering:
 class _Item:
     """A publication on its way; its ``Publication`` asks it how it went. The publisher's lock guards it."""
 
-    __slots__ = ("data", "done", "is_change", "publisher", "size")
+    __slots__ = ("can_be_marked", "data", "done", "is_change", "publisher", "size")
 
     def __init__(self, publisher: "Publisher", what: What) -> None:
         self.publisher = publisher
         self.data = encode_what(what)  # without a number at first
         # what counts in the queue: nothing where it is not a user's, and from the confirmation on
-        self.size = len(self.data) if isinstance(what, (Said, Command)) else 0
+        self.can_be_marked = isinstance(what, (Said, Command))
+        self.size = len(self.data) if self.can_be_marked else 0
         self.is_change = isinstance(what, (In, Out))
         self.done: bool | None = None  # false: it will never be in the log
+
+    def mark_again(self) -> None:
+        """Say in its bytes that it was in a log before. Requires holding the lock."""
+        if self.can_be_marked:
+            self.data += AGAIN
+            self.can_be_marked = False
 
     def wait_confirmed(self, deadline: Deadline) -> bool:
         """See ``Confirming``."""
@@ -331,6 +338,8 @@ class Publisher(Uncopied):
             for epoch in epochs:
                 if epoch != self._resent or not epoch:
                     self._pending.extendleft(item for _, item in reversed(self._recent))
+                    for item in self._pending:  # what was not confirmed may have been there, too
+                        item.mark_again()
                     self._recent.clear()
                     self._recent_bytes = 0
                     self._resent = epoch

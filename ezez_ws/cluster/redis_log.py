@@ -268,8 +268,12 @@ class _Line(Uncopied):
                 "has no memory left: give it more (maxmemory), or less to keep (history_limit_bytes)", True
             )
         if text.startswith("WRONGTYPE"):
-            key = self.log if name == "XREAD" else command[2] if name == "XINFO" else command[1]
-            return self._down(f"has something else under the key {key!r}: delete that, or use another prefix", True)
+            found = command[2:] if name == "XINFO" else command[1:2]
+            if name == "XREAD":  # as many keys as positions
+                streams = command[command.index("STREAMS") + 1 :]
+                found = streams[: len(streams) // 2]
+            which = " or ".join(map(repr, found))
+            return self._down(f"has something else under the key {which}: delete that, or use another prefix", True)
         if isinstance(error, errors.MovedError):
             return self._down(f"is a part of a cluster that has not {self.log!r}: name the one that has: {text}", True)
         if isinstance(error, errors.ResponseError):

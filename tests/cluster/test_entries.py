@@ -55,9 +55,10 @@ BAD_TARGETS: list[Any] = [None, 1, "abc", [], [[], []], [["a"], [], [1]], {}]
 
 
 class EntriesTest(unittest.TestCase):
-    @given(st.text("09azAZ_.:-", min_size=1, max_size=64), st.integers(1, 2**53 - 1), WHATS)
-    def test_a_publication_comes_back_as_it_was(self, producer: str, seq: int, what: What) -> None:
-        entry = Entry(producer, seq, what)
+    @given(st.text("09azAZ_.:-", min_size=1, max_size=64), st.integers(1, 2**53 - 1), WHATS, st.booleans())
+    def test_a_publication_comes_back_as_it_was(self, producer: str, seq: int, what: What, again: bool) -> None:
+        again = again and isinstance(what, (Said, Command))
+        entry = Entry(producer, seq, what, again=again)
         decoded = decode_entry(encode_entry(entry))
         assert decoded is not None
         self.assertEqual((decoded, type(decoded.what)), (entry, type(what)))
@@ -76,6 +77,11 @@ class EntriesTest(unittest.TestCase):
         ]
         for what, fields in whats:
             self.assertEqual(PLAIN.decode(encode_entry(Entry("p", 1, what))), [*HEAD, *fields])
+
+    def test_one_that_is_appended_again_says_so_behind_its_fields(self) -> None:
+        said = Said(Target(("a",)), "hi", b"")
+        data = encode_entry(Entry("p", 1, said, again=True))
+        self.assertEqual(PLAIN.decode(data), [*HEAD, "event", [["a"], [], []], "hi", b"", 1])
 
     def test_fields_that_a_later_version_adds_are_skipped(self) -> None:
         for fields in (

@@ -121,6 +121,20 @@ class Numbers(FoldTest):
         self.assert_says(self.feed(Entry("q", 5, SAID))[0], Gap("q", 1, 4))
         self.assert_says(self.feed(Entry("r", 1, SAID))[0], Deliver(1, Entry("r", 1, SAID)))
 
+    def test_what_is_appended_again_is_a_gap_where_the_log_of_before_is_not_known(self) -> None:
+        again = [Entry("p", seq, SAID, again=True) for seq in (4, 5, 6)]
+        beat, last, new = (Entry("p", 7, Out("r", "x")), Entry("p", 8, SAID, again=True), self.entry("p", SAID, 9))
+        entries = [*again, beat, last, new]
+        self.assert_says(self.feed(*entries), [Gap("p", 4, 8, 5), Deliver(6, new)])
+        self.assertEqual(1, self.fold.gaps)
+        self.assert_says(self.feed(*entries), [Repeat()] * 6)
+
+    def test_what_is_appended_again_is_delivered_where_it_was_not_read_before(self) -> None:
+        self.say("p")
+        self.fold.new_epoch()
+        again = [Entry("p", seq, SAID, again=True) for seq in (1, 2)]
+        self.assert_says(self.feed(*again), [Repeat(1), Deliver(2, again[1])])
+
     def test_a_producer_is_forgotten_after_20_minutes_of_silence(self) -> None:
         self.say("p")
         self.pass_time(19.8)
@@ -360,10 +374,10 @@ class Model:
 
     def feed(self, ms: int, entries: Sequence[Entry]) -> list[Any]:
         found: list[Any] = []
-        if any(seq > self.last.get(producer, (0, 0))[0] for producer, seq, _ in entries):
+        if any(seq > self.last.get(producer, (0, 0))[0] for producer, seq, *_ in entries):
             self.clock += 0 if self.before is None else min(max(ms - self.before, 0), 300_000)
             self.before = ms
-        for producer, seq, what in entries:
+        for producer, seq, what, _ in entries:
             last = self.last.get(producer, (0, 0))[0]
             if seq <= last:
                 found.append("repeat")
@@ -413,7 +427,7 @@ class AgainstTheModel(unittest.TestCase):
                 model.before = None
             effects = fold.feed(ms, encode_batch([*map(encode_entry, entries)]))
             expected = model.feed(ms, entries)
-            gaps = [("gap", *effect) for effect in effects if isinstance(effect, Gap)]
+            gaps = [("gap", *effect[:3]) for effect in effects if isinstance(effect, Gap)]
             self.assertEqual(gaps, [one for one in expected if isinstance(one, tuple)])
             self.assertEqual(sum(isinstance(one, Repeat) for one in effects), expected.count("repeat"))
             self.assertEqual(fold.nodes, tuple(sorted(model.beats)))

@@ -3,6 +3,7 @@
 import threading
 import time
 from typing import Any
+from unittest import mock
 
 from ezez_ws import (
     ConnectionClosed,
@@ -15,9 +16,10 @@ from ezez_ws import (
     ReplyTimeout,
     SendTimeout,
 )
+from ezez_ws.cluster.teller import Teller
 from tests.cluster.nodes import NodeProcess, NodesTestCase
 from tests.rawpeer import RawPeer
-from tests.serving import KEY, Calls, Result
+from tests.serving import KEY, Calls, Gate, Result
 from tests.support import eventually
 
 SAME_ON_EVERY_PYTHON = True
@@ -92,6 +94,37 @@ class ReachTest(NodesTestCase):
         self.assertEqual(*orders)
         for name in ("one", "two", "three"):
             self.assertEqual(list(range(500)), [number for who, number in orders[0] if who == name])
+
+    def test_a_node_that_closes_waits_for_no_read_to_end(self) -> None:
+        def close() -> float:
+            node = self.node()
+            node.everyone.send("said", [1]).wait(10)
+            before = time.monotonic()
+            node.close()
+            return time.monotonic() - before
+
+        self.assertLess(min(close() for _ in range(3)), 0.7)  # a read takes a second
+
+    def test_who_comes_while_it_starts_by_itself_waits_for_that(self) -> None:
+        server = EZEZWebsocketServer(on_auth_request=lambda client, key: True, backplane=self.backplane())
+        self.addCleanup(server.close)
+        gate, start = Gate(), Teller.start
+        self.addCleanup(gate.open)
+
+        def start_late(teller: Teller) -> None:
+            gate()
+            start(teller)
+
+        with mock.patch.object(Teller, "start", start_late):
+            first = Result(server.to("lobby").send, "said", [1])
+            gate.wait_entered()
+            second = Result(server.to("lobby").send, "said", [2])
+            third = Result(server.members, "lobby", 10)
+            gate.open()
+            self.assertTrue(first.get(20).wait(10))
+            self.assertTrue(second.get(20).wait(10))
+        self.assertEqual([], third.get(20))
+        self.assertEqual((2, 2), (server.cluster.published, server.cluster.confirmed))
 
     def test_prefixes_keep_programs_apart(self) -> None:
         one, two = self.node(self.backplane(prefix="one")), self.node(self.backplane(prefix="two"))
@@ -433,6 +466,27 @@ class ForeignTest(NodesTestCase):
             eventually(lambda: "a message of another node was left out" in "".join(logs.output))
         node.everyone.send("said", [1])
         self.assertEqual([(1,)], client.calls.wait())
+
+    def test_what_cannot_be_read_is_told_once(self) -> None:
+        for command, text in (
+            (("ACL", "SETUSER", "default", "-xread"), "does not permit XREAD"),
+            (("SET", "{ezez}:in:%s", "text"), "something else under the key '{ezez}:log' or '{ezez}:in:%s'"),
+        ):
+            with self.subTest(command[0]):
+                broker = self.start_redis()
+                changes, on_cluster = self.changes()
+                node = self.node(self.backplane(broker), on_cluster=on_cluster)
+                (name,) = eventually(lambda: node.cluster.nodes)  # noqa: B023
+                broker.command(*(word.replace("%s", name) for word in command))
+                eventually(lambda: node.cluster.reconnects >= 4)  # noqa: B023
+                (_, (change, detail)) = changes.wait(2)[:2]
+                self.assertEqual("down", change)
+                self.assertIn(text.replace("%s", name), detail)
+                self.assertEqual(2, len(changes.seen))
+                broker.command("ACL", "SETUSER", "default", "+xread")
+                broker.command("DEL", "{ezez}:in:" + name)
+                eventually(lambda: node.cluster.connected)  # noqa: B023
+                self.assertEqual("up", changes.wait(3)[2][0])
 
     def test_a_description_opens_nothing_and_may_be_shared(self) -> None:
         backplane = RedisBackplane("redis://127.0.0.1:1/0")
