@@ -1,11 +1,12 @@
 """Stress, and what is left of it: ``python -m tests.stress.soak [--minutes M]``.
 
-Three loads in turn, until the time is over, each at least once:
+Four loads in turn, until the time is over, each at least once:
 
-    crowd     64 threads send and wait on 16 connections, with nested waits and random disconnects, while threads
-              switch a thousand times as often as usual
-    doors     thousands of connects and disconnects
-    flood     hundreds of thousands of messages that nobody waits for
+    crowd       64 threads send and wait on 16 connections, with nested waits and random disconnects, while threads
+                switch a thousand times as often as usual
+    doors       thousands of connects and disconnects
+    flood       hundreds of thousands of messages that nobody waits for
+    recovering  clients that come back all the time, over nodes and a broker that fail (left out without Redis)
 
 After each, threads, file descriptors, awaited replies and memory must be back at their baseline. The last line is
 ``N passed, M failed``.
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ezez_ws import ConnectionClosed, EZEZWebSocketClient, EZEZWebsocketServer, NotConnected, ReplyTimeout
+from tests.stress.recovering import recovering
 
 Problems = list[str]
 
@@ -178,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=2.0)
     options = parser.parse_args()
-    loads: list[Callable[[EZEZWebsocketServer, float], Problems]] = [crowd, doors, flood]
+    loads: list[Callable[[EZEZWebsocketServer, float], Problems]] = [crowd, doors, flood, recovering]
     share = max(2.0, min(120.0, options.minutes * 60 / len(loads)))
     until = time.monotonic() + options.minutes * 60
     passed = failed = 0
