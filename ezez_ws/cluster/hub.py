@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import QueueFull
+from ..errors import QueueFull, SerializationError
 from ..logs import cluster_logger
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode
@@ -167,7 +167,10 @@ class Hub:
 
     def copy_info(self, info: Any) -> Any:
         """Check, and copy, what a client is listed with, which goes through the log: the plain codec's values."""
-        return PLAIN.decode(PLAIN.encode([info]))[0]
+        try:
+            return PLAIN.decode(PLAIN.encode([info]))[0]
+        except SerializationError as error:
+            raise SerializationError(str(error).replace("args[0]", "info", 1)) from error.__cause__
 
     def join(self, session: Session, rooms: Sequence[str], info: Any) -> Joined:
         """Put a client into rooms; see ``EZEZServerClient.join``."""

@@ -150,10 +150,11 @@ class SentMessage(Uncopied):
     def _describe_silence(self, timeout: float | None) -> str:
         """Say which message has no reply; and why it cannot have one, where it is still queued."""
         event_id, why_queued = self._event_id, getattr(self._home, "why_queued", None)
+        numbered = "" if event_id is None else f" (message {event_id})"  # one to a client elsewhere has no number
         if timeout is None:
-            return f"no reply to {self._event!r} (message {event_id}) in time"
+            return f"no reply to {self._event!r}{numbered} in time"
         if why_queued is None:
-            return f"no reply to {self._event!r} (message {event_id}) within {timeout:g} seconds"
+            return f"no reply to {self._event!r}{numbered} within {timeout:g} seconds"
         return f"no reply to {self._event!r} within {timeout:g} seconds: it is still queued, {why_queued()}"
 
     def _wait(self, deadline: Deadline) -> Outcome:
