@@ -152,10 +152,10 @@ class NodeClientTest(EZEZTestCase):
 
     def test_rooms_are_plain_events_for_a_client_that_knows_of_no_recovery(self) -> None:
         server = self.serve()
-        nodes = [self.run_node(server) for _ in range(2)]
-        sides = []
-        for node in nodes:
-            node.next("auth")
+        nodes, sides = [], []
+        for _ in range(2):  # one after the other: so it is known which side is whose
+            nodes.append(self.run_node(server))
+            nodes[-1].next("auth")
             sides.append(self.clients.get(timeout=10))
         sides[0].join("a", info={"nick": "Ann"})
         sides[1].join("a", "b")
