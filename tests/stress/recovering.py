@@ -232,7 +232,7 @@ class Returning:
                 problems.append(f"{one} came twice")
             elif one.seq < last[one.producer]:
                 problems.append(f"{one} came after {last[one.producer]}")
-            if not one.is_for(self.number) and not (one.but is None and told):  # a loss may be of its own room
+            if not one.is_for(self.number) and not told:  # with a loss goes what says who, and where, it was
                 problems.append(f"{one} was not for it")
             at[one.name], last[one.producer] = index, one.seq
         for name in confirmed:
