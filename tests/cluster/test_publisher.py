@@ -469,7 +469,7 @@ class ClosingTest(PublisherTestCase):
     def test_no_lock_is_held_where_a_thread_may_block_and_none_inside_another(self) -> None:
         redis = self.start_redis()
         with checking() as checker:
-            publisher, states = self.publisher(redis.url, on_no_inbox=checker.user_code(lambda message: None))
+            publisher, states = self.publisher(redis.url, on_no_inbox=lambda message: checker.forbid("it is called"))
             eventually(states.is_up)
             publisher.send_to("nobody", b"1")
             redis.restart()
