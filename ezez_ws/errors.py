@@ -12,6 +12,9 @@
     ├── QueueFull                     the queue of a client, or of publications, has no room for the message
     ├── PublishFailed                 the log will never have a publication, or an emitter does not know
     ├── NotReady                      a node does not know yet who is in a room
+    ├── RemoteError                   the other side answered a call by an error
+    │   └── InvalidArgs               the arguments of a call do not fit, wherever that was found
+    ├── CallError                     for handlers to raise: what the other side is told
     ├── SerializationError (ValueError)  a value that cannot travel: the caller's mistake
     └── MalformedMessage (ValueError)    bytes that are no message: the peer's mistake
 
@@ -19,20 +22,24 @@ A wrong option or argument is a plain ``ValueError`` or ``TypeError``.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from .logs import shown
 
 __all__ = [
     "AuthRejected",
+    "CallError",
     "ConnectTimeout",
     "ConnectionClosed",
     "ConnectionFailed",
     "EZEZError",
+    "InvalidArgs",
     "MalformedMessage",
     "NotConnected",
     "NotReady",
     "PublishFailed",
     "QueueFull",
+    "RemoteError",
     "ReplyTimeout",
     "SendTimeout",
     "SerializationError",
@@ -118,6 +125,42 @@ class PublishFailed(EZEZError):
 
 class NotReady(EZEZError):
     """This node has not heard yet from all others who is in their rooms."""
+
+
+class RemoteError(EZEZError):
+    """The other side answered a call by an error: a ``code`` for programs, a ``message`` for people, and ``data``."""
+
+    def __init__(self, code: str, message: str, data: Any = None) -> None:
+        super().__init__(code, message, data)
+        self.code = code
+        self.message = message
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"{shown(self.code)}: {shown(self.message, 1000)}"
+
+
+class InvalidArgs(RemoteError):
+    """The arguments of a call do not fit, code ``invalid-args``; found by the other side, or here before it was asked.
+
+    ``data`` is a list of dicts: ``loc``, the argument's name and the steps into it; ``type``; ``msg``.
+    """
+
+
+class CallError(EZEZError):
+    """Raised by a handler: its caller gets a ``RemoteError`` of the same ``code``, ``message`` and ``data``."""
+
+    def __init__(self, code: str, message: str, data: Any = None) -> None:
+        for name, text in (("code", code), ("message", message)):
+            if not isinstance(text, str):
+                raise TypeError(f"the {name} of a CallError must be a str, not {type(text).__name__}")
+        super().__init__(code, message, data)
+        self.code = code
+        self.message = message
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
 
 
 class SerializationError(EZEZError, ValueError):
