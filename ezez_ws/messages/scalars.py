@@ -6,7 +6,7 @@ for a bigint, whose digits have a limit for that reason.
 """
 
 import re
-from typing import NoReturn, final
+from typing import Any, NoReturn, final
 
 from .refusals import Bad, Unsendable, type_name
 
@@ -76,6 +76,17 @@ class BigInt(int):
 
     def __str__(self) -> str:
         return int.__repr__(self)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        """Tell pydantic how to read one: from any integer, as JSON has no other."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(cls, core_schema.int_schema())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        return {**handler(schema), "format": "bigint"}
 
 
 def format_number(value: float) -> str:

@@ -1,0 +1,1 @@
+"""Events as function calls: an answer is a return value, a failure an exception."""

@@ -1,0 +1,336 @@
+"""Types at run time: values of the wire are checked and converted by an annotation, and written back by it.
+
+pydantic does that, in its strict JSON mode, and is imported when the first annotation is met. JSON mode takes a JSON
+text, which a value is turned into. Most never are: what is of the very type that a plain annotation names, ``int``,
+``str | None`` or ``list[int]``, is taken as it is, so that a ``BigInt`` stays one. What no JSON has in it, ``bytes``
+and what a deserializer of the user's has made, is compared with the annotation as the Python value that it is.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, NewType, Union, get_args, get_origin
+
+from ..messages.scalars import UNDEFINED, BigInt
+from ..threads.interrupted import calls_user_code
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+__all__ = ["Kinds", "Type", "Unfit", "describe_problems", "load_pydantic", "takes_anything"]
+
+_MOST_PROBLEMS = 20  # a list may have as many as it has items
+
+
+class Unfit(ValueError):
+    """A value does not fit its annotation.
+
+    ``what`` is whose annotation it is. ``problems`` is a list of dicts: ``loc``, the steps into the value; ``type`` and
+    ``msg``, pydantic's. There are 20 at most.
+    """
+
+    def __init__(self, what: str, problems: list[dict[str, Any]]) -> None:
+        super().__init__(what, problems)
+        self.what = what
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return f"{self.what}: {describe_problems(self.problems)}"
+
+
+def describe_problems(problems: list[dict[str, Any]]) -> str:
+    """Return problems as one text, each after the steps to its place."""
+    return "; ".join(": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"]))) for each in problems)
+
+
+def load_pydantic() -> None:
+    """Import what the extra ``typed`` installs.
+
+    Raises:
+        ImportError: It is not there; the text names the extra.
+    """
+    try:
+        from pydantic import TypeAdapter  # noqa: F401 - version 1 has none
+    except ImportError as error:
+        raise ImportError("types at run time need pydantic, version 2: install ezez-ws[typed]") from error
+
+
+class Type:
+    """What one annotation takes and gives. Immutable; any thread may use it, and none should hold a lock: what it runs
+    may be a validator of the user's, whose own exceptions pass through, but for ``ValueError`` and ``AssertionError``.
+
+    Args:
+        annotation: With its forward references resolved.
+        what: Whose it is, as in ``parameter 'b' of add()``; error texts begin with it.
+        strict: Whether it must have a JSON schema. Else any class in it takes its instances, those that a deserializer
+            of the codec makes.
+
+    Raises:
+        TypeError: There is no schema for the annotation, or ``bytes`` in it, which travel as whole arguments only.
+        ImportError: pydantic is not there.
+    """
+
+    __slots__ = ("_adapter", "_has_bigints", "_is_class", "_test", "kinds", "what")
+
+    kinds: "Kinds"
+    """The types of which a value is taken, and written, as it is, without a look into it."""
+
+    def __init__(self, annotation: Any, what: str, strict: bool = True) -> None:
+        load_pydantic()
+        self.what = what
+        self.kinds = _kinds(annotation)
+        self._test = _test(annotation)
+        self._adapter = _adapt(annotation, what, strict)
+        self._is_class = self._adapter.core_schema["type"] == "is-instance"
+        text = "" if self.kinds else json.dumps(self._describe(strict))
+        self._has_bigints = '"format": "bigint"' in text
+
+    def _describe(self, strict: bool) -> Any:
+        """Return the schema; raise for what has none, or cannot travel."""
+        try:
+            schema = self.schema("validation")
+            self.schema("serialization")
+        except TypeError:
+            if strict:
+                raise
+            return {}
+        parts = schema.get("anyOf", [schema])
+        inside = [part for part in parts if part.get("format") != "binary"]
+        if '"format": "binary"' in json.dumps([inside, schema.get("$defs")]):
+            raise TypeError(f"{self.what}: bytes travel only as whole arguments, not in another value")
+        return schema
+
+    def read(self, value: Any) -> Any:
+        """Return what a value that the codec has decoded is by the annotation.
+
+        Raises:
+            Unfit: It is nothing by it.
+        """
+        if self._test is not None and self._test(value):
+            return value
+        return self._guard(self._read, value)
+
+    def write(self, value: Any) -> Any:
+        """Return what the codec can send of a value that is by the annotation.
+
+        Raises:
+            Unfit: It is not.
+        """
+        if self._test is not None and self._test(value):
+            return value
+        return self._guard(self._write, value)
+
+    def schema(self, mode: str) -> dict[str, Any]:
+        """Return the JSON schema of what is read, ``"validation"``, or written, ``"serialization"``.
+
+        A ``BigInt`` has the format ``bigint``, ``bytes`` have ``binary``.
+
+        Raises:
+            TypeError: There is none.
+        """
+        try:
+            return self._adapter.json_schema(mode="validation" if mode == "validation" else "serialization")
+        except Exception as error:
+            raise TypeError(f"{self.what} has no JSON schema: {_first_line(error)}") from error
+
+    @calls_user_code
+    def _guard(self, convert: Callable[[Any], Any], value: Any) -> Any:
+        try:
+            converted = convert(value)
+            if type(value) is BigInt and type(converted) is int:
+                return value
+            if type(converted) is not float or not isinstance(value, int) or converted == value:
+                return converted
+            problems = [_problem("float_type", "Input should be a number that a float can hold")]
+        except RecursionError:
+            problems = [_TOO_DEEP]
+        except ValueError as error:
+            problems = _problems(error)
+        raise Unfit(self.what, problems)
+
+    @calls_user_code
+    def _read(self, value: Any) -> Any:
+        if self._is_class:
+            return self._adapter.validate_python(value, strict=True)
+        try:
+            text = _to_json(value)
+        except (TypeError, ValueError):  # there is something in it that is no JSON, or has too many digits
+            return self._read_custom(value)
+        read = self._adapter.validate_json(text, strict=True)
+        if type(read) is bytes and type(value) is str:  # JSON mode takes texts for bytes
+            return self._adapter.validate_python(value, strict=True)
+        return read
+
+    @calls_user_code
+    def _read_custom(self, value: Any) -> Any:
+        try:
+            return self._adapter.validate_python(value, strict=True)
+        except ValueError:
+            if not isinstance(value, (list, dict)):
+                raise
+            try:
+                text = _custom_to_json(_without_undefined(value))
+            except (TypeError, ValueError):
+                text = ""
+            if not text:
+                raise
+        return self._adapter.validate_json(text, strict=True)
+
+    @calls_user_code
+    def _write(self, value: Any) -> Any:
+        checked = self._adapter.validate_python(value, strict=True)
+        if type(checked) is bytes:
+            return checked
+        written = self._adapter.dump_python(checked, mode="json", by_alias=True, warnings="error")
+        if self._has_bigints:
+            return _with_bigints(written, self._adapter.dump_python(checked, by_alias=True))
+        return written
+
+
+def _adapt(annotation: Any, what: str, strict: bool) -> "TypeAdapter[Any]":
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter
+
+    try:
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        except PydanticSchemaGenerationError:
+            if strict:
+                raise
+            adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+        adapter.rebuild(raise_errors=True)  # which it puts off where a name in it is not there yet
+    except Exception as error:
+        raise TypeError(f"{what} has no schema: {_first_line(error)}") from error
+    return adapter
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _problem(kind: str, text: str, steps: Iterable[int | str] = ()) -> dict[str, Any]:
+    return {"loc": list(steps), "type": kind, "msg": text}
+
+
+_TOO_DEEP = _problem("recursion_loop", "Nested too deep")
+
+
+def _problems(error: ValueError) -> list[dict[str, Any]]:
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):  # a text with a lone surrogate, a number of too many digits
+        return [_problem("value_error", " ".join(str(error).split()))]
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if "recursion limit" in found[0]["msg"] or found[0]["type"] == "recursion_depth_exceeded":
+        return [_TOO_DEEP]
+    told = [_problem(each["type"], each["msg"], each["loc"]) for each in found[:_MOST_PROBLEMS]]
+    if len(found) > _MOST_PROBLEMS:
+        told[-1] = _problem("too_many_errors", f"and {len(found) - _MOST_PROBLEMS + 1} more")
+    return told
+
+
+def takes_anything(annotation: Any) -> bool:
+    return _kinds(annotation) is ANYTHING
+
+
+# -- plain annotations: what is taken as it is ------------------------------------------------------------------------
+
+
+class _Anything:
+    """The set of all types."""
+
+    def __contains__(self, kind: type) -> bool:
+        return True
+
+    def issuperset(self, kinds: Any) -> bool:
+        return True
+
+
+Kinds = frozenset[type] | _Anything
+ANYTHING = _Anything()
+
+_PLAIN: Mapping[Any, frozenset[type]] = {
+    None: frozenset([NoneType]),
+    int: frozenset([int, BigInt]),
+    **{kind: frozenset([kind]) for kind in (BigInt, NoneType, bool, bytes, dict, float, list, str)},
+}
+_UNIONS = (Union, UnionType)
+
+
+def _kinds(annotation: Any) -> Kinds:
+    """Return the types of which every instance is right, and stays as it is; none for what is not that plain."""
+    while isinstance(annotation, NewType):
+        annotation = annotation.__supertype__
+    if annotation is Any or annotation is object:
+        return ANYTHING
+    if annotation is None or type(annotation) is type:
+        return _PLAIN.get(annotation, frozenset())
+    if get_origin(annotation) not in _UNIONS:
+        return frozenset()
+    parts = [_kinds(part) for part in get_args(annotation)]
+    if ANYTHING in parts:
+        return ANYTHING
+    plain = [part for part in parts if isinstance(part, frozenset) and part]
+    return frozenset().union(*plain) if len(plain) == len(parts) else frozenset()
+
+
+def _test(annotation: Any) -> Callable[[Any], bool] | None:
+    """Return what tells whether a value is right and stays as it is; ``None``: that is for pydantic to tell."""
+    kinds = _kinds(annotation)
+    if kinds:
+        return lambda value: type(value) in kinds
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in _UNIONS:
+        tests = [test for test in map(_test, parts) if test is not None]
+        return (lambda value: any(test(value) for test in tests)) if len(tests) == len(parts) else None
+    if origin is list:
+        return _test_items(list, parts[0], lambda value: value)
+    if origin is dict and parts[0] is str:
+        return _test_items(dict, parts[1], dict.values)
+    return None
+
+
+def _test_items(kind: type, annotation: Any, items: Callable[[Any], Any]) -> Callable[[Any], bool] | None:
+    kinds = _kinds(annotation)
+    if kinds:  # without a call for each item
+        return lambda value: type(value) is kind and kinds.issuperset(map(type, items(value)))
+    test = _test(annotation)
+    return test and (lambda value: type(value) is kind and all(map(test, items(value))))
+
+
+# -- values as JSON ---------------------------------------------------------------------------------------------------
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _custom_to_text(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _refuse(value)
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value)
+
+
+_to_json = json.JSONEncoder(default=_refuse, check_circular=False, ensure_ascii=False).encode
+_custom_to_json = json.JSONEncoder(default=_custom_to_text, check_circular=False, ensure_ascii=False).encode
+
+
+def _without_undefined(value: Any) -> Any:
+    """Return a copy as ``JSON.stringify`` takes it: without undefined properties, and with null for undefined items."""
+    if type(value) is dict:
+        return {key: _without_undefined(item) for key, item in value.items() if item is not UNDEFINED}
+    if type(value) is list:
+        return [_without_undefined(item) for item in value]
+    return None if value is UNDEFINED else value
+
+
+def _with_bigints(written: Any, original: Any) -> Any:
+    """Return what pydantic has written as JSON, with the bigints of the original, of which it has made plain ints."""
+    if type(original) is BigInt and type(written) is int:
+        return original
+    if type(written) is dict and isinstance(original, dict):
+        return {key: _with_bigints(item, original.get(key)) for key, item in written.items()}
+    if type(written) is list and isinstance(original, (list, tuple)) and len(written) == len(original):
+        return [_with_bigints(*pair) for pair in zip(written, original, strict=True)]
+    return written
