@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
+from ..options import check_callback
 from .decoding import Decoder, Deserializer, peek_reply_to
-from .encoding import Encoder, Serializer, encode_event
+from .encoding import Default, Encoder, Serializer, encode_event
 from .json_text import UNMETERED, has_surrogate
 from .protocol import Event, Ids
 from .refusals import type_name
@@ -39,18 +40,21 @@ class Codec:
         sort_props: Whether the top-level keys of a ``dict`` argument are sorted, as JavaScript sorts.
         max_depth: How many containers may be nested in one argument, 1 to 200, in either direction.
         max_bigint_digits: How many digits a bigint may have, 1 to 1,000,000, in either direction.
+        default: Called for a value that neither the codec nor its serializers know; it returns one that they do, which
+            is encoded instead, as ``json.dumps`` does it. What is nested in that may be unknown again.
 
     Raises:
         TypeError, ValueError: An option is wrong. A tag must not be empty, ``s n u l b i``, or have a ``:``.
     """
 
     __slots__ = (
-        *("_decode_at_once", "_decoder", "_encode_at_once", "_encoder", "_max_bigint_digits", "_max_depth"),
+        *("_decode_at_once", "_decoder", "_default", "_encode_at_once", "_encoder", "_max_bigint_digits", "_max_depth"),
         *("_serializers", "_sort_props"),
     )
 
     _encoder: Encoder
     _decoder: Decoder
+    _default: Default | None
     _serializers: dict[str, Serializer]
     _sort_props: bool
     _max_depth: int
@@ -65,15 +69,18 @@ class Codec:
         sort_props: bool = True,
         max_depth: int = 64,
         max_bigint_digits: int = MAX_BIGINT_DIGITS,
+        default: Default | None = None,
     ) -> None:
         if not isinstance(sort_props, bool):
             raise TypeError(f"sort_props must be a bool, not {type_name(sort_props)}")
         _check_limit("max_depth", max_depth, _LARGEST_MAX_DEPTH)
         _check_limit("max_bigint_digits", max_bigint_digits, _LARGEST_BIGINT)
+        check_callback("default", default, "value")
         put = super().__setattr__
         put("_serializers", _checked_tags("serializers", serializers))
-        put("_encoder", Encoder(self._serializers, sort_props, max_depth, max_bigint_digits))
+        put("_encoder", Encoder(self._serializers, sort_props, max_depth, max_bigint_digits, default))
         put("_decoder", Decoder(_checked_tags("deserializers", deserializers), max_depth, max_bigint_digits))
+        put("_default", default)
         put("_sort_props", sort_props)
         put("_max_depth", max_depth)
         put("_max_bigint_digits", max_bigint_digits)
@@ -97,8 +104,8 @@ class Codec:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        limits = self._sort_props, self._max_depth, self._max_bigint_digits
-        return type(self), (self._serializers, self._decoder.deserializers, *limits)
+        others = self._sort_props, self._max_depth, self._max_bigint_digits, self._default
+        return type(self), (self._serializers, self._decoder.deserializers, *others)
 
     def encode(self, values: Sequence[Any]) -> bytes:
         """Return the bytes of one message with these values; none at all give ``b""``.

@@ -8,17 +8,21 @@ refusal for depth passes the same container twice.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring as quote
 from operator import itemgetter
+from types import NoneType
 from typing import Any
 
 from ..errors import SerializationError
 from ..threads.interrupted import calls_user_code
 from .json_text import has_surrogate, place_of_surrogate
 from .refusals import Unsendable, describe, type_name
-from .scalars import MAX_SAFE, MIN_SAFE, UNDEFINED, BigInt, digits_of, format_number
+from .scalars import MAX_SAFE, MIN_SAFE, UNDEFINED, BigInt, UndefinedType, digits_of, format_number
 
-__all__ = ["Encoder", "Serializer", "encode_event"]
+__all__ = ["Default", "Encoder", "Serializer", "encode_event"]
 
 Serializer = Callable[[Any], str | None]
+Default = Callable[[Any], Any]
+
+_KNOWN = (str, int, float, dict, list, tuple, bytes, bytearray, memoryview, NoneType, UndefinedType)
 
 _NAMES: dict[str, str] = {}  # quoted keys with their colons; any thread may put one in, and none is ever taken out
 _MOST_NAMES = 1000
@@ -29,11 +33,17 @@ _ONLY_STR = {str}
 class Encoder:
     """Encodes what the C extension does not, and says what cannot be sent; the options are those of ``Codec``."""
 
-    __slots__ = ("_max_bigint_digits", "_max_depth", "_serializers", "_sort_props")
+    __slots__ = ("_default", "_max_bigint_digits", "_max_depth", "_serializers", "_sort_props")
 
     def __init__(
-        self, serializers: Mapping[str, Serializer], sort_props: bool, max_depth: int, max_bigint_digits: int
+        self,
+        serializers: Mapping[str, Serializer],
+        sort_props: bool,
+        max_depth: int,
+        max_bigint_digits: int,
+        default: Default | None = None,
     ) -> None:
+        self._default = default
         self._serializers = tuple(serializers.items())
         self._sort_props = sort_props
         self._max_depth = max_depth
@@ -84,8 +94,12 @@ class Encoder:
             return b"%dt\0%b\0" % (len(payload), payload)
         if isinstance(value, dict) and self._sort_props:
             text = self._object(value, _sorted_items(value), self._max_depth)
-        else:
+        elif isinstance(value, _KNOWN):
             text = self._json(value, self._max_depth)
+        else:
+            text, made = self._json_custom(value)
+            if not text:
+                return self._encode_field(made)
         payload = text.encode()
         return b"%dj\0%b\0" % (len(payload), payload)
 
@@ -118,10 +132,36 @@ class Encoder:
             return self._array(value, room)
         if isinstance(value, (bytes, bytearray, memoryview)):
             raise Unsendable(f"{type_name(value)} cannot be nested; bytes travel only as whole arguments")
-        return self._json_custom(value)
+        text, made = self._json_custom(value)
+        return text or self._json(made, room)
+
+    def _json_custom(self, value: Any) -> tuple[str, Any]:
+        """Return the text that a serializer makes of a value, or no text and the known value that ``default`` does."""
+        text = self._serialize(value)
+        if text:
+            return text, None
+        if self._default is None:
+            raise Unsendable(f"{type_name(value)} cannot be sent; give the codec a serializer for it")
+        made = self._replace(self._default, value)
+        if isinstance(made, _KNOWN):
+            return "", made
+        text = "" if made is value else self._serialize(made)
+        if text:
+            return text, None
+        returned = "itself" if made is value else type_name(made)
+        raise Unsendable(f"{type_name(value)} cannot be sent; the codec's default returned {returned} for it")
 
     @calls_user_code
-    def _json_custom(self, value: Any) -> str:
+    def _replace(self, default: Default, value: Any) -> Any:
+        try:
+            return default(value)
+        except Exception as error:
+            reason = f"the codec's default failed on {type_name(value)}: {describe(error)}"
+            raise Unsendable(reason, error) from error
+
+    @calls_user_code
+    def _serialize(self, value: Any) -> str:
+        """Return the text that the first serializer makes of a value which knows it; none does: an empty one."""
         for tag, serializer in self._serializers:
             try:
                 text = serializer(value)
@@ -137,7 +177,7 @@ class Encoder:
             if has_surrogate(text):
                 raise Unsendable(f"the serializer {tag!r} returned a str with a lone surrogate")
             return quote(text)
-        raise Unsendable(f"{type_name(value)} cannot be sent; give the codec a serializer for it")
+        return ""
 
     def _array(self, value: Sequence[Any], room: int) -> str:
         if not room:

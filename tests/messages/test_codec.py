@@ -373,6 +373,84 @@ class CustomTypes(unittest.TestCase):
             Codec(deserializers={"x": stop}).decode(field(b'"x:"'))
 
 
+def giving(made: Any) -> Callable[[Any], Any]:
+    return lambda _: made
+
+
+class Defaults(unittest.TestCase):
+    """``Codec(default=...)``."""
+
+    def refusal(self, default: Callable[[Any], Any], value: Any, **options: Any) -> str:
+        with self.assertRaises(SerializationError) as raised:
+            Codec(default=default, **options).encode(["first", value])
+        return str(raised.exception)
+
+    def test_what_it_returns_is_encoded_as_if_it_had_been_given(self) -> None:
+        known = ("text", b"bytes", 5, 1.5, True, None, UNDEFINED, BigInt(3), [1], (1, 2), {"b": 1, "a": 2}, Word.HELLO)
+        for made in known:
+            with self.subTest(made=made):
+                codec = Codec(default=giving(made))
+                self.assertEqual(Codec().encode([made, 1]), codec.encode([object(), 1]))
+                if not isinstance(made, bytes):
+                    self.assertEqual(Codec().encode([[{"x": made}]]), codec.encode([[{"x": object()}]]))
+
+    def test_what_is_nested_in_that_may_be_unknown_again(self) -> None:
+        codec = Codec(default=lambda value: sorted(value) if isinstance(value, set) else [{value.real}])
+        self.assertEqual(Codec().encode([[[1]], {"a": [2, 3]}]), codec.encode([1j + 1, {"a": {2, 3}}]))
+
+    def test_it_is_asked_for_nothing_that_the_codec_or_a_serializer_knows(self) -> None:
+        asked: list[Any] = []
+        codec = Codec({"d": lambda value: value.isoformat() if isinstance(value, date) else None}, default=asked.append)
+        codec.encode([1, "text", b"bytes", [None, UNDEFINED, {"a": 1.5}], date(2024, 2, 29), [date(2024, 2, 29)]])
+        self.assertEqual([], asked)
+        codec.encode([1j, [2j]])
+        self.assertEqual([1j, 2j], asked)
+
+    def test_it_may_return_what_a_serializer_knows(self) -> None:
+        known = {"d": lambda value: value.isoformat() if isinstance(value, date) else None}
+        codec = Codec(known, default=lambda value: date(2024, 2, 29))
+        self.assertEqual(Codec(known).encode([date(2024, 2, 29)] * 2), codec.encode([1j, 2j]))
+        self.assertEqual(Codec(known).encode([[date(2024, 2, 29)]]), codec.encode([[1j]]))
+
+    def test_itself_or_another_unknown_value_is_refused_where_it_is(self) -> None:
+        text = 'args[1]["a"][0]: complex cannot be sent; the codec\'s default returned itself for it'
+        self.assertEqual(text, self.refusal(lambda value: value, {"a": [1j]}))
+        text = "args[1]: complex cannot be sent; the codec's default returned set for it"
+        self.assertEqual(text, self.refusal(lambda value: set(), 1j))
+
+    def test_nested_bytes_are_refused_from_it_too(self) -> None:
+        text = "args[1][0]: bytes cannot be nested; bytes travel only as whole arguments"
+        self.assertEqual(text, self.refusal(lambda value: b"bytes", [1j]))
+
+    def test_one_that_fails_is_chained(self) -> None:
+        def fail(_: Any) -> Any:
+            raise LookupError("no")
+
+        with self.assertRaises(SerializationError) as raised:
+            Codec(default=fail).encode([[1j]])
+        self.assertEqual("args[0][0]: the codec's default failed on complex: LookupError: no", str(raised.exception))
+        self.assertIsInstance(raised.exception.__cause__, LookupError)
+
+    def test_one_without_end_is_nested_too_deep(self) -> None:
+        for options in ({}, {"max_depth": 200}):
+            for default in (lambda value: [value], lambda value: {"a": value}):
+                with self.subTest(**options):
+                    limit = options.get("max_depth", 64)
+                    self.assertIn(f"]: nested deeper than max_depth={limit}", self.refusal(default, 1j, **options))
+
+    def test_a_lone_surrogate_in_what_it_returns_is_refused(self) -> None:
+        for made in ("\ud800", ["\ud800"]):
+            self.assertIn("a str with a lone surrogate cannot be sent", self.refusal(giving(made), 1j))
+
+    def test_it_must_be_callable_with_a_value_and_goes_along_with_a_copy(self) -> None:
+        wrong: Any
+        for wrong in (5, "f", lambda: None):
+            with self.assertRaisesRegex(TypeError, "^default "):
+                Codec(default=wrong)
+        other = pickle.loads(pickle.dumps(Codec(default=abs)))
+        self.assertEqual(Codec().encode([5.0]), other.encode([3 + 4j]))
+
+
 class Options(unittest.TestCase):
     """What a codec may be made of."""
 
