@@ -24,7 +24,7 @@ FLOORS = (
     ("websocket",),
     ("opening",),
     ("connection",),
-    ("calls", "cluster"),
+    ("calls", "cluster", "typed"),
     ("server", "server_client", "server_run", "client", "client_run"),
     ("operating",),
     ("",),  # the package itself: the public names

@@ -17,7 +17,7 @@ from ..threads.interrupted import calls_user_code
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["Kinds", "Type", "Unfit", "describe_problems", "load_pydantic", "takes_anything"]
+__all__ = ["Kinds", "Type", "Unfit", "describe_problems", "load_pydantic", "takes_anything", "with_bigints"]
 
 _MOST_PROBLEMS = 20  # a list may have as many as it has items
 
@@ -183,7 +183,7 @@ class Type:
             return checked
         written = self._adapter.dump_python(checked, mode="json", by_alias=True, warnings="error")
         if self._has_bigints:
-            return _with_bigints(written, self._adapter.dump_python(checked, by_alias=True))
+            return with_bigints(written, self._adapter.dump_python(checked, by_alias=True))
         return written
 
 
@@ -325,12 +325,12 @@ def _without_undefined(value: Any) -> Any:
     return None if value is UNDEFINED else value
 
 
-def _with_bigints(written: Any, original: Any) -> Any:
+def with_bigints(written: Any, original: Any) -> Any:
     """Return what pydantic has written as JSON, with the bigints of the original, of which it has made plain ints."""
     if type(original) is BigInt and type(written) is int:
         return original
     if type(written) is dict and isinstance(original, dict):
-        return {key: _with_bigints(item, original.get(key)) for key, item in written.items()}
+        return {key: with_bigints(item, original.get(key)) for key, item in written.items()}
     if type(written) is list and isinstance(original, (list, tuple)) and len(written) == len(original):
-        return [_with_bigints(*pair) for pair in zip(written, original, strict=True)]
+        return [with_bigints(*pair) for pair in zip(written, original, strict=True)]
     return written
