@@ -8,18 +8,23 @@ and what a deserializer of the user's has made, is compared with the annotation 
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, NewType, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NewType, Union, get_args, get_origin
 
-from ..messages.scalars import UNDEFINED, BigInt
+from ..logs import shown
+from ..messages.scalars import MAX_SAFE, MIN_SAFE, UNDEFINED, BigInt
 from ..threads.interrupted import calls_user_code
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+    from pydantic.json_schema import GenerateJsonSchema
 
 __all__ = ["Kinds", "Type", "Unfit", "describe_problems", "load_pydantic", "takes_anything", "with_bigints"]
 
 _MOST_PROBLEMS = 20  # a list may have as many as it has items
+_LONGEST_STEP = 100  # a key may be as long as a message
+_LONGEST_TEXT = 500
 
 
 class Unfit(ValueError):
@@ -35,7 +40,7 @@ class Unfit(ValueError):
         self.problems = problems
 
     def __str__(self) -> str:
-        return f"{self.what}: {describe_problems(self.problems)}"
+        return f"{self.what}: {shown(describe_problems(self.problems), 1000)}"
 
 
 def describe_problems(problems: list[dict[str, Any]]) -> str:
@@ -70,7 +75,7 @@ class Type:
         ImportError: pydantic is not there.
     """
 
-    __slots__ = ("_adapter", "_has_bigints", "_is_class", "_test", "kinds", "what")
+    __slots__ = ("_adapter", "_is_class", "_json_adapter", "_takes_whole", "_test", "kinds", "what")
 
     kinds: "Kinds"
     """The types of which a value is taken, and written, as it is, without a look into it."""
@@ -81,24 +86,27 @@ class Type:
         self.kinds = _kinds(annotation)
         self._test = _test(annotation)
         self._adapter = _adapt(annotation, what, strict)
+        self._json_adapter = self._adapter
+        if get_origin(annotation) in _UNIONS and bytes in get_args(annotation):  # for which JSON mode takes a text
+            others = tuple(part for part in get_args(annotation) if part is not bytes)
+            self._json_adapter = _adapt(Union[others], what, strict)  # noqa: UP007 - of a tuple
+        self._takes_whole = float in self.kinds and int not in self.kinds
         self._is_class = self._adapter.core_schema["type"] == "is-instance"
-        text = "" if self.kinds else json.dumps(self._describe(strict))
-        self._has_bigints = '"format": "bigint"' in text
+        if not self.kinds:
+            self._check_schema(strict)
 
-    def _describe(self, strict: bool) -> Any:
-        """Return the schema; raise for what has none, or cannot travel."""
+    def _check_schema(self, strict: bool) -> None:
         try:
             schema = self.schema("validation")
             self.schema("serialization")
         except TypeError:
             if strict:
                 raise
-            return {}
+            return
         parts = schema.get("anyOf", [schema])
         inside = [part for part in parts if part.get("format") != "binary"]
         if '"format": "binary"' in json.dumps([inside, schema.get("$defs")]):
             raise TypeError(f"{self.what}: bytes travel only as whole arguments, not in another value")
-        return schema
 
     def read(self, value: Any) -> Any:
         """Return what a value that the codec has decoded is by the annotation.
@@ -108,6 +116,8 @@ class Type:
         """
         if self._test is not None and self._test(value):
             return value
+        if self._takes_whole and type(value) is int and MIN_SAFE <= value <= MAX_SAFE:
+            return float(value)  # JavaScript writes 1.0 as 1
         return self._guard(self._read, value)
 
     def write(self, value: Any) -> Any:
@@ -120,7 +130,7 @@ class Type:
             return value
         return self._guard(self._write, value)
 
-    def schema(self, mode: str) -> dict[str, Any]:
+    def schema(self, mode: Literal["validation", "serialization"]) -> dict[str, Any]:
         """Return the JSON schema of what is read, ``"validation"``, or written, ``"serialization"``.
 
         A ``BigInt`` has the format ``bigint``, ``bytes`` have ``binary``.
@@ -129,17 +139,15 @@ class Type:
             TypeError: There is none.
         """
         try:
-            return self._adapter.json_schema(mode="validation" if mode == "validation" else "serialization")
+            return self._adapter.json_schema(mode=mode, schema_generator=_schema_generator())
         except Exception as error:
             raise TypeError(f"{self.what} has no JSON schema: {_first_line(error)}") from error
 
     @calls_user_code
     def _guard(self, convert: Callable[[Any], Any], value: Any) -> Any:
         try:
-            converted = convert(value)
-            if type(value) is BigInt and type(converted) is int:
-                return value
-            if type(converted) is not float or not isinstance(value, int) or converted == value:
+            converted = with_bigints(convert(value), value)
+            if type(converted) is not float or not isinstance(value, int) or _fits_a_float(value):
                 return converted
             problems = [_problem("float_type", "Input should be a number that a float can hold")]
         except RecursionError:
@@ -156,8 +164,8 @@ class Type:
             text = _to_json(value)
         except (TypeError, ValueError):  # there is something in it that is no JSON, or has too many digits
             return self._read_custom(value)
-        read = self._adapter.validate_json(text, strict=True)
-        if type(read) is bytes and type(value) is str:  # JSON mode takes texts for bytes
+        read = self._json_adapter.validate_json(text, strict=True)
+        if type(read) is bytes:  # of a text
             return self._adapter.validate_python(value, strict=True)
         return read
 
@@ -166,7 +174,7 @@ class Type:
         try:
             return self._adapter.validate_python(value, strict=True)
         except ValueError:
-            if not isinstance(value, (list, dict)):
+            if self._test is not None or not isinstance(value, (list, dict)):
                 raise
             try:
                 text = _custom_to_json(_without_undefined(value))
@@ -174,17 +182,15 @@ class Type:
                 text = ""
             if not text:
                 raise
-        return self._adapter.validate_json(text, strict=True)
+        return self._json_adapter.validate_json(text, strict=True)
 
     @calls_user_code
     def _write(self, value: Any) -> Any:
-        checked = self._adapter.validate_python(value, strict=True)
+        checked = with_bigints(self._adapter.validate_python(value, strict=True), value)
         if type(checked) is bytes:
             return checked
         written = self._adapter.dump_python(checked, mode="json", by_alias=True, warnings="error")
-        if self._has_bigints:
-            return with_bigints(written, self._adapter.dump_python(checked, by_alias=True))
-        return written
+        return with_bigints(written, self._adapter.dump_python(checked, by_alias=True))
 
 
 def _adapt(annotation: Any, what: str, strict: bool) -> "TypeAdapter[Any]":
@@ -203,12 +209,35 @@ def _adapt(annotation: Any, what: str, strict: bool) -> "TypeAdapter[Any]":
     return adapter
 
 
+@cache
+def _schema_generator() -> "type[GenerateJsonSchema]":
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Quiet(GenerateJsonSchema):
+        """It warns of nothing: that a default is left out, say, which has no JSON."""
+
+        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as its base has it
+
+    return Quiet
+
+
+def _fits_a_float(value: int) -> bool:
+    try:
+        return int(float(value)) == value
+    except OverflowError:
+        return False
+
+
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
 def _problem(kind: str, text: str, steps: Iterable[int | str] = ()) -> dict[str, Any]:
-    return {"loc": list(steps), "type": kind, "msg": text}
+    return {"loc": [_cut(step, _LONGEST_STEP) for step in steps], "type": kind, "msg": _cut(text, _LONGEST_TEXT)}
+
+
+def _cut(text: Any, limit: int) -> Any:
+    return text if not isinstance(text, str) or len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 _TOO_DEEP = _problem("recursion_loop", "Nested too deep")
@@ -325,12 +354,22 @@ def _without_undefined(value: Any) -> Any:
     return None if value is UNDEFINED else value
 
 
-def with_bigints(written: Any, original: Any) -> Any:
-    """Return what pydantic has written as JSON, with the bigints of the original, of which it has made plain ints."""
-    if type(original) is BigInt and type(written) is int:
-        return original
-    if type(written) is dict and isinstance(original, dict):
-        return {key: with_bigints(item, original.get(key)) for key, item in written.items()}
-    if type(written) is list and isinstance(original, (list, tuple)) and len(written) == len(original):
-        return [with_bigints(*pair) for pair in zip(written, original, strict=True)]
-    return written
+def with_bigints(made: Any, original: Any) -> Any:
+    """Return what pydantic has made of a value, with the value's bigints, of which it has made plain ints.
+
+    Dicts of its making are changed in place, and so are objects with attributes.
+    """
+    if made is original:
+        return made
+    if type(original) is BigInt:
+        return original if type(made) is int and made == original else made
+    if isinstance(original, dict):
+        inside = made if type(made) is dict else getattr(made, "__dict__", {})
+        for key in inside.keys() & original.keys():
+            inside[key] = with_bigints(inside[key], original[key])
+    elif isinstance(original, (list, tuple)) and isinstance(made, (list, tuple)) and len(made) == len(original):
+        items = [with_bigints(*pair) for pair in zip(made, original, strict=True)]
+        if type(made) is list:
+            return items
+        return made._make(items) if hasattr(made, "_make") else tuple(items)
+    return made
