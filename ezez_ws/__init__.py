@@ -2,6 +2,8 @@
 
 import typing as _typing
 
+from .calls.answers import Received, Result
+from .calls.handlers import current_reply
 from .client import EZEZWebSocketClient
 from .cluster.audience import Audience, ClusterStatus, Joined, Member, Publication
 from .cluster.emitter import Emitter
@@ -11,34 +13,40 @@ from .connection.replies import Reply, SentMessage
 from .context import Context
 from .errors import (
     AuthRejected,
+    CallError,
     ConnectionClosed,
     ConnectionFailed,
     ConnectTimeout,
     EZEZError,
+    InvalidArgs,
     MalformedMessage,
     NotConnected,
     NotReady,
     PublishFailed,
     QueueFull,
+    RemoteError,
     ReplyTimeout,
     SendTimeout,
     SerializationError,
     TooManyReplies,
 )
 from .messages.codec import UNDEFINED, BigInt, Codec
-from .messages.protocol import EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, Ids
+from .messages.protocol import EVENT_ERROR, EVENT_OK, EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, Ids
 from .opening.server_handshake import HandshakeRequest
 from .server import EZEZWebSocketServer, EZEZWebsocketServer
 from .server_client import EZEZServerClient
 from .wire.linux import tuning
 
 __all__ = [
+    "EVENT_ERROR",
+    "EVENT_OK",
     "EVENT_UNKNOWN_DATA_TYPE",
     "EVENT_UNKNOWN_MESSAGE",
     "UNDEFINED",
     "Audience",
     "AuthRejected",
     "BigInt",
+    "CallError",
     "ClusterStatus",
     "Codec",
     "ConnectTimeout",
@@ -53,6 +61,7 @@ __all__ = [
     "Emitter",
     "HandshakeRequest",
     "Ids",
+    "InvalidArgs",
     "Joined",
     "MalformedMessage",
     "Member",
@@ -61,14 +70,18 @@ __all__ = [
     "Publication",
     "PublishFailed",
     "QueueFull",
+    "Received",
     "RedisBackplane",
     "RemoteClient",
+    "RemoteError",
     "Reply",
     "ReplyTimeout",
+    "Result",
     "SendTimeout",
     "SentMessage",
     "SerializationError",
     "TooManyReplies",
+    "current_reply",
     "tuning",
 ]
 

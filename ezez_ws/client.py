@@ -4,24 +4,28 @@ Each start makes a ``ClientRun``, whose thread connects, serves the connection a
 sent while there is no authenticated connection goes by ``send_when_not_connected``.
 """
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from .calls.answers import Received, check_timeout
+from .calls.calling import Calling, submit, wait_for
+from .calls.futures import Answer, Submitted
+from .calls.handlers import Handling
 from .client_run import ClientOptions, ClientRun
 from .connection.client_side import ClientConnection
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
-from .connection.listeners import Listeners, Listening
-from .connection.outgoing import OutgoingQueue
+from .connection.listeners import Listeners
+from .connection.outgoing import OutgoingQueue, tell_futures
 from .connection.recovery import Memory
 from .connection.replies import OnReply, SentMessage
 from .connection.websocket import WebSocket
-from .errors import ConnectionFailed, NotConnected, SerializationError
+from .errors import ConnectionFailed, NotConnected
 from .messages.codec import Codec
+from .messages.json_text import as_plain_json
 from .messages.protocol import CloseCode, check_close, check_event_name
 from .opening.asking import Asking
 from .opening.url import validate_subprotocols
@@ -53,7 +57,7 @@ _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 _GRACE = 0.5  # seconds that the thread has to end when its connection has been cut, or connect() has failed
 
 
-class EZEZWebSocketClient(Listening):
+class EZEZWebSocketClient(Handling, Calling):
     """Connects to a server, stays connected, and exchanges named events with it.
 
     Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
@@ -86,6 +90,7 @@ class EZEZWebSocketClient(Listening):
         send_buffer_limit: int = 4 << 20,
         send_timeout: float = 30.0,
         max_awaiting_replies: int = 10_000,
+        unknown_events: str = "ignore",
         close_timeout: float = 5.0,
         compression: str | None = None,
         connect_timeout: float = 10.0,
@@ -293,22 +298,54 @@ class EZEZWebSocketClient(Listening):
         with self.__condition.lock:
             connection = self.__runs[-1].ready if self.__runs else None
         sent = None if connection is None else connection.send(event, args, None, on_reply)
-        return self.__send_when_ready(event, args, on_reply) if sent is None or sent._home is None else sent
-
-    def __send_when_ready(self, event: str, args: Any, on_reply: OnReply | None) -> SentMessage:
-        """Send an event, or keep it, as there was no connection a moment ago."""
+        if sent is not None and sent._home is not None:
+            return sent
         check_callback("on_reply", on_reply)
-        event = check_event_name(event)
-        body = self.__codec.encode(check_args(args))
+        return self.__send_or_keep(check_event_name(event), self.__codec.encode(check_args(args)), on_reply, None)
+
+    def __send_or_keep(self, event: str, body: bytes, on_reply: OnReply | None, kept: Submitted | None) -> SentMessage:
+        """Send an event, or keep it, as there was no connection a moment ago; ``kept``: its message, with a future."""
         while True:
             with self.__condition.lock:
                 connection = self.__runs[-1].taker() if self.__runs else None
                 if connection is None:
-                    return self.__keep(event, body, on_reply)
-            sent = connection.send_encoded(None, event, body, on_reply)
-            if sent is not None:
-                return sent
+                    return self.__keep(event, body, on_reply, kept)
+            if kept is None:
+                sent = connection.send_encoded(None, event, body, on_reply)
+                if sent is not None:
+                    return sent
+            else:
+                kept._went_out(connection, None)
+                if connection.submit(kept, event, body):
+                    return kept
             self.__notice_loss()
+
+    def _ezez_submit(self, event: str, args: Any, read: Callable[[Any], Any] | None) -> Answer:
+        self._ezez_fork_guard.check()
+
+        def hand_over(sent: Submitted, event: str, body: bytes) -> Ending | None:
+            done = self.__send_or_keep(event, body, None, sent)
+            return None if done is sent else done._outcome  # type: ignore[return-value]
+
+        return submit(None, self.__codec, event, args, read, hand_over)
+
+    def wait_for(self, event: str, timeout: float | None, where: Callable[[Received], Any] | None = None) -> Received:
+        """Wait for the next event of that name; see ``EZEZServerClient.wait_for``.
+
+        ``NotConnected`` where there is no connection, and none within that time.
+        """
+        deadline = Deadline(check_timeout(timeout))
+        check_callback("where", where, "received")
+        self._ezez_fork_guard.check()
+        if not self.alive:
+            refuse_to_wait("wait_for()")
+            look = lambda: self.__authenticated() or self.__is_own_thread() or not self.__is_trying() or None  # noqa: E731
+            self.__condition.wait_for(look, deadline)
+        with self.__condition.lock:
+            connection = self.__authenticated()
+        if connection is None:
+            raise NotConnected(f"wait_for({event!r}): the client is not connected")
+        return wait_for(connection, self._ezez_listeners, event, deadline, timeout, where)
 
     def send_json(self, value: Any) -> bool:
         """Send plain JSON as a text message, to a server that does not speak this protocol.
@@ -316,11 +353,7 @@ class EZEZWebSocketClient(Listening):
         Waits for room as ``send``, and raises as it does. Returns whether it was handed over; it is never queued.
         """
         self._ezez_fork_guard.check()
-        try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-            text.encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise SerializationError(f"the value is no JSON: {error}") from error
+        text = as_plain_json(value)
         with self.__condition.lock:
             connection = self.__authenticated()
         if connection is not None and connection.send_text(text):
@@ -369,7 +402,7 @@ class EZEZWebSocketClient(Listening):
             url = self.__runs[-1].url if self.__runs else self.__options.asking.url
         return f"<EZEZWebSocketClient {url} {state}>"
 
-    def __keep(self, event: str, body: bytes, on_reply: OnReply | None) -> SentMessage:
+    def __keep(self, event: str, body: bytes, on_reply: OnReply | None, kept: Submitted | None = None) -> SentMessage:
         """Do what is to be done with a message that cannot be sent now; requires holding the lock."""
         # how the client has ended by itself, until it is started again
         ending = self.__runs[-1].ending if self.__runs and self.__runs[-1].over else None
@@ -379,7 +412,7 @@ class EZEZWebSocketClient(Listening):
             if self.__when_not_connected == "raise":
                 raise NotConnected("the client is not connected")
             if ending is None:
-                return self.__queue.put(event, body, on_reply)
+                return self.__queue.put(event, body, on_reply, kept)
         return SentMessage(None, None, None, ending or Ending(CloseCode.ABNORMAL, ""))
 
     def __start(self, watching: bool = False) -> "tuple[ClientRun, bool, Exception | None]":
@@ -417,7 +450,7 @@ class EZEZWebSocketClient(Listening):
             self.__closed = True
             runs = [run for run in self.__runs if not run.ended]
             given_up = self.__queue.close(ending)
-        del given_up  # without the lock
+        tell_futures(given_up)
         for run in runs:
             run.close(ending, deadline, grace)
 
@@ -452,14 +485,15 @@ class EZEZWebSocketClient(Listening):
         """Requires holding the lock."""
         return bool(self.__runs) and not self.__runs[-1].over
 
-    def __why_queued(self) -> str:
-        """Say why there is no connection."""
+    def __why_queued(self) -> tuple[str, Exception | None]:
+        """Say why there is no connection, and what the last failure was."""
         with self.__condition.lock:
             run = self.__runs[-1] if self.__runs else None
             failure = None if run is None else run.failure
             if run is None or run.ended:
-                return "and the client is not started"
-        return "and the client is still connecting" if failure is None else f"as there is no connection: {failure}"
+                return "and the client is not started", failure
+        why = "and the client is still connecting" if failure is None else f"as there is no connection: {failure}"
+        return why, failure
 
     def __has_ended(self) -> bool | None:
         """Requires holding the lock."""

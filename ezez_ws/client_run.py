@@ -22,7 +22,7 @@ from .connection.client_side import ClientConnection, ClientConnectionEvents
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks, report_error
 from .connection.listeners import Listeners
-from .connection.outgoing import OutgoingQueue, QueuedMessage
+from .connection.outgoing import OutgoingQueue, QueuedMessage, tell_futures
 from .connection.recovery import Memory
 from .errors import AuthRejected, ConnectionClosed, ConnectionFailed, ConnectTimeout, SendTimeout
 from .logs import shown
@@ -214,7 +214,7 @@ class ClientRun:
         ending = Ending(CloseCode.NORMAL, "")
         with self._condition.lock:
             given_up = [] if self.over else self._end_by_itself(ending)
-        del given_up  # without the lock
+        tell_futures(given_up)
         self.close(ending, Deadline(seconds * 0.75), seconds * 0.25)
 
     # -- the thread -------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class ClientRun:
                 given_up = [] if self.over else self._end_by_itself(_NO_CLOSE)
                 self.ready = self.authenticated = None
                 self._condition.changed()
-            del given_up
+            tell_futures(given_up)
             janitor.leave(self)
             with self._condition.lock:
                 self.ended = True
@@ -318,7 +318,7 @@ class ClientRun:
         with self._condition.lock:
             self._not_before = time.monotonic() + refusal.retry_after if refusal.retry_after else -math.inf
             given_up = self._note_failure(failure, refusal is error and refusal.final)
-        del given_up
+        tell_futures(given_up)
         if self._options.callbacks.on_error is not None:
             report_error(self._options.callbacks.on_error, (), failure)
         self._tell_failure()
@@ -406,7 +406,7 @@ class ClientRun:
                 if self._queue.closed:
                     given_up = self._queue.end_all(Ending(CloseCode.NORMAL, ""))
             self._condition.changed()
-        del given_up
+        tell_futures(given_up)
         return sent
 
     def _rejected(self, connection: ClientConnection, reason: str) -> bool:
@@ -421,7 +421,7 @@ class ClientRun:
                 self.rejection = reason
                 given_up = self._end_by_itself(Ending(CloseCode.POLICY_VIOLATION, reason))
             self._condition.changed()
-        del given_up
+        tell_futures(given_up)
         what = "trying once more with a fresh key" if again else "giving up"
         level = logging.WARNING if warn else logging.INFO
         logger.log(level, "the server at %s rejects us: %s (%s)", self.url, shown(reason), what)
@@ -447,7 +447,7 @@ class ClientRun:
                 if not (self._options.auto_reconnect or self.over):
                     given_up = self._end_by_itself(ending)
             self._condition.changed()
-        del given_up
+        tell_futures(given_up)
 
     def _end_by_itself(self, ending: Ending) -> list[QueuedMessage]:
         """Note that nobody will connect again: the queue ends, too. Requires holding the lock."""

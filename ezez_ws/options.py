@@ -288,6 +288,9 @@ _BOTH = (
     Option("max_awaiting_replies", 10_000, _count,
            "messages of one connection that have an `on_reply` still to come; past it `send` and `reply` with another"
            " raise `TooManyReplies`"),
+    Option("unknown_events", "ignore", partial(_choice, ("ignore", "error")),
+           'an event without handler, listener and `on_message`: `"ignore"`, or `"error"` answers it with an error,'
+           " code `unknown-event`"),
     Option("ping_interval", 20.0, _seconds_or_none, "seconds of silence after which a ping is sent; `None`: no pings"),
     Option("ping_timeout", 20.0, _seconds_or_none,
            "seconds for its answer; then the connection is closed with 1011. `None`: no limit"),

@@ -10,6 +10,9 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .calls.answers import Result
+from .calls.calling import call_each
+from .calls.handlers import Handling
 from .cluster.audience import Audience, ClusterStatus, Member, Publication, Publishing
 from .cluster.entries import Command, Said, Target
 from .cluster.hub import ClusterOptions, Hub
@@ -18,7 +21,7 @@ from .cluster.remote import RemoteClient
 from .cluster.rooms import check_room
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
-from .connection.listeners import Listeners, Listening
+from .connection.listeners import Listeners
 from .connection.outgoing import Broadcast
 from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import Context
@@ -51,7 +54,7 @@ S = TypeVar("S", bound="EZEZWebsocketServer")
 _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 
 
-class EZEZWebsocketServer(Listening):
+class EZEZWebsocketServer(Handling):
     """Serves named events over WebSocket, a thread for each connection.
 
     Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
@@ -61,6 +64,8 @@ class EZEZWebsocketServer(Listening):
     ``__lock`` guards ``__run`` and ``__closed``; ``__starting`` is held while one starts, and may be held over it.
     ``__servers`` has one entry a thread, its own, and is looked at without a lock.
     """
+
+    _ezez_gives_client = True
 
     def __init__(
         self,
@@ -107,6 +112,7 @@ class EZEZWebsocketServer(Listening):
         send_buffer_limit: int = 4 << 20,
         send_timeout: float = 30.0,
         max_awaiting_replies: int = 10_000,
+        unknown_events: str = "ignore",
         close_timeout: float = 5.0,
         compression: str | None = None,
         reuse_port: bool = False,
@@ -426,6 +432,27 @@ class EZEZWebsocketServer(Listening):
             if one.authenticated and (where is None or where(one.client)):
                 sent += one.broadcast(broadcast)
         return sent
+
+    @calls_user_code
+    def call_all(
+        self,
+        event: str,
+        args: Any = (),
+        where: Callable[[EZEZServerClient], Any] | None = None,
+        timeout: float | None = 10.0,
+    ) -> dict[EZEZServerClient, Result]:
+        """Call every authenticated client of this process at once, and gather what they answer.
+
+        On any thread, in a listener too. It never waits for room: a client without room in its send buffer has a
+        ``SendTimeout`` in its result, and is not cut. Others have there what ``call`` raises.
+
+        Args:
+            event, args: as in ``EZEZServerClient.send``; encoded once.
+            where: asked for each client; only those for which it holds are called. What it raises comes out here.
+            timeout: seconds for all together; ``None``: as long as replies are waited for at all.
+        """
+        self._ezez_fork_guard.check()
+        return call_each(self.__connections(), self.__codec, event, args, where, timeout)
 
     def __repr__(self) -> str:
         return f"<EZEZWebsocketServer {self.url if self._ezez_current_run() is not None else 'not started'}>"

@@ -1,19 +1,27 @@
 """One client of a server: its public face."""
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .calls.answers import Received, check_timeout
+from .calls.calling import Calling, submit, submit_on, wait_for
+from .calls.futures import Answer
+from .calls.handlers import Handling
 from .cluster.audience import Audience, Joined
 from .cluster.entries import Target
 from .cluster.hub import Hub
 from .cluster.rooms import Session, check_room
-from .connection.listeners import Listening
+from .connection.listeners import Listeners
 from .connection.replies import OnReply, SentMessage
 from .connection.server_side import ServerConnection
 from .connection.websocket import WebSocket
 from .context import Context
 from .messages.protocol import CloseCode, check_close
 from .opening.server_handshake import HandshakeRequest
+from .options import check_callback
+from .threads.deadline import Deadline
 from .threads.fork import ForkGuard
 from .threads.interrupted import make_lock
 
@@ -23,7 +31,7 @@ _ids = itertools.count()
 _ids_lock = make_lock()
 
 
-class EZEZServerClient(Listening):
+class EZEZServerClient(Handling, Calling):
     """A client that is connected to a server; the server makes one for each connection.
 
     Every method may be called from any thread. After ``os.fork`` the child's calls raise ``RuntimeError``.
@@ -32,12 +40,15 @@ class EZEZServerClient(Listening):
     def __init__(self, connection: ServerConnection, hub: Hub, request: HandshakeRequest, context: Context) -> None:
         self._ezez_connection = connection
         self.__hub = hub
-        self._ezez_listeners = connection.listeners
         self.__request = request
         self.__context = context
         self._ezez_fork_guard = ForkGuard("client")
         with _ids_lock:
             self.__connection_id = next(_ids)
+
+    @property
+    def _ezez_listeners(self) -> Listeners:  # type: ignore[override]
+        return self._ezez_connection.own_listeners()
 
     def send(self, event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
         """Send an event.
@@ -64,6 +75,32 @@ class EZEZServerClient(Listening):
         """
         self._ezez_fork_guard.check()
         return self._ezez_connection.send(event, args, None, on_reply)
+
+    def _ezez_submit(self, event: str, args: Any, read: Callable[[Any], Any] | None) -> Answer:
+        self._ezez_fork_guard.check()
+        connection = self._ezez_connection
+        return submit(connection, connection._codec, event, args, read, partial(submit_on, connection))
+
+    def wait_for(self, event: str, timeout: float | None, where: Callable[[Received], Any] | None = None) -> Received:
+        """Wait for the next event of that name from this client; it is taken from nobody.
+
+        Callable from any thread; in a listener of this client it runs those of other events meanwhile, nested. While
+        another listener of the client runs, the event is seen when that has returned. A reply that an ``on_reply`` gets
+        is not seen.
+
+        Args:
+            timeout: seconds; ``None``: no limit.
+            where: called with each such event, on the connection's thread; the first for which it holds is returned.
+                What it raises comes out here.
+
+        Raises:
+            ReplyTimeout: there was none in that time.
+            ConnectionClosed: the connection ended first.
+        """
+        deadline = Deadline(check_timeout(timeout))
+        check_callback("where", where, "received")
+        self._ezez_fork_guard.check()
+        return wait_for(self._ezez_connection, self._ezez_listeners, event, deadline, timeout, where)
 
     def disconnect(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Begin to close the connection, and return at once; nothing happens where it is closing or gone.

@@ -41,22 +41,34 @@ from tests.serving import ServingTestCase
 from tests.support import REPO, EZEZTestCase
 
 PUBLIC_ERRORS = [value for value in vars(ezez_ws).values() if isinstance(value, type) and issubclass(value, EZEZError)]
-LISTENING = {"off", "on", "once"}
+LISTENING = {"handler", "off", "on", "once"}
 MAPPING = {name for name in dir(dict) if not name.startswith("_")} - {"copy", "fromkeys"}
 MEMBERS: dict[type, set[str]] = {
     EZEZWebsocketServer: {
         *LISTENING,
-        *("broadcast", "clients", "close", "host", "listener", "port", "serve_connection", "serve_forever", "start"),
+        *(
+            "broadcast",
+            "call_all",
+            "clients",
+            "close",
+            "host",
+            "listener",
+            "port",
+            "serve_connection",
+            "serve_forever",
+            "start",
+        ),
         *("client_at", "cluster", "everyone", "members", "request_close", "to", "url", "wsgi_app"),
     },
     EZEZServerClient: {
         *LISTENING,
         *("alive", "authenticated", "awaiting_replies_count", "client", "connection_id", "context", "disconnect"),
-        *("address", "join", "leave", "request", "resumed", "rooms", "send", "to"),
+        *("address", "call", "join", "leave", "submit", "wait_for", "request", "resumed", "rooms", "send", "to"),
     },
     EZEZWebSocketClient: {
         *LISTENING,
         *("alive", "awaiting_replies_count", "client", "close", "connect", "reconnect", "request_close"),
+        *("call", "submit", "wait_for"),
         *("rooms", "run_forever", "send", "send_json", "start", "subprotocol", "wait_closed"),
     },
     WebSocket: {"close", "open", "ping", "send"},
@@ -188,6 +200,7 @@ class CopyTest(ServingTestCase):
         given: dict[str, tuple[Any, ...]] = {
             "ConnectionClosed": (4000, "enough"),
             "ConnectionFailed": ("no WebSocket", 503),
+            **dict.fromkeys(("RemoteError", "InvalidArgs", "CallError"), ("code", "message", [1])),
         }
         self.assertGreater(len(PUBLIC_ERRORS), 10)
         for kind in PUBLIC_ERRORS:

@@ -102,6 +102,7 @@ class Hub:
         self.asks = Asks(codec, self.node, reply_ttl, self._send_to)
         self.asks.answering = Answering(self.clients, codec)
         self.asks.is_known = self._is_known
+        self.asks.do = self._teller.do
         self._publisher: Publisher | None = None
         self._follower: Follower | None = None
 

@@ -14,8 +14,11 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..calls.calling import Calling, submit
+from ..calls.futures import Answer, Submitted
 from ..connection.replies import EXPIRED, OnReply, Outcome, Reply, SentMessage
 from ..errors import EZEZError, MalformedMessage, SendTimeout
 from ..logs import limited, shown
@@ -25,7 +28,7 @@ from ..options import check_args
 from ..threads.deadline import Deadline
 from ..threads.fork import Uncopied
 from ..threads.interrupted import interrupts_library, make_lock, refuse_to_wait
-from ..threads.timers import janitor
+from ..threads.timers import Timer, janitor
 from ..threads.waiting import Condition
 from ..websocket.outbox import REFUSED
 from ..websocket.stream import Ending
@@ -60,7 +63,7 @@ def node_of(address: Any) -> str:
     return node
 
 
-class RemoteClient(Uncopied):
+class RemoteClient(Calling, Uncopied):
     """A client by its address, wherever it is. Making one asks nobody. Any thread may call any method."""
 
     __slots__ = ("_address", "_asks")
@@ -94,6 +97,9 @@ class RemoteClient(Uncopied):
         """
         return self._asks.ask(self._address, check_event_name(event), check_args(args), None)
 
+    def _ezez_submit(self, event: str, args: Any, read: Callable[[Any], Any] | None) -> Answer:
+        return self._asks.submit(self._address, event, args, read)
+
     def disconnect(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Begin to close the connection; see ``EZEZServerClient.disconnect``."""
         check_close(code, reason)
@@ -120,12 +126,49 @@ class Asks:
         self._next = 1
         self._sweep_at = _FEW
         self._awaited: OrderedDict[int, tuple[weakref.ref[SentMessage], str, float]] = OrderedDict()  # with the address
+        self._kept: dict[SentMessage, Timer] = {}  # those that have a future, and what ends it
+        self.do: Callable[[Callable[[], object]], object] | None = None  # has a thread do it that runs user code
         self._closed: Ending | None = None
 
     def ask(self, address: str, event: str, args: Any, reply_to: int | None) -> SentMessage:
         """Send an event to a client; see ``RemoteClient.send``."""
-        node, body = node_of(address), self._codec.encode(args)
         sent = SentMessage(self, None, reply_to, None, event)
+        return self._send(sent, address, event, self._codec.encode(args), reply_to)
+
+    def submit(self, address: str, event: str, args: Any, read: Callable[[Any], Any] | None) -> Answer:
+        """Send an event to a client; see ``RemoteClient.submit``."""
+        if self.do is None:
+            raise TypeError("submit(): an emitter has no thread that reads answers; use call()")
+
+        def hand_over(sent: Submitted, event: str, body: bytes) -> Ending | None:
+            sent._went_out(self, None)
+            self._send(sent, address, event, body, None)
+            return self._closed if sent._outcome is self._closed else None
+
+        return submit(None, self._codec, event, args, read, hand_over)
+
+    def forget(self, sent: SentMessage) -> None:
+        """Do not wait for the answer to a message with a future any more."""
+        with self._condition.lock:
+            timer = self._kept.pop(sent, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _tell_later(self, sent: SentMessage) -> None:
+        """Have the outcome of a message told to its future, on the thread that runs user code."""
+        self.forget(sent)
+        if self.do is not None:
+            self.do(partial(self._tell, sent))
+
+    def _tell(self, sent: SentMessage) -> None:
+        try:
+            sent._outcome = self.wait_reply(sent, Deadline(0))  # which decodes it
+        except EZEZError as error:
+            sent._outcome = error  # type: ignore[assignment]
+        sent._tell(True)
+
+    def _send(self, sent: SentMessage, address: str, event: str, body: bytes, reply_to: int | None) -> SentMessage:
+        node = node_of(address)
         with self._condition.lock:
             number, self._next = self._next, self._next + 1
             self._forget_old()
@@ -133,6 +176,10 @@ class Asks:
                 sent._outcome = self._closed
                 return sent
             self._awaited[number] = weakref.ref(sent), address, time.monotonic() + self._ttl
+        if sent._is_kept:
+            timer = janitor.call_later(self._ttl, partial(self._settle, number, EXPIRED))
+            with self._condition.lock:
+                self._kept[sent] = timer
         is_ours = self.answering is not None and node == self._node
         if not is_ours and not self.is_known(node):
             self._settle(number, NODE_GONE)
@@ -225,12 +272,16 @@ class Asks:
                     outcome.address = entry[1]
                 sent._outcome = outcome
                 self._condition.changed()
+        if sent is not None and sent._is_kept:
+            self._tell_later(sent)
 
     def _forget_old(self) -> None:
         """Requires holding the lock."""
         now = time.monotonic()
         for number, (sent, _, deadline) in list(self._awaited.items())[:4]:  # the oldest; each call adds one
             there = sent()
+            if there is not None and there._is_kept:
+                continue  # a timer ends it
             if there is None or deadline <= now:
                 del self._awaited[number]
                 if there is not None:

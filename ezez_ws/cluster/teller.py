@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..logs import cluster_logger, limited, name_of
@@ -31,6 +32,7 @@ class Teller:
         self._on_member = on_member
         self._on_cluster = on_cluster
         self._condition = Condition()
+        self._acts: deque[Callable[[], object]] = deque()
         self._waiting: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._overflown = False
         self._closed = False
@@ -39,7 +41,7 @@ class Teller:
     def start(self) -> None:
         """Start the thread, if there is anybody to tell."""
         if self._on_member is not None or self._on_cluster is not None:
-            self.thread = threading.Thread(target=self._run, name="ezez-backplane-calls", daemon=True)
+            self.thread = self._make_thread()
             start_thread(self.thread)
 
     def close(self, deadline: Deadline = NEVER) -> None:
@@ -50,6 +52,8 @@ class Teller:
             self._condition.changed()
         if self.thread is not None and self.thread is not threading.current_thread():
             join_thread(self.thread, deadline.remaining())
+        while self._acts:  # nobody else will
+            self._acts.popleft()()
 
     def tell_member(self, change: str, member: Member) -> None:
         """Have ``on_member`` called, if there is one."""
@@ -60,6 +64,23 @@ class Teller:
         """Have ``on_cluster`` called, if there is one."""
         if self._on_cluster is not None:
             self._put(self._on_cluster, change, detail)
+
+    def do(self, act: Callable[[], object]) -> None:
+        """Have something done on the thread, which is started for it, if need be; at once where it has been closed."""
+        with self._condition.lock:
+            closed, thread = self._closed, None
+            if not closed:
+                self._acts.append(act)
+                self._condition.changed()
+                if self.thread is None:
+                    self.thread = thread = self._make_thread()
+        if closed:
+            act()
+        elif thread is not None:
+            start_thread(thread)
+
+    def _make_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="ezez-backplane-calls", daemon=True)
 
     def _put(self, callback: Callable[..., Any], *args: Any) -> None:
         overflows = False
@@ -79,12 +100,12 @@ class Teller:
 
     def _run(self) -> None:
         while True:
-            self._condition.wait_for(lambda: self._waiting or self._closed or None, NEVER)
+            self._condition.wait_for(lambda: self._acts or self._waiting or self._closed or None, NEVER)
             with self._condition.lock:
                 if self._closed:
                     return
-                callback, args = self._waiting.popleft()
-            self._call(callback, args)
+                act = self._acts.popleft() if self._acts else partial(self._call, *self._waiting.popleft())
+            act()
 
     @calls_user_code
     def _call(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:

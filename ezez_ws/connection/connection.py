@@ -9,6 +9,7 @@ once, on the connection's thread, when the ending is known and what arrived befo
 gives everything back.
 """
 
+import contextlib
 import logging
 import math
 import threading
@@ -16,10 +17,10 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..errors import EZEZError, MalformedMessage
+from ..errors import ConnectionClosed, EZEZError, MalformedMessage, SendTimeout
 from ..logs import logger, shown
 from ..messages.codec import Codec
-from ..messages.protocol import CloseCode
+from ..messages.protocol import EVENT_ERROR, CloseCode
 from ..threads.deadline import Deadline
 from ..threads.fork import ForkGuard, Uncopied
 from ..threads.interrupted import refuse_to_wait
@@ -27,7 +28,7 @@ from ..threads.timers import Timer, janitor
 from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
 from .dispatch import Callbacks
-from .inbox import Arrived, Inbox
+from .inbox import Arrived, Inbox, Task
 from .keepalive import Keepalive
 from .listeners import Listeners
 from .outliving import Outliving
@@ -41,6 +42,7 @@ MAX_NESTING = 32
 """How deep ``wait_reply`` inside listeners goes on running other listeners."""
 
 _LOOK_IN_EVERY = 1.0
+_LOOK_IN_OFTEN = 0.01  # where a listener may wait for futures with the standard library's means, which do not read
 _OVERDUE = 1.0  # a timer that is late by that was never set, over an exception between two steps
 
 
@@ -57,6 +59,7 @@ class ConnectionOptions(NamedTuple):
     ping_interval: float | None
     ping_timeout: float | None
     max_awaiting_replies: int = 10_000
+    unknown_events: str = "ignore"
 
 
 class Connection(Outliving, Sending, Uncopied):
@@ -138,6 +141,16 @@ class Connection(Outliving, Sending, Uncopied):
         finally:
             self._nesting -= 1
 
+    def have_owner(self, act: Callable[[], object]) -> None:
+        """Have the connection's thread do something in its turn; where that is past it, it is done at once."""
+        with self.inbox.lock:
+            late = self.stream.given_back or not self.inbox.put(Task(act))
+            wakes = not late and self.inbox.owner_reads()
+        if late:
+            act()
+        elif wakes:
+            self.ping()  # the answer to it wakes that thread
+
     # -- dispatch, on the connection's thread -----------------------------------------------------------------------
 
     def run(self) -> None:
@@ -158,6 +171,9 @@ class Connection(Outliving, Sending, Uncopied):
             text, reason = "ended with %d%s after %.1f s, %d messages sent", ending.reason
             seconds, reason = time.monotonic() - start, reason and f" ({shown(reason)})"
             self.tell(text, ending.code, reason, seconds, self._last_id)
+        if self.inbox.table.settled or self.inbox.table.due:
+            self.inbox.tell_futures()  # though whoever has ended the connection may be about to do so, too
+            self.inbox.call_back()
         self.disconnected(ending)
         self.dispose(self.options.close_timeout)
         on_main = threading.current_thread() is threading.main_thread()
@@ -185,6 +201,15 @@ class Connection(Outliving, Sending, Uncopied):
             self.cut()
             return error
 
+    def handle_unknown(self, name: str, event_id: int) -> None:
+        """Tell of an event that nobody handles, once for each name, and answer it with an error, if wanted."""
+        if (self.listeners if self._shared_listeners is None else self._shared_listeners).tells(name):
+            logger.debug("%s: nobody handles or listens to %r", self.name, shown(name), extra=self.extra(name))
+        if self.options.unknown_events == "error":
+            error = {"code": "unknown-event", "message": f"nobody handles {shown(name)!r}", "data": None}
+            with contextlib.suppress(ConnectionClosed, SendTimeout):
+                self.send(EVENT_ERROR, [error], event_id, None)
+
     # -- looking after the connection, the janitor's ----------------------------------------------------------------
 
     def call_later(self, delay: float, action: Callable[[], object]) -> None:
@@ -209,12 +234,20 @@ class Connection(Outliving, Sending, Uncopied):
     def begin_look_ins(self) -> None:
         """Have the janitor look in, as the connection's thread runs user code."""
         self.inbox.begin_look_ins()
-        self.call_later(_LOOK_IN_EVERY, self._look_in)
+        self._look_in_later()
+
+    def look_in_often(self) -> None:
+        """Have the janitor read soon, and often, while user code runs and there are futures to be told."""
+        if self.inbox.go_on_looking_in():
+            self._look_in_later()
+
+    def _look_in_later(self) -> None:
+        self.call_later(_LOOK_IN_OFTEN if self.inbox.table.kept else _LOOK_IN_EVERY, self._look_in)
 
     def _look_in(self) -> None:
         if self.inbox.go_on_looking_in():
             self.inbox.look_in()
-            self.call_later(_LOOK_IN_EVERY, self._look_in)
+            self._look_in_later()
         elif self.stream.ending is not None:
             self.look_for_outliving_later()
 

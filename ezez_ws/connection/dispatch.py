@@ -7,16 +7,19 @@ event answers, or else the listeners. What is no plain event, or comes too early
 import logging
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..logs import limited, logger, name_of, shown, shown_address
 from ..messages.codec import Codec
 from ..messages.protocol import Event, parse_event
 from ..threads.interrupted import calls_user_code
 from ..websocket.frames import Start
-from .inbox import Arrived, Inbox, Mark
+from .inbox import Arrived, Inbox, Mark, Task
 from .listeners import Listeners
-from .replies import Reply, RoutedReply, answer, answer_nobody
+from .replies import Pending, Reply, RoutedReply, answer, answer_nobody
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 __all__ = ["Callbacks", "Dispatcher", "report_error"]
 
@@ -107,6 +110,8 @@ class Dispatcher:
             self._handle_reply(arrived)
         elif isinstance(arrived, Exception):
             self.report_error(arrived)
+        elif type(arrived) is Task:
+            self.call(arrived.act)
         else:
             assert isinstance(arrived, (str, Start, Mark))
             self.handle_other(arrived)
@@ -141,7 +146,7 @@ class Dispatcher:
         name, ids, args = event
         event_id, reply_to = ids
         reply = MethodType(answer, (self, event_id)) if event_id >= 0 else answer_nobody
-        on_reply = None
+        on_reply = handler = None
         if reply_to is not None:
             if routed is None:
                 routed = self.inbox.route(payload, reply_to)
@@ -150,8 +155,14 @@ class Dispatcher:
         shared: tuple[Callable[..., Any], ...] = ()
         if on_reply is None:
             own = self.listeners.take(name)
+            handler = self.listeners.handlers.get(name)
             if self._shared_listeners is not None:
                 shared = self._shared_listeners.take(name)
+                if handler is None:
+                    handler = self._shared_listeners.handlers.get(name)
+            if handler is not None:
+                pending = Pending(cast("Connection", self), event_id)
+                reply = pending.reply
         on_message = self._on_message
         if on_message is not None:
             try:
@@ -173,6 +184,17 @@ class Dispatcher:
                 listener(self.subject[0], args, reply, ids)  # unpacking all would take twice the time
             except BaseException as error:
                 self.callback_failed(listener, error, name, "the listener")
+        if handler is not None:
+            try:
+                handler(cast("Connection", self), name, args, pending)
+            except BaseException as error:
+                self.callback_failed(handler.function, error, name, "the handler")
+        elif not (own or shared or on_message is not None or reply_to is not None or event_id < 0):
+            self.handle_unknown(name, event_id)
+
+    def handle_unknown(self, name: str, event_id: int) -> None:
+        """Deal with an event that nobody handles or listens to."""
+        raise NotImplementedError
 
     def begin_user_code(self) -> None:
         """Prepare for a callback that is not the consequence of a message."""

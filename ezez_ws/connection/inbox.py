@@ -29,15 +29,16 @@ from ..threads.waiting import Event
 from ..websocket.frames import BINARY, Message
 from ..websocket.stream import Ending, Stream
 from .replies import Reply, ReplyTable, RoutedReply, SentMessage
-from .routing import Arrived, Mark, Routing
+from .routing import Arrived, Mark, Routing, Task
 
-__all__ = ["Arrived", "Inbox", "Mark"]
+__all__ = ["Arrived", "Inbox", "Mark", "Task"]
 
 T = TypeVar("T")
 Item = Arrived | Ending | None
 SLICE = 0.25  # seconds after which a reader that is not in its own loop looks whether it is still wanted
 _OVERHEAD = 64  # what a waiting message counts beside its payload, so that millions of empty ones are bounded too
 _LOOK_IN_READS = 16
+_EMPTY: deque[Arrived] = deque()  # one for all, never put into: an own one takes 600 bytes
 _RETIRED = -1  # no thread's identifier: nobody will read any more
 
 
@@ -72,7 +73,7 @@ class Inbox(Routing):
         self.table = ReplyTable()
         self.routes_replies = True
         self.note: Callable[[bytes | str], None] | None = None
-        self._arrived: deque[Arrived] = deque()
+        self._arrived = _EMPTY
         self._bytes = 0
         self._unrouted = False  # a reply may be among what has arrived that its waiter does not have
         self._owner: int | None = None
@@ -173,13 +174,17 @@ class Inbox(Routing):
             self._looked_after = True
             self.wants_look_ins = False
 
-    def put(self, arrived: Arrived, size: int = 0) -> None:
-        """Put something behind all that has arrived, unless that is being dropped. Requires holding the lock."""
-        if not self._dropping:
-            self._arrived.append(arrived)
-            self._bytes += _OVERHEAD + size
-            if self._owner_asleep is not None:
-                self._owner_asleep.set()
+    def put(self, arrived: Arrived, size: int = 0) -> bool:
+        """Put something behind all that has arrived; false where that is being dropped. Requires holding the lock."""
+        if self._dropping:
+            return False
+        if self._arrived is _EMPTY:
+            self._arrived = deque()
+        self._arrived.append(arrived)
+        self._bytes += _OVERHEAD + size
+        if self._owner_asleep is not None:
+            self._owner_asleep.set()
+        return True
 
     def owner_reads(self) -> bool:
         """Tell whether the owner waits for bytes, out of which ``put`` does not wake it. Requires holding the lock."""
@@ -189,7 +194,8 @@ class Inbox(Routing):
         """Put messages before all others. The owner's."""
         with self.lock:
             if not self._dropping:
-                self._arrived.extendleft(reversed(arrived))
+                waiting = [*arrived, *self._arrived]
+                self._arrived = deque(waiting) if waiting else _EMPTY
                 self._bytes += sum(map(weight, arrived))
 
     def drop(self, ending: Ending) -> None:
@@ -197,8 +203,10 @@ class Inbox(Routing):
         with self.lock:
             self._dropping = ending
             freed = self._arrived, self._settle_all(ending)
-            self._arrived, self._bytes = deque(), 0
+            self._arrived, self._bytes = _EMPTY, 0
         del freed  # what user code hangs on it is finalized without the lock
+        if self.table.settled:
+            self.tell_futures(calls_back=False)
 
     def end(self) -> None:
         """Tell everybody that the stream has ended, once; what is in the inbox is still handled."""
@@ -210,6 +218,8 @@ class Inbox(Routing):
                 self._ended_at = time.monotonic()
                 self.ending = ending  # last: an exception may come out before
         if freed is not None:
+            if self.table.settled:
+                self.tell_futures(calls_back=False)
             self.on_end()
 
     def between_reads(self, action: Callable[[], None]) -> None:

@@ -1,22 +1,28 @@
 """Who listens to which event."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import EllipsisType
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, overload
 
 from ..logs import limited
 from ..messages.protocol import check_listened_name
 from ..options import check_callable
 from ..threads.fork import ForkGuard, Uncopied
 from ..threads.interrupted import make_lock
+from .replies import Pending
 
-__all__ = ["L", "Listeners", "Listening"]
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["NO_LISTENERS", "Handler", "L", "Listeners", "Listening"]
 
 Listener = Callable[..., Any]
 L = TypeVar("L", bound=Listener)
 
+
+_MOST_TOLD = 100  # names that are told of, as a peer can make up any number
 
 _MEANT = {
     "connect": "on_auth_ok (a client has on_connect, too)",
@@ -26,6 +32,19 @@ _MEANT = {
     "*": "on_message",
 }
 """Names that other libraries make events of, and the options that do that here."""
+
+
+class Handler(Protocol):
+    """The one function that answers an event; ``calls/handlers.py`` makes it."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What the user has given."""
+
+    def __call__(self, connection: "Connection", event: str, args: list[Any], pending: Pending) -> None: ...
+
+
+_NO_HANDLERS: Mapping[str, Handler] = {}  # one for all: most connections have none of their own
 
 
 class _Entry(NamedTuple):
@@ -45,7 +64,7 @@ class _Listeners:
 
 
 class Listeners:
-    """The listeners of one object, in the order of their registration.
+    """The listeners of one object, in the order of their registration, and its handlers.
 
     One lock guards every change of the table; any thread may call any method, and nothing else is locked under it. What
     the table holds is never changed, only replaced, so ``take`` looks an event up without: a dispatch works on what it
@@ -60,6 +79,7 @@ class Listeners:
             self._called = called  # with what a listener is called
         self._lock = make_lock()
         self._by_event: dict[str, _Listeners] = {}
+        self.handlers = _NO_HANDLERS  # never changed, only replaced, so it may be looked into without the lock
         self._changes: list[Callable[[], object]] = []  # that are to be made; appended to without the lock
 
     def add(self, event: str, listener: L | EllipsisType, once: bool) -> L | Callable[[L], L]:
@@ -74,17 +94,32 @@ class Listeners:
         check_callable(f"the listener of {event!r}", listener, f"listener({self._called})")
         self._change(lambda: self._replace(event, [*self._entries(event), _Entry(listener, once)]))
         option = _MEANT.get(event)
-        if option is not None and self._tells(event):
+        if option is not None and self.tells(event):
             text = "on(%r): no event of this name comes by itself; what is meant is most likely the option %s"
             limited.tell(logging.WARNING, ("name", event), text, event, option, extra={"event": event})
         return listener
 
-    def _tells(self, event: str) -> bool:
-        """Whether a warning of a name is due, which it is once."""
+    def tells(self, event: str) -> bool:
+        """Whether a word about a name is due, which it is once."""
         with self._lock:
-            due = event not in self._told
-            self._told |= {event}
+            due = event not in self._told and len(self._told) < _MOST_TOLD
+            if due:
+                self._told |= {event}
             return due
+
+    def add_handler(self, event: str, handler: Handler) -> None:
+        """Register the handler of an event; ``ValueError`` where it has one."""
+        refused: list[Handler] = []
+
+        def add() -> None:
+            if event in self.handlers:
+                refused.append(handler)
+            else:
+                self.handlers = {**self.handlers, event: handler}
+
+        self._change(add)
+        if refused:
+            raise ValueError(f"event {event!r} has a handler already; off({event!r}) removes it")
 
     def _change(self, change: Callable[[], object]) -> None:
         """Change the table, holding the lock; in a signal handler that has interrupted a change, right after that."""
@@ -99,25 +134,34 @@ class Listeners:
                 return
 
     def remove(self, event: str, listener: Listener | None) -> None:
-        """Remove a listener as often as it is registered, or all of an event; unknown ones are no error."""
+        """Remove a listener as often as it is registered, or all of an event; unknown ones are no error.
+
+        The event's handler is removed as they are.
+        """
         event = check_listened_name(event)
         if listener is not None:
             _check_listener(event, listener)
         with self._lock:
-            entries = self._entries(event)
+            entries, handler = self._entries(event), self.handlers.get(event)
+        if handler is not None and (listener is None or handler.function == listener):
+            self._change(partial(self._remove_handler, event, handler))
         # a listener's own __eq__ is user code: it runs without the lock
         removed = {id(entry) for entry in entries if listener is None or entry.listener == listener}
         self._change(
             lambda: self._replace(event, [entry for entry in self._entries(event) if id(entry) not in removed])
         )
 
+    def _remove_handler(self, event: str, handler: Handler) -> None:
+        """Requires holding the lock."""
+        self.handlers = {name: other for name, other in self.handlers.items() if (name, other) != (event, handler)}
+
     def __bool__(self) -> bool:
-        """Whether anybody listens to anything."""
-        return bool(self._by_event)
+        """Whether anybody listens to anything, or handles it."""
+        return bool(self._by_event or self.handlers)
 
     def __contains__(self, event: str) -> bool:
-        """Whether anybody listens to an event."""
-        return event in self._by_event
+        """Whether anybody listens to an event, or handles it."""
+        return event in self._by_event or event in self.handlers
 
     def take(self, event: str) -> tuple[Listener, ...]:
         """Return the listeners of an event that comes in now; those of ``once`` are removed by that."""
@@ -147,6 +191,10 @@ class Listeners:
             self._by_event[event] = _Listeners(entries)
         else:
             self._by_event.pop(event, None)
+
+
+NO_LISTENERS = Listeners()
+"""What a connection has before it has any of its own, as most never do. Nothing is ever added."""
 
 
 class Listening(Uncopied):
@@ -181,7 +229,7 @@ class Listening(Uncopied):
         return self._ezez_listeners.add(event, listener, once=True)
 
     def off(self, event: str, listener: Listener | None = None) -> None:
-        """Remove a listener, as often as it is registered, or all listeners of an event."""
+        """Remove a listener, as often as it is registered, or all listeners of an event; and its handler likewise."""
         self._ezez_fork_guard.check()
         self._ezez_listeners.remove(event, listener)
 

@@ -17,7 +17,7 @@ from ..websocket.frames import Prepared
 from ..websocket.stream import Ending
 from .replies import OnReply, Outcome, SentMessage, too_many_replies
 
-__all__ = ["Broadcast", "OutgoingQueue", "QueuedMessage"]
+__all__ = ["Broadcast", "OutgoingQueue", "QueuedMessage", "tell_futures"]
 
 _HEAD = 24  # what the fields of an event take beside its name and arguments, at least
 
@@ -54,23 +54,38 @@ class Broadcast:
 class QueuedMessage:
     """A message in the queue, the home of its ``SentMessage`` until it goes out. ``waiting``: the client's lock."""
 
-    __slots__ = ("__weakref__", "_queue", "body", "event", "on_reply", "sent", "size", "waiting")
+    __slots__ = ("__weakref__", "_queue", "body", "event", "on_reply", "sent", "size", "stays", "waiting")
 
-    def __init__(self, queue: "OutgoingQueue", event: str, body: bytes, on_reply: OnReply | None) -> None:
+    def __init__(
+        self,
+        queue: "OutgoingQueue",
+        event: str,
+        body: bytes,
+        on_reply: OnReply | None,
+        sent: SentMessage | None = None,
+    ) -> None:
         self._queue = queue
         self.event = event
         self.body = body
         self.on_reply = on_reply
+        self.stays = on_reply is not None or (sent is not None and sent._is_kept)
         self.size = len(event.encode()) + len(body) + _HEAD
         self.waiting = 0
-        self.sent = SentMessage(self, None, None, None, event)
+        self.sent = SentMessage(self, None, None, None, event) if sent is None else sent
 
     def wait_reply(self, sent: SentMessage, deadline: Deadline) -> Outcome:
         """Wait until the message goes out, or will never."""
         return self._queue.wait(self, deadline)
 
-    def why_queued(self) -> str:
-        """Say why the message has not gone out, for the text of a ``ReplyTimeout``. Takes the client's lock."""
+    def note_settled(self, sent: SentMessage) -> None:
+        """Nothing is to be noted: who ends the queue calls ``tell_futures``."""
+
+    def forget(self, sent: SentMessage) -> None:
+        """Do not send the message."""
+        self._queue.forget(self)
+
+    def why_queued(self) -> tuple[str, Exception | None]:
+        """Say why the message has not gone out, for a ``ReplyTimeout``. Takes the client's lock."""
         return self._queue.why_queued()
 
 
@@ -100,7 +115,7 @@ class OutgoingQueue:
         self._bytes = 0
         self._callbacks = 0  # how many have an ``on_reply``
         self.closed = False
-        self.why_queued: Callable[[], str] = str  # says why there is no connection
+        self.why_queued: Callable[[], tuple[str, Exception | None]] = lambda: ("", None)  # why there is no connection
         self.max_awaiting_replies = sys.maxsize
 
     def __len__(self) -> int:
@@ -109,19 +124,23 @@ class OutgoingQueue:
     @property
     def awaited(self) -> int:
         """How many have an ``on_reply``, or a thread that waits."""
-        return sum(1 for message in self._messages if message.on_reply is not None or message.waiting)
+        return sum(1 for message in self._messages if message.stays or message.waiting)
 
-    def put(self, event: str, body: bytes, on_reply: OnReply | None) -> SentMessage:
-        """Add a message at the end; ``QueueFull``: it does not fit, ``TooManyReplies``: its ``on_reply`` does not."""
-        message = QueuedMessage(self, event, body, on_reply)
-        if on_reply is not None and self._callbacks >= self.max_awaiting_replies:
+    def put(self, event: str, body: bytes, on_reply: OnReply | None, sent: SentMessage | None = None) -> SentMessage:
+        """Add a message at the end; ``QueueFull``: it does not fit, ``TooManyReplies``: its ``on_reply`` does not.
+
+        ``sent``: the message, where it has a future, which counts as an ``on_reply``.
+        """
+        message = QueuedMessage(self, event, body, on_reply, sent)
+        if message.stays and self._callbacks >= self.max_awaiting_replies:
             raise too_many_replies(event, self.max_awaiting_replies)
         if self._bytes + message.size > self._limit:
             taken = f"{self._bytes} of queue_limit_bytes={self._limit}"
             raise QueueFull(f"event {event!r}: {message.size} bytes do not fit into the queue, which has {taken}")
+        message.sent._went_out(message, None)
         self._messages.append(message)
         self._bytes += message.size
-        self._callbacks += on_reply is not None
+        self._callbacks += message.stays
         return message.sent
 
     def take(self) -> QueuedMessage | None:
@@ -130,7 +149,7 @@ class OutgoingQueue:
             return None
         message = self._messages.popleft()
         self._bytes -= message.size
-        self._callbacks -= message.on_reply is not None
+        self._callbacks -= message.stays
         return message
 
     def put_back(self, message: QueuedMessage) -> None:
@@ -138,10 +157,18 @@ class OutgoingQueue:
         message.sent._went_out(message, None)
         self._messages.appendleft(message)
         self._bytes += message.size
-        self._callbacks += message.on_reply is not None
+        self._callbacks += message.stays
+
+    def forget(self, message: QueuedMessage) -> None:
+        """Take a message out, if it is still there. Takes the lock."""
+        with self._condition.lock:
+            if message in self._messages:
+                self._messages.remove(message)
+                self._bytes -= message.size
+                self._callbacks -= message.stays
 
     def end_all(self, ending: Ending) -> list[QueuedMessage]:
-        """Give up all messages; what is returned is to be freed without the lock."""
+        """Give up all messages; what is returned is for ``tell_futures``, without the lock."""
         messages = list(self._messages)
         self._messages.clear()
         self._bytes = self._callbacks = 0
@@ -180,3 +207,9 @@ class OutgoingQueue:
         if deadline.at is None and not self._is_trying():
             raise NotConnected("the message is queued, and the client is not connecting")
         return None
+
+
+def tell_futures(given_up: list[QueuedMessage]) -> None:
+    """Tell the futures of messages that have been given up, and call their callbacks. To be called without a lock."""
+    for message in given_up:
+        message.sent._tell(True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OnReply",
     "Outcome",
+    "Pending",
     "Reply",
     "ReplyTable",
     "RoutedReply",
@@ -83,6 +84,9 @@ class SentMessage(Uncopied):
     """
 
     __slots__ = ("__weakref__", "_event", "_event_id", "_events", "_home", "_outcome", "_reply_to", "_waiting")
+
+    _is_kept = False
+    """Whether the table keeps it, by a strong reference, and notes its end in ``settled``."""
 
     def __init__(
         self,
@@ -145,17 +149,19 @@ class SentMessage(Uncopied):
             return outcome
         if isinstance(outcome, Ending):
             raise ConnectionClosed(*outcome)
-        raise ReplyTimeout(self._describe_silence(None if outcome is EXPIRED else timeout))
+        raise self._make_timeout(None if outcome is EXPIRED else timeout)
 
-    def _describe_silence(self, timeout: float | None) -> str:
-        """Say which message has no reply; and why it cannot have one, where it is still queued."""
+    def _make_timeout(self, timeout: float | None) -> ReplyTimeout:
+        """Make the error that says which message has no reply; and why it cannot have one, where it is still queued."""
         event_id, why_queued = self._event_id, getattr(self._home, "why_queued", None)
         numbered = "" if event_id is None else f" (message {event_id})"  # one to a client elsewhere has no number
-        if timeout is None:
-            return f"no reply to {self._event!r}{numbered} in time"
-        if why_queued is None:
-            return f"no reply to {self._event!r}{numbered} within {timeout:g} seconds"
-        return f"no reply to {self._event!r} within {timeout:g} seconds: it is still queued, {why_queued()}"
+        within = "in time" if timeout is None else f"within {timeout:g} seconds"
+        error = ReplyTimeout(f"no reply to {self._event!r}{numbered} {within}")
+        if timeout is not None and why_queued is not None:
+            why, cause = why_queued()
+            error = ReplyTimeout(f"no reply to {self._event!r} {within}: it is still queued, {why}")
+            error.__cause__ = cause
+        return error
 
     def _wait(self, deadline: Deadline) -> Outcome:
         while True:
@@ -182,6 +188,10 @@ class SentMessage(Uncopied):
             for event in self._events or ():
                 event.set()
 
+    def _tell(self, calls_back: bool) -> bool:
+        """Tell a future the outcome, without the lock; false where its callbacks are left, not ``calls_back``."""
+        return True
+
 
 def answer(to: "tuple[Connection, int]", event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
     """Send an event that answers an incoming one: the ``reply`` of listeners and callbacks. Any thread may call it.
@@ -191,6 +201,29 @@ def answer(to: "tuple[Connection, int]", event: str, args: Any = (), on_reply: O
     connection, event_id = to
     connection.fork_guard.check()
     return connection.send(event, args, event_id, on_reply)
+
+
+class Pending:
+    """An event that is to be answered once, by its handler, unless somebody else has replied. Any thread may call it.
+
+    Two threads that reply at the same moment both do: an event may have any number of replies.
+    """
+
+    __slots__ = ("_connection", "_event_id", "answered")
+
+    def __init__(self, connection: "Connection", event_id: int) -> None:
+        self._connection = connection
+        self._event_id = event_id
+        self.answered = event_id < 0  # no peer has sent it
+
+    def reply(self, event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
+        """Send an event that answers it; nothing is sent where no peer has asked, or the connection is gone."""
+        if self._event_id < 0:
+            return answer_nobody(event, args, on_reply)
+        self._connection.fork_guard.check()
+        sent = self._connection.send(event, args, self._event_id, on_reply)
+        self.answered = True
+        return sent
 
 
 def answer_nobody(event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
@@ -209,9 +242,11 @@ def too_many_replies(event: str, limit: int) -> TooManyReplies:
 class _Entry(weakref.ref):  # type: ignore[type-arg]
     """A sent message in the table: a weak reference that knows the id, for when the message is gone."""
 
-    __slots__ = ("deadline", "event_id", "on_reply")
+    __slots__ = ("deadline", "event_id", "kept", "on_reply", "stays")
 
     event_id: int
+    kept: SentMessage | None
+    stays: bool  # though nobody may have the message
     on_reply: OnReply | None
     deadline: float
 
@@ -226,9 +261,11 @@ class ReplyTable:
     Most messages are let go of by their sender at once. So the last is kept apart, and entered only where somebody
     still has it at the next operation; else it may stay there, dead, until the next message takes its place.
 
-    ``callbacks`` is how many entries have an ``on_reply``, ``waiting`` how many others a thread waits for. Both may be
-    read without the lock, which shows the state of a moment ago. Each changes right beside its entry, with no call
-    between, where an exception could come out.
+    ``callbacks`` is how many entries have an ``on_reply`` or are kept for a future, ``waiting`` how many others a
+    thread waits for. Both may be read without the lock, which shows the state of a moment ago. Each changes right
+    beside its entry, with no call between, where an exception could come out. ``kept`` is how many are kept;
+    ``settled`` has those whose outcome is known, for who tells their futures without the lock, and ``due`` those whose
+    callbacks are left to the connection's thread.
     """
 
     def __init__(self) -> None:
@@ -238,6 +275,9 @@ class ReplyTable:
         self._gone: list[_Entry] = []
         self.callbacks = 0
         self.waiting = 0
+        self.kept = 0
+        self.settled: dict[SentMessage, None] | tuple[()] = ()
+        self.due: list[SentMessage] | tuple[()] = ()
 
     def __len__(self) -> int:
         self.tidy()
@@ -264,7 +304,7 @@ class ReplyTable:
     def _is_bare(self, sent: SentMessage) -> bool:
         """Tell whether a message is entered without an ``on_reply``."""
         entry = self._entries.get(sent.event_id or 0)
-        return entry is not None and entry.on_reply is None and entry() is sent
+        return entry is not None and not entry.stays and entry() is sent
 
     def expects_any(self) -> bool:
         """Tell whether there is any entry."""
@@ -292,6 +332,12 @@ class ReplyTable:
             sent._settle(reply, payload)
         return RoutedReply(payload, entry.on_reply)
 
+    def note_settled(self, sent: SentMessage) -> None:
+        """Note that the future of a message is to be told its outcome, when the lock is free."""
+        if not isinstance(self.settled, dict):
+            self.settled = {}  # not before: most connections never have one
+        self.settled[sent] = None
+
     def wants(self, event_id: int) -> bool:
         """Tell whether a reply to a message is awaited, or may still be asked for."""
         if self._last is not None or self._gone:
@@ -306,9 +352,10 @@ class ReplyTable:
         if entry is None:
             return None
         sent = entry()
-        if entry.on_reply is not None:
+        if entry.stays:
             del self._entries[event_id]
             self.callbacks -= 1
+            self.kept -= entry.kept is not None
         else:
             waited_for = sent is not None and sent._waiting > 0
             del self._entries[event_id]
@@ -334,7 +381,7 @@ class ReplyTable:
         self.tidy()
         entries = list(self._entries.values())
         self._entries.clear()
-        self.callbacks = self.waiting = 0
+        self.callbacks = self.waiting = self.kept = 0
         for entry in entries:
             _settle(entry, ending)
         return entries
@@ -342,9 +389,12 @@ class ReplyTable:
     def _enter(self, sent: SentMessage, event_id: int, on_reply: OnReply | None, deadline: float) -> None:
         entry = _Entry(sent, self._gone.append)
         entry.event_id, entry.on_reply, entry.deadline = event_id, on_reply, deadline
-        waited_for = on_reply is None and sent._waiting > 0
+        entry.kept = sent if sent._is_kept else None
+        entry.stays = stays = on_reply is not None or sent._is_kept
+        waited_for = not stays and sent._waiting > 0
         self._entries[event_id] = entry
-        self.callbacks += on_reply is not None
+        self.callbacks += stays
+        self.kept += sent._is_kept
         self.waiting += waited_for
 
     def tidy(self) -> None:
@@ -355,7 +405,7 @@ class ReplyTable:
         self._last = None  # only now: an exception may come out at any place
         while self._gone:
             entry = self._gone.pop()
-            if entry.on_reply is None:
+            if not entry.stays:
                 self._entries.pop(entry.event_id, None)
 
 

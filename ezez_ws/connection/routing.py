@@ -14,11 +14,18 @@ from ..threads.interrupted import Lock
 from ..websocket.frames import Message
 from .replies import Reply, ReplyTable, RoutedReply
 
-__all__ = ["Arrived", "Mark", "Routing"]
+__all__ = ["Arrived", "Mark", "Routing", "Task"]
 
 
 class Mark:
     """A place in the inbox: what was there before it has been handled when it comes out."""
+
+
+class Task(Mark):
+    """Something that the owner is to do in its turn; what it raises is told as a callback's error."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
 
 
 Arrived = bytes | str | RoutedReply | Exception | Mark
@@ -38,7 +45,7 @@ class Routing:
     _arrived: deque[Arrived]
     _unrouted: bool
 
-    def put(self, arrived: Arrived, size: int = 0) -> None:
+    def put(self, arrived: Arrived, size: int = 0) -> bool:
         """Put something behind all that has arrived."""
         raise NotImplementedError
 
@@ -57,12 +64,43 @@ class Routing:
                 routed = None if reply is None else self.table.settle(reply, payload)
                 self._append(payload, routed)
                 self._unrouted = self._unrouted or later
+        if self.table.settled:
+            self.tell_futures(calls_back=not plainly)
 
     def route(self, payload: bytes, reply_to: int) -> RoutedReply | None:
         """Hand a reply that has come out of the inbox to who waits for it, if anybody does. The owner's."""
         reply = self._parse(payload, reply_to)
         with self.lock:
-            return None if reply is None else self.table.settle(reply, payload)
+            routed = None if reply is None else self.table.settle(reply, payload)
+        if self.table.settled:
+            self.tell_futures()
+        return routed
+
+    def tell_futures(self, calls_back: bool = True) -> None:
+        """Tell the futures whose outcome is known; not ``calls_back``: their callbacks are left to the owner.
+
+        Not to be called while holding a lock, but for those of whoever was interrupted.
+        """
+        table = self.table
+        with self.lock:
+            settled = list(table.settled)
+        for sent in settled:
+            told = sent._tell(calls_back)
+            with self.lock:
+                if not told:
+                    if isinstance(table.due, tuple):
+                        table.due = []
+                        self.put(Task(self.call_back))
+                    table.due.append(sent)
+                if isinstance(table.settled, dict):
+                    table.settled.pop(sent, None)
+
+    def call_back(self) -> None:
+        """Run the callbacks of futures that were left to the owner. The owner's."""
+        with self.lock:
+            due, self.table.due = self.table.due, ()
+        for sent in due:
+            sent._tell(True)
 
     def _parse(self, payload: bytes | str, reply_to: int | None) -> Reply | None:
         """Decode a reply, if it is one that somebody wants; a malformed one is dealt with in its turn."""
@@ -89,6 +127,8 @@ class Routing:
                     for place, other in enumerate(self._arrived):
                         if reply is not None and other is payload:  # else the owner has it, and hands it out
                             self._arrived[place] = self.table.settle(reply, payload) or payload
+            if self.table.settled:
+                self.tell_futures()
         except BaseException:
             with self.lock:
                 self._unrouted = True

@@ -88,7 +88,7 @@ class Sending(Deferring):
     ) -> SentMessage | None:
         """Send an event whose arguments are encoded; ``None`` where nothing of it was handed over.
 
-        ``sent`` is the message, where it has one already, as it was queued.
+        ``sent`` is the message, where it has one already: it was queued, or is kept for a future.
 
         Raises:
             SendTimeout: there was no room for ``send_timeout`` seconds; the connection has been cut.
@@ -97,21 +97,23 @@ class Sending(Deferring):
         deadline: Deadline | None = None
         while True:
             outcome = self._put_event(sent, self._codec._encode_event, event, body, on_reply, reply_to)
-            if type(outcome) is SentMessage:
+            if type(outcome) is SentMessage or outcome is sent:
                 return outcome
             if outcome is REFUSED:
                 return None
             if deadline is None and interrupts_library():
-                return self._send_later(event, body, on_reply, reply_to)
+                return self._send_later(event, body, on_reply, reply_to, sent)
             deadline = self._wait_for_room(outcome, deadline)
 
-    def _send_later(self, event: str, body: bytes, on_reply: OnReply | None, reply_to: int | None) -> SentMessage:
+    def _send_later(
+        self, event: str, body: bytes, on_reply: OnReply | None, reply_to: int | None, given: SentMessage | None = None
+    ) -> SentMessage:
         """Send an event as soon as what was interrupted is done, and there is room."""
         if not self.alive:
             return self.unsent(reply_to)
         if on_reply is not None:
             self._check_room_for_callback(event)
-        sent = SentMessage(self, None, reply_to, None, event)
+        sent = SentMessage(self, None, reply_to, None, event) if given is None else given
         deadline = Deadline(self.options.send_timeout)
 
         def act() -> bool:
@@ -124,6 +126,8 @@ class Sending(Deferring):
                 with self.inbox.lock:
                     sent._settle(self.stream.ending or Ending(CloseCode.ABNORMAL, ""))
                     sent._went_out(None, None)
+                if sent._is_kept:
+                    janitor.call_later(0.0, partial(self.inbox.tell_futures, False))
             return True
 
         self.defer(act, lambda: sent._event_id is None)
@@ -145,7 +149,10 @@ class Sending(Deferring):
         """
         stream, inbox = self.stream, self.inbox
         with stream.sending:
-            if on_reply is not None and sent is None:
+            if sent is None:
+                if on_reply is not None:
+                    self._check_room_for_callback(event)
+            elif sent._is_kept and sent._home is self:
                 self._check_room_for_callback(event)
             event_id = self._last_id + 1
             message = encode(event, event_id, reply_to, args)
@@ -178,6 +185,38 @@ class Sending(Deferring):
         if self.deferred:
             self.do_deferred()
         return len(message) if outcome is FULL else outcome if outcome is REFUSED else sent
+
+    def submit(self, sent: SentMessage, event: str, body: bytes, waits: bool = True) -> bool:
+        """Send an event as ``sent``, which is kept until its outcome is known; false where it was not handed over.
+
+        It takes the place of one with an ``on_reply``: ``TooManyReplies``. ``SendTimeout``: there was no room for
+        ``send_timeout`` seconds, and the connection is cut, or at once and it is not, where it does not wait.
+        """
+        if waits or self.is_interrupted() or self.deferred:
+            handed: Any = self.send_encoded(sent, event, body, None)
+        else:
+            handed = self._put_event(sent, self._codec._encode_event, event, body, None, None)
+            if type(handed) is int:
+                raise SendTimeout("the client's send buffer has no room; the message was not sent")
+        if handed is None or handed is REFUSED:
+            return False
+        if self.inbox.table.kept == 1:
+            self.look_in_often()  # while the connection's thread runs a listener
+        return True
+
+    def note_settled(self, sent: SentMessage) -> None:
+        """Note that a message's future is to be told. Requires holding the inbox's lock."""
+        self.inbox.table.note_settled(sent)
+
+    def forget(self, sent: SentMessage) -> None:
+        """Do not wait for the reply to a kept message any more."""
+        with self.inbox.lock:
+            entry = self.inbox.table.take(sent._event_id or 0)
+        del entry  # without the lock
+
+    def look_in_often(self) -> None:
+        """Have the janitor read soon, and often, while user code runs and there are futures to be told."""
+        raise NotImplementedError
 
     def _check_room_for_callback(self, event: str) -> None:
         if self.inbox.table.callbacks >= self.options.max_awaiting_replies:
@@ -219,7 +258,12 @@ class Sending(Deferring):
             expired = self.inbox.table.take_expired(time.monotonic())
             due = self.inbox.table.next_deadline()
             self._expiry_at = -math.inf if due is None else due
+            wakes = bool(expired) and self.inbox.owner_reads()
         del expired  # what they refer to is freed without the lock
+        if self.inbox.table.settled:
+            self.inbox.tell_futures(calls_back=False)
+            if wakes and self.inbox.table.due:
+                self.ping()  # the answer to it wakes the connection's thread, which has callbacks to run
         if due is not None:
             self.call_later(max(0.05, due - time.monotonic()), self._expire_replies)
 

@@ -28,7 +28,7 @@ from ..websocket.stream import Ending, Stream
 from ..wire.linux import restore_scheduling
 from .connection import Connection, ConnectionOptions
 from .inbox import Arrived, Mark
-from .listeners import Listeners
+from .listeners import NO_LISTENERS, Listeners
 from .replies import RoutedReply, SentMessage
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class ServerConnection(Connection):
         hub: "Hub",
         make_client: "Callable[[ServerConnection], EZEZServerClient]",
     ) -> None:
-        super().__init__(stream, options.connection.common, options.callbacks, Listeners(), options.listeners)
+        super().__init__(stream, options.connection.common, options.callbacks, NO_LISTENERS, options.listeners)
         self.subject = (make_client(self),)
         self.authenticated = False
         self._auth_until = time.monotonic() + options.connection.auth_timeout
@@ -116,6 +116,13 @@ class ServerConnection(Connection):
         """Its id, and where it comes from."""
         address = shown_address(self.client.request.remote_address)
         return f"connection {self.client.connection_id}{'' if address is None else f' from {address}'}"
+
+    def own_listeners(self) -> Listeners:
+        """Return the listeners of this client alone, made when they are first wanted. Any thread may call it."""
+        with self.inbox.lock:
+            if self.listeners is NO_LISTENERS:
+                self.listeners = Listeners()
+            return self.listeners
 
     def run(self) -> None:
         """Serve the connection until it has ended."""

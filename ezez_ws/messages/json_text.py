@@ -12,10 +12,11 @@ from itertools import accumulate
 from json.encoder import encode_basestring as quote
 from typing import Any, NoReturn
 
+from ..errors import SerializationError
 from .refusals import Bad
 from .scalars import number
 
-__all__ = ["UNMETERED", "Meter", "has_surrogate", "parse_json", "place_of_surrogate", "weigh"]
+__all__ = ["UNMETERED", "Meter", "as_plain_json", "has_surrogate", "parse_json", "place_of_surrogate", "weigh"]
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -26,6 +27,16 @@ _JSON = json.JSONDecoder(parse_int=number, parse_constant=_refuse_constant)
 _BLANKS = " \t\n\r"
 # An escape of a lone surrogate, for which U+FFFD is read, is the group; a backslash and a pair are to be passed over.
 _SURROGATES = re.compile(r"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})")
+
+
+def as_plain_json(value: Any) -> str:
+    """Return a value as the JSON text of other programs, without any type of ours; ``SerializationError``."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SerializationError(f"the value is no JSON: {error}") from error
+    return text
 
 
 def parse_json(payload: bytes) -> Any:

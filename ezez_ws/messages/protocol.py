@@ -21,6 +21,8 @@ __all__ = [
     "AUTH_OK",
     "AUTH_PREFIX",
     "AUTH_REJECTED",
+    "EVENT_ERROR",
+    "EVENT_OK",
     "EVENT_UNKNOWN_DATA_TYPE",
     "EVENT_UNKNOWN_MESSAGE",
     "RESERVED",
@@ -54,6 +56,14 @@ EVENT_UNKNOWN_MESSAGE = LOCAL + "unknown-message"
 
 EVENT_UNKNOWN_DATA_TYPE = LOCAL + "unknown-data-type"
 """The event that a client makes of a malformed binary message, with ``unknown_data="emit"``."""
+
+EVENT_OK = "ezez-ws:ok"
+"""The event that answers a call: one argument, the value."""
+
+EVENT_ERROR = "ezez-ws:error"
+"""The event that answers a call that has failed: one argument, an object with ``code``, ``message`` and ``data``."""
+
+_ANSWERS = (EVENT_OK, EVENT_ERROR)
 
 
 class CloseCode:
@@ -155,6 +165,8 @@ def check_listened_name(event: Any) -> str:
         raise TypeError(f"event must be a str, not {type(event).__name__}")
     if event.startswith(RESERVED):
         raise ValueError(f"event {event!r}: names that start with {RESERVED!r} belong to the protocol")
+    if event in _ANSWERS:
+        raise ValueError(f"event {event!r} is the answer to a call: call, submit, on_reply and on_message get it")
     return str.__str__(event)
 
 
