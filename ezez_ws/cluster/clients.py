@@ -201,7 +201,7 @@ class Clients:
                 self._rooms.enter(session, room, self.top)
         if info is not None:
             for room in dict.fromkeys(rooms):
-                session.infos[room] = info
+                session.infos = {**session.infos, room: info}
                 self._tell_presence(In(room, session.address, info))
         return Joined({room: recovered.get(room) for room in rooms}, replayed), outcome
 
@@ -265,7 +265,7 @@ class Clients:
             self._rooms.leave(session, room)
             session.leave(room, self.top)
             if room in session.infos:
-                del session.infos[room]
+                session.infos = {name: info for name, info in session.infos.items() if name != room}
                 self._tell_presence(Out(room, session.address))
         if left and session.recovers and not session.over:
             return self._put(session, [LEFT, left])

@@ -16,6 +16,10 @@ __all__ = ["Rooms", "Session", "check_room"]
 _MOST_PAST = 256  # rooms that were left, and are remembered
 
 
+_NOTHING: Mapping[str, Any] = {}  # one for all: most clients have nothing
+_NO_STAYS: dict[str, Stay] = {}  # the same; who shows no tickets gets none later
+
+
 class Session:
     """A client of this node that is authenticated: which rooms it is in, and, where it can recover, what it has read.
 
@@ -36,9 +40,9 @@ class Session:
         self.resumed = presented is not None and bool(presented.stays)
         self.id = "" if presented is None else presented.session or make_session()
         self.rooms: dict[str, Position] = {}
-        self.infos: dict[str, Any] = {}  # of the rooms in which it is listed
+        self.infos = _NOTHING  # of the rooms in which it is listed; never changed, only replaced
         self.over = False  # its connection has ended
-        self.stays: dict[str, Stay] = {} if presented is None else dict(presented.stays)
+        self.stays = _NO_STAYS if presented is None else dict(presented.stays)
         self.past: dict[str, Stay] | None = None  # of rooms that it has left, or whose ticket is used
         self.told = NOWHERE  # the last position that was sent by itself
 

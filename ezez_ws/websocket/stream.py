@@ -25,6 +25,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..threads.deadline import Deadline
+from ..threads.waiting import Event
 from ..wire.sockets import Wire
 from .frames import BINARY, CLOSE, PING, TEXT, ClosePayload, FrameDecoder, Message, Violation, parse_close
 from .outbox import REFUSED, Outbox
@@ -71,8 +72,6 @@ class Stream:
         self._outbox = outbox = Outbox(wire, masked=client_side, limit=send_buffer_limit)
         self.sending = outbox.lock
         self.put, self.put_prepared, self.flush_later = outbox.put, outbox.put_prepared, outbox.watch
-        self.fits = outbox.has_room
-        self.call_for_room, self.answers, self.hung_up = outbox.call_for_room, outbox.readable, outbox.hung_up
         self.over = False  # the reader has come to the end: there is an ending
         self.given_back = False
         self.last_received = time.monotonic()
@@ -101,6 +100,24 @@ class Stream:
     def open(self) -> bool:
         """Whether messages can be sent."""
         return self._ending is None and self._outbox.open
+
+    # For whoever has not the reading role: see the outbox. Bound methods kept for them would take 300 bytes.
+
+    def fits(self, size: int) -> bool:
+        """Tell whether a message of ``size`` bytes may be put now. Requires holding ``sending``."""
+        return self._outbox.has_room(size)
+
+    def call_for_room(self, event: Event) -> None:
+        """Set ``event`` when there may be room, or nothing is taken any more."""
+        self._outbox.call_for_room(event)
+
+    def answers(self) -> bool:
+        """Tell whether there is something to read."""
+        return self._outbox.readable()
+
+    def hung_up(self) -> bool:
+        """Tell whether both directions are dead."""
+        return self._outbox.hung_up()
 
     def keep_payload(self, size: int) -> None:
         """Keep only the ``Start`` of a message over ``size`` bytes, from the next bytes on. Needs the reading role."""
