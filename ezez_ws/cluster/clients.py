@@ -5,6 +5,7 @@ One that can recover is told, in the same order as what it gets: which rooms it 
 comes back, here or elsewhere, its tickets say so, and ``join`` puts out what it has missed before anything newer.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from ..connection.outgoing import Broadcast
 from ..logs import shown
 from ..messages.codec import Codec
 from ..messages.protocol import AUTH_OK
-from ..messages.recovery import AT, EVERYONE, JOINED, LEFT, MISSED, NOWHERE, PUBLISHED, Position
+from ..messages.recovery import AT, EVERYONE, JOINED, LEFT, MISSED, NOWHERE, PUBLISHED, REREAD, Position
 from ..threads.deadline import Deadline
 from ..threads.interrupted import interrupts_library, make_lock
 from ..threads.waiting import Condition
@@ -32,6 +33,7 @@ __all__ = ["Clients", "RecoveryLimits"]
 Act = Callable[[], object]
 
 _CATCH_UP = 1.0  # seconds that ``join`` waits where the client has read further than this node
+_SETTLES = 10.0  # seconds in which nodes append again what an earlier log had: twice what they keep
 
 
 class RecoveryLimits(NamedTuple):
@@ -69,6 +71,13 @@ class Clients:
     publication is put into the outboxes, while one ``join`` replays, and while something is told in order. Under it one
     connection's outbox lock is taken at a time, and with presence the queue's; nothing blocks. It is never taken while
     holding an outbox's or an inbox's. ``tell_presence`` is called under it.
+
+    **What may have been had elsewhere.** In a new epoch some of what the log before held is read once more: what has
+    survived there, and what its producers append again. This node knows what of it was read here, and drops that. A
+    client that has been at another node may have got the rest there. So such *old* things go to those alone who were
+    here before the epoch; *newcomers*, whom they were for, are told of a loss. The window begins behind each, and where
+    the new log is read up to the place where it stood when it was met, clients get positions that no node goes on from.
+    Who comes and has read further in this log than this node is *ahead*, and gets nothing until that is made up for.
     """
 
     def __init__(
@@ -87,6 +96,11 @@ class Clients:
         self.window = Window(limits.recovery_window, limits.history_limit_bytes)
         self.keeps = keeps and limits.recovery_window > 0  # publications are put into the window
         self.counters = Counters()
+        self._rereads = False  # what the log held when it was met, and there was one before it
+        self._epoch_at = time.monotonic()
+        self._newcomers: set[Session] = set()
+        self._warned: set[Session] = set()  # newcomers who were told, and nothing else has come since
+        self._ahead: dict[Session, Order] = {}
         self._codec = codec
         self._node = node
         self._limits = limits
@@ -105,6 +119,9 @@ class Clients:
             session = connection.session = Session(connection, address, presented)
             outcome = connection.put_auth_ok(self._codec.encode([AUTH_OK, *self._describe(session)]))
             self._sessions[session.address] = session
+            if session.formerly:
+                self._newcomers.add(session)
+                self._see_whether_ahead(session)
             if session.recovers and not self.keeps:
                 self.keeps = True
                 self.window.begin_anew(self.top.order)
@@ -153,6 +170,9 @@ class Clients:
                 return
             session.over = True
             self._sessions.pop(session.address, None)
+            self._newcomers.discard(session)
+            self._warned.discard(session)
+            self._ahead.pop(session, None)
             for room in session.rooms if len(session.rooms) > 1 else ():
                 self._rooms.leave(session, room)
             for room in sorted(session.infos):
@@ -164,10 +184,10 @@ class Clients:
         if not session.recovers:
             return
         with self.order:
-            outcome = WRITTEN
-            if session.told != self.top and not session.over:
-                session.told = self.top
-                outcome = self._put(session, [AT, str(self.top)])
+            outcome, stands = WRITTEN, self._find_stand(session)
+            if session.told != stands and not session.over:
+                session.told = stands
+                outcome = self._put(session, [AT, str(stands)])
         session.connection.settle(outcome)
 
     def find(self, address: str) -> Session | None:
@@ -218,7 +238,8 @@ class Clients:
         for room in rooms:
             stay = session.stays.get(room)
             if stay is not None:
-                rooms[room] = stay.position.epoch == top.epoch and begin <= stay.position.order <= top.order
+                is_ours = stay.position.epoch == top.epoch and session not in self._ahead
+                rooms[room] = is_ours and begin <= stay.position.order <= top.order
                 if rooms[room]:
                     since[room] = stay.position.order
         missed = [
@@ -234,7 +255,21 @@ class Clients:
         return _Replay(rooms, {room: session.stays[room].since for room, is_back in rooms.items() if is_back}, events)
 
     def _as_published(self, said: Said, position: Position) -> tuple[str, bytes]:
+        if self._rereads:
+            position = _reread(position)
         return PUBLISHED, self._codec.encode([str(position), said.event]) + said.args
+
+    def _find_stand(self, session: Session) -> Position:
+        """Return how far a client has read: as far as this node, or further."""
+        top, order = self.top, self._ahead.get(session, NOWHERE.order)
+        if order > top.order:
+            top = Position(top.epoch, *order)
+        return _reread(top) if self._rereads else top
+
+    def _see_whether_ahead(self, session: Session) -> None:
+        order = session.read.get(self.top.epoch)
+        if order is not None and order > self.top.order:
+            self._ahead[session] = order
 
     def _enter(
         self,
@@ -244,12 +279,13 @@ class Clients:
         events: Sequence[tuple[str, bytes]] = (),
     ) -> Put:
         """Tell a client that it is in rooms, with what it has missed, and put it there; ``FULL``: nothing was done."""
-        since = {room: (since or {}).get(room, self.top) for room in rooms}
+        stands = self._find_stand(session)
+        since = {room: (since or {}).get(room, stands) for room in rooms}
         entered = [
             [room, is_back, str(since[room]), make_ticket(self.secret, session.id, room, str(since[room]))]
             for room, is_back in rooms.items()
         ]
-        first = self._codec.encode([JOINED, entered, str(self.top), len(events)])
+        first = self._codec.encode([JOINED, entered, str(stands), len(events)])
         outcome = session.connection.put_together(first, events)
         if outcome is not FULL:
             for room in rooms:
@@ -294,31 +330,59 @@ class Clients:
 
     # -- what comes out of the log, in its order: on the thread that reads it, or that publishes ---------------------
 
-    def pass_on(self, position: Position, what: Said | Command | None, delivers: bool = True) -> None:
-        """Note that the log has been read up to a position; deliver what is there, if anything."""
+    def pass_on(
+        self, position: Position, what: Said | Command | None, delivers: bool = True, is_old: bool = False
+    ) -> None:
+        """Note that the log has been read up to a position; deliver what is there, if anything.
+
+        ``is_old``: it may have been in an earlier log, and reach no newcomers.
+        """
         acts: list[Act] = []
         with self.order:
             self.top = position
-            if isinstance(what, Said):
-                if self.keeps:
-                    self.window.add(position[1:], what)
-                if delivers:
-                    self._deliver(what, position, acts)
-            elif what is None:
+            if what is None:
                 self.window.trim(position.ms)
-            elif delivers:
-                self._do(what, acts)
+            elif is_old:
+                self.window.begin_anew(max(position.order, self.window.begin))
+            else:
+                if self._warned:
+                    self._warned.clear()
+                if self.keeps and isinstance(what, Said):
+                    self.window.add(position[1:], what)
+            if what is not None and delivers:
+                reached = self._rooms.find_reached(what.target, self._sessions.values())
+                if is_old or self._ahead:
+                    reached = self._leave_out(reached, position.order, is_old, acts)
+                if isinstance(what, Said):
+                    self._deliver(what, position, reached, acts)
+                else:
+                    self._do(what, list(reached), acts)
+            if self._ahead:
+                self._ahead = {one: order for one, order in self._ahead.items() if order > position.order}
             if self._catching_up:
                 self._read_on.changed()
         for act in acts:
             act()
 
-    def _deliver(self, said: Said, position: Position, acts: list[Act]) -> None:
+    def _leave_out(self, reached: Iterable[Session], order: Order, is_old: bool, acts: list[Act]) -> list[Session]:
+        """Leave out who has had something elsewhere; and who may have had it, and is told that it was lost."""
+        entitled = []
+        for session in reached:
+            if session in self._ahead and self._ahead[session] >= order:
+                continue
+            if not is_old or session not in self._newcomers:
+                entitled.append(session)
+            elif session not in self._warned:
+                self._warned.add(session)
+                acts.append(partial(session.connection.settle, self._tell_loss(session)))
+        return entitled
+
+    def _deliver(self, said: Said, position: Position, reached: Iterable[Session], acts: list[Act]) -> None:
         """Put an event into the outboxes. Requires holding the lock; what is left to do without goes to ``acts``."""
         plain: Broadcast | None = None
         numbered: Broadcast | None = None
         delivered = 0
-        for session in self._rooms.find_reached(said.target, self._sessions.values()):
+        for session in reached:
             if session.recovers:
                 numbered = numbered or Broadcast(self._codec, *self._as_published(said, position))
                 outcome = session.connection.offer(numbered)
@@ -330,9 +394,9 @@ class Clients:
                 acts.append(partial(session.connection.settle, outcome))
         self.counters.delivered += delivered
 
-    def _do(self, command: Command, acts: list[Act]) -> None:
+    def _do(self, command: Command, reached: list[Session], acts: list[Act]) -> None:
         """Do something to clients. Requires holding the lock."""
-        for session in list(self._rooms.find_reached(command.target, self._sessions.values())):
+        for session in reached:
             connection = session.connection
             if command.what == "disconnect":
                 acts.append(partial(connection.disconnect, *command.args))
@@ -347,16 +411,28 @@ class Clients:
             elif command.what == "leave":
                 acts.append(partial(connection.settle, self._leave(session, command.args)))
 
-    def begin_epoch(self, position: Position, secret: bytes, begin: Order, told: bool = True) -> None:
-        """Note that the log is another one; what lies before ``begin`` cannot be had here.
+    def begin_epoch(self, position: Position, secret: bytes, rereads: bool = False) -> None:
+        """Note that the log is another one; what lies before its beginning cannot be had here.
 
-        ``told``: clients that can recover get their entrances again, with new tickets.
+        ``rereads``: of the one before something may be there; ``end_rereading`` follows.
         """
         with self.order:
-            self.top, self.secret = position, secret
-            self.window.begin_anew(begin)
+            if time.monotonic() - self._epoch_at > _SETTLES:
+                here = {self.top.epoch}  # others may have read what was not read here
+                self._newcomers = {one for one in self._newcomers if one in self._ahead or not one.read.keys() <= here}
+            self._epoch_at = time.monotonic()
+            self.top, self.secret, self._rereads = position, secret, rereads
+            self.window.begin_anew(position.order)
+            self._warned, self._ahead = set(), {}
+            for session in self._newcomers:
+                self._see_whether_ahead(session)
             self._read_on.changed()
-            told_to = self._tell_all(self._enter_again) if told else []
+
+    def end_rereading(self) -> None:
+        """Note that all is new from now on: clients that can recover get their entrances again, with new tickets."""
+        with self.order:
+            self._rereads = False
+            told_to = self._tell_all(self._enter_again)
         _settle(told_to)
 
     def begin_window(self, begin: Order) -> None:
@@ -392,7 +468,11 @@ class Clients:
 
     def _tell_loss(self, session: Session) -> Put:
         self.counters.missed += 1
-        return self._put(session, [MISSED, str(self.top)])
+        return self._put(session, [MISSED, str(self._find_stand(session))])
+
+
+def _reread(position: Position) -> Position:
+    return position._replace(epoch=position.epoch + REREAD)
 
 
 def _settle(told_to: "Iterable[tuple[ServerConnection, Put]]") -> None:

@@ -85,7 +85,7 @@ class Repeat(NamedTuple):
     """A publication that was read before."""
 
     earlier: int = 0
-    """The ``nth`` of the entry where that was in an earlier epoch: other nodes may read it here for the first time."""
+    """The ``nth`` of the entry where that may have been in an earlier epoch: others may read it here first."""
 
 
 class Foreign(NamedTuple):
@@ -123,7 +123,7 @@ class Fold:
         self._last_ms: int | None = None  # the entry that moved it last
         self._is_first = True  # no other log was read
         self._producers: OrderedDict[str, tuple[int, int]] = OrderedDict()  # last number, when; longest silent first
-        self._earlier: dict[str, int] = {}  # their last numbers in earlier epochs
+        self._earlier: dict[str, int] = {}  # their last numbers in earlier epochs, or of what was left out
         self._beats: OrderedDict[str, int] = OrderedDict()  # when a node beat last; the longest ago first
         self._awaited: set[str] | None = None  # whose lists are to come; ``None``: this node has not beaten yet
         self._puts = self._asks = False  # what this node is to publish
@@ -177,7 +177,11 @@ class Fold:
         known = self._producers.get(producer)
         if known is not None and seq <= known[0]:
             self.repeats += 1
-            effects.append(Repeat(nth if seq <= self._earlier.get(producer, 0) else 0))
+            is_earlier = seq <= self._earlier.get(producer, 0)
+            if entry.again and self._is_first and not is_earlier:  # what comes behind it was there before it
+                effects.append(self._skip(nth, entry, effects))
+            else:
+                effects.append(Repeat(nth if is_earlier or entry.again else 0))
             return False
         if self._last_ms is not None:
             self._clock += min(max(ms - self._last_ms, 0), self._heartbeat)
@@ -213,6 +217,7 @@ class Fold:
 
     def _skip(self, nth: int, entry: Entry, effects: list[Effect]) -> Gap:
         """Leave out what others may have delivered already, out of a log that we have not seen."""
+        self._earlier[entry.producer] = entry.seq
         before = effects[-1] if effects else None
         if isinstance(before, Gap) and before.nth and before.producer == entry.producer:
             effects.pop()  # between them there were signs of life at most
@@ -275,6 +280,7 @@ class Fold:
             if self._clock - last < _FORGOTTEN and len(self._producers) <= _MOST_PRODUCERS:
                 break
             del self._producers[producer]
+            self._earlier.pop(producer, None)
 
     def _call_for_lists(self, effects: list[Effect]) -> None:
         """Say what this node is to publish, once it lives."""

@@ -26,7 +26,6 @@ __all__ = ["Follower"]
 _BLOCK = 1.0  # seconds of one read
 _WAKES = 1.2  # seconds after which it has come to an end, if the broker answers
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-_LAST = 1 << 30  # behind all publications of an entry
 
 
 class Follower:
@@ -53,7 +52,8 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="ezez-backplane-in", daemon=True)
         self._epoch = ""
         self._after: Id = (0, 0)
-        self._silent_until: Id | None = None  # what was there at the start is delivered to nobody
+        self._old_until: Id | None = None  # what the log held when it was met, and is still to be read
+        self._is_silent = True  # none was read before: that is delivered to nobody
         self._told_down = ""
         self._trim_at = 0  # of the log's time, when it is trimmed again
         self._heartbeat = round(backplane.heartbeat * 1000)
@@ -142,15 +142,15 @@ class Follower:
             self._meet(found)
             return
         for entry_id, batch in found.entries:
-            if self._silent_until is not None and entry_id > self._silent_until:
-                self._begin_delivering()
+            if self._old_until is not None and entry_id > self._old_until:
+                self._go_on()
             self._feed(entry_id, batch)
         for message in found.inbox:
             self.on_inbox(message)
         with self._condition.lock:
             self._lag = 0.0 if found.newest is None else max(0.0, (found.newest[0] - self._after[0]) / 1000)
-        if self._silent_until is not None and self._after >= self._silent_until:
-            self._begin_delivering()
+        if self._old_until is not None and self._after >= self._old_until:
+            self._go_on()
 
     on_inbox: Callable[[bytes], object] = bool  # what to do with a message for this node alone
     on_node_gone: Callable[[str], object] = bool
@@ -160,43 +160,45 @@ class Follower:
         if opened.epoch == self._epoch:
             return
         first, self._epoch, self._after = not self._epoch, opened.epoch, (0, 0)
-        position = Position(opened.epoch, 0, 0, 0)
-        if first:
-            self._clients.begin_epoch(position, opened.secret, (0, 0, 0), told=False)
-            self._silent_until = opened.last
-            if opened.last == (0, 0):
-                self._begin_delivering()
-            return
-        with self._condition.lock:
-            self._fold.new_epoch()
-            self.epochs += 1
-        self._clients.begin_epoch(position, opened.secret, (*opened.last, _LAST), told=True)
-        if self._silent_until is not None:
-            self._begin_delivering()
-        self._publisher.resend_recent(opened.epoch)
-        self._tell(logging.WARNING, "epoch", "the log is another one: the broker was restarted, replaced or emptied")
+        if not first:
+            with self._condition.lock:
+                self._fold.new_epoch()
+                self.epochs += 1
+        self._clients.begin_epoch(Position(opened.epoch, 0, 0, 0), opened.secret, rereads=not self._is_silent)
+        self._old_until = opened.last
+        if opened.last == (0, 0):
+            self._go_on()
+        if not first:
+            self._publisher.resend_recent(opened.epoch)
+            text = "the log is another one: the broker was restarted, replaced or emptied"
+            self._tell(logging.WARNING, "epoch", text)
 
-    def _begin_delivering(self) -> None:
-        """What the log held when we first met it has been read: from now on it is delivered."""
-        self._silent_until = None
-        self._clients.begin_delivering()
-        self.met.set()
+    def _go_on(self) -> None:
+        """What the log held when we met it has been read: from now on it is delivered, and new."""
+        self._old_until = None
+        if self._is_silent:
+            self._is_silent = False
+            self._clients.begin_delivering()
+            self.met.set()
+        else:
+            self._clients.end_rereading()
 
     def _feed(self, entry_id: Id, batch: bytes) -> None:
-        if self._after == (0, 0) and not self.epochs:
+        if self._after == (0, 0):
             self._clients.begin_window((*entry_id, -1))
         with self._condition.lock:
             effects = self._fold.feed(entry_id[0], batch)
             self._condition.changed()
         last = 0
+        rereads = self._old_until is not None and self.epochs > 0
         for effect in effects:
             if isinstance(effect, Deliver):
                 last = effect.nth
                 position = Position(self._epoch, *entry_id, last)
                 what = effect.entry.what
                 assert isinstance(what, (Said, Command))
-                delivers = self._silent_until is None or effect.entry.producer == self._node
-                self._clients.pass_on(position, what, delivers)
+                delivers = not self._is_silent or effect.entry.producer == self._node
+                self._clients.pass_on(position, what, delivers, rereads or effect.entry.again)
             elif isinstance(effect, Repeat):
                 if effect.earlier:  # our window has it not, though clients of other nodes may have missed it
                     last = effect.earlier
@@ -212,7 +214,7 @@ class Follower:
 
     def _act(self, effect: Effect, entry_id: Id) -> None:
         if isinstance(effect, Changed):
-            if self._silent_until is None:
+            if not self._is_silent:
                 self._teller.tell_member(effect.change, effect.member)
         elif isinstance(effect, Gap):
             if effect.nth:

@@ -115,7 +115,7 @@ class Hub:
         backplane = self._options.backplane
         if backplane is None:
             position = Position(secrets.token_hex(4), int(time.time() * 1000), 0, 0)
-            self.clients.begin_epoch(position, secrets.token_bytes(32), position.order)
+            self.clients.begin_epoch(position, secrets.token_bytes(32))
             self.has_begun = True
             return
         from .follower import Follower  # here, as few need them

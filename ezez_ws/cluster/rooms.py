@@ -25,11 +25,14 @@ class Session:
 
     ``rooms`` has since when it is in each. ``stays`` are its tickets: what it had read of rooms that it was in before,
     and has not entered since. They stay there when it enters, to tell what it has got by way of another room.
+    ``read`` is how far it has read elsewhere, by epoch, as it says; ``formerly`` the session that it was there, where
+    that is not proven: another epoch may have another secret.
     """
 
     # fmt: off
     __slots__ = (
-        "address", "connection", "id", "infos", "over", "past", "recovers", "resumed", "rooms", "stays", "told"
+        "address", "connection", "formerly", "id", "infos", "over", "past", "read", "recovers", "resumed", "rooms",
+        "stays", "told",
     )
     # fmt: on
 
@@ -39,6 +42,8 @@ class Session:
         self.recovers = presented is not None
         self.resumed = presented is not None and bool(presented.stays)
         self.id = "" if presented is None else presented.session or make_session()
+        self.formerly = "" if presented is None else presented.claimed
+        self.read: Mapping[str, Order] = {} if presented is None else presented.read
         self.rooms: dict[str, Position] = {}
         self.infos = _NOTHING  # of the rooms in which it is listed; never changed, only replaced
         self.over = False  # its connection has ended

@@ -6,9 +6,11 @@ Pure. What a client shows is anybody's: whatever has not its shape, or is false,
 import re
 import secrets
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..messages.recovery import Position, parse_position
+from ..messages.recovery import REREAD, Position, parse_position
+from .window import Order
 
 __all__ = ["Presented", "Stay", "make_session", "make_ticket", "read_presented"]
 
@@ -24,10 +26,14 @@ class Stay(NamedTuple):
 
 
 class Presented(NamedTuple):
-    """What a client that wants recovery has shown with its authentication, as far as it is proven."""
+    """What a client that wants recovery has shown with its authentication."""
 
     session: str | None
     stays: Mapping[str, Stay]
+    claimed: str = ""
+    """The session that it says it is; ``session`` is proven, as are the ``stays``."""
+    read: Mapping[str, Order] = MappingProxyType({})
+    """How far it says that it has read, by epoch. Neither gives it anything: it gets what it has not had by that."""
 
 
 def make_session() -> str:
@@ -55,12 +61,17 @@ def read_presented(secret: bytes, given: Any, most: int) -> Presented | None:
     session, rooms = given.get("session"), given.get("rooms")
     if not isinstance(session, str) or not _SESSION.fullmatch(session) or not isinstance(rooms, Mapping):
         return Presented(None, _NO_ROOMS)
-    stays = {}
+    stays: dict[str, Stay] = {}
+    read: dict[str, Order] = {}
     for room, shown in list(rooms.items())[:most]:
+        position = parse_position(shown[0]) if isinstance(shown, list) and shown else None
+        if position is not None:
+            epoch = position.epoch.removesuffix(REREAD)
+            read[epoch] = max(position.order, read.get(epoch, position.order))
         stay = _read_stay(secret, session, room, shown)
         if stay is not None:
             stays[room] = stay
-    return Presented(session if stays else None, stays)
+    return Presented(session if stays else None, stays, session, read)
 
 
 def _read_stay(secret: bytes, session: str, room: Any, shown: Any) -> Stay | None:

@@ -26,6 +26,7 @@ __all__ = [
     "MISSED",
     "NOWHERE",
     "PUBLISHED",
+    "REREAD",
     "At",
     "Entered",
     "Joined",
@@ -68,6 +69,10 @@ class Position(NamedTuple):
 
 NOWHERE = Position("none", 0, 0, 0)
 """Before everything, in an epoch that no log has."""
+
+
+REREAD = "-"
+"""Behind the name of an epoch: of what is read again in a new one. No log is called so: none can be gone on from."""
 
 
 def parse_position(text: Any) -> Position | None:

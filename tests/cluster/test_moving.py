@@ -5,6 +5,8 @@ from typing import Any
 from unittest import mock
 
 from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws.cluster.follower import Follower
+from ezez_ws.cluster.hub import Hub
 from ezez_ws.cluster.redis_log import RedisWriter
 from tests.cluster.nodes import NodesTestCase
 from tests.faults.proxy import Proxy
@@ -47,9 +49,41 @@ class Moving:
 
 
 class MovingTest(NodesTestCase):
-    def start(self) -> tuple[RedisServer, EZEZWebsocketServer]:
-        broker = self.start_redis()
+    def start(self, **options: Any) -> tuple[RedisServer, EZEZWebsocketServer]:
+        broker = self.start_redis(**options)
         return broker, self.node(self.backplane(broker))
+
+    def start_far(self, broker: RedisServer) -> tuple[EZEZWebsocketServer, Proxy]:
+        """Start a node that reaches the broker by way of a proxy."""
+        proxy = Proxy(broker.port)
+        self.addCleanup(proxy.close)
+        far = RedisServer.__new__(RedisServer)
+        far._scheme, far.password, far.port = "redis", None, proxy.port
+        node = self.node(self.backplane(far))
+        eventually(lambda: node.cluster.connected and node.cluster.nodes)
+        return node, proxy
+
+    def hub(self, node: EZEZWebsocketServer) -> Hub:
+        run = node._ezez_current_run()
+        assert run is not None
+        return run.hub
+
+    def cut_off(self, node: EZEZWebsocketServer, proxy: Proxy) -> None:
+        proxy.redirect(1)
+        proxy.cut_all()
+        eventually(lambda: not node.cluster.connected)
+
+    def wait_for_epoch(self, node: EZEZWebsocketServer) -> None:
+        eventually(lambda: node.cluster.connected and node.cluster.epochs, 20, "it has met another log")
+
+    def assert_once(self, moving: Moving, node: EZEZWebsocketServer) -> None:
+        """Assert that nothing came twice, once all has come, and that a loss was told."""
+        eventually(lambda: node.cluster.connected)
+        node.everyone.send("said", ["end"])
+        seen: Any = eventually(lambda: moving.calls.seen[-1:] == [("end",)] and list(moving.calls.seen), 20)
+        events = [args for args in seen if args != ("missed",)]
+        self.assertEqual(list(dict.fromkeys(events)), events, seen)
+        self.assertIn(("missed",), seen)
 
     def test_a_node_that_finds_an_emptied_log_does_not_promise_what_was_in_it(self) -> None:
         broker = self.start_redis()
@@ -72,18 +106,14 @@ class MovingTest(NodesTestCase):
 
     def test_what_was_lost_and_is_appended_again_comes_once(self) -> None:
         broker, one = self.start()
-        proxy = Proxy(broker.port)
-        self.addCleanup(proxy.close)
-        far = RedisServer.__new__(RedisServer)  # the same broker, by way of the proxy
-        far._scheme, far.password, far.port = "redis", None, proxy.port
-        slow = self.node(self.backplane(far))
+        slow, proxy = self.start_far(broker)
         moving = Moving(self, one)
         slow.to("lobby").send("said", ["once"])
         self.assertEqual([("once",)], moving.calls.wait())
         proxy.redirect(1)
         proxy.cut_all()
         broker.restart()  # it has nothing any more
-        eventually(lambda: one.cluster.connected and one.cluster.epochs, 20)
+        self.wait_for_epoch(one)
         one.to("lobby").send("said", ["new"])
         moving.calls.wait(2)
         fresh = self.node(self.backplane(broker))  # it cannot know what there was
@@ -93,8 +123,112 @@ class MovingTest(NodesTestCase):
         one.to("lobby").send("said", ["at the fresh one"])
         moving.calls.wait(3)
         proxy.redirect(broker.port)
-        eventually(lambda: slow.cluster.connected and slow.cluster.epochs, 20)
+        self.wait_for_epoch(slow)
         eventually(lambda: "missed" in str(moving.calls.seen) or moving.calls.seen[-1:] == [("once",)])
         slow.to("lobby").send("said", ["last"])
         seen: Any = eventually(lambda: moving.calls.seen[-1:] == [("last",)] and moving.calls.seen)
         self.assertEqual([("once",), ("new",), ("at the fresh one",), ("missed",), ("last",)], seen)
+
+    def test_what_has_survived_is_not_replayed_to_who_had_it_before(self) -> None:
+        """It leaves a node that is still reading the new log again, for one that knows no other."""
+        broker = self.start_redis(appendonly="always")
+        one = self.node(self.backplane(broker), ping_interval=0.02)
+        moving = Moving(self, one)
+        for number in range(5):
+            one.to("lobby").send("said", [number]).wait(10)  # each an entry
+        moving.calls.wait(5)
+        gate, feed, fed = threading.Event(), Follower._feed, Calls()
+        self.addCleanup(gate.set)
+
+        def feed_slowly(follower: Follower, *args: Any) -> None:
+            if follower.epochs:
+                fed.add()
+                if len(fed.seen) > 1:
+                    gate.wait(30)
+            feed(follower, *args)
+
+        with mock.patch.object(Follower, "_feed", feed_slowly):
+            broker.restart()
+            fed.wait(2)
+            clients = self.hub(one).clients
+            (session,) = clients._sessions.values()
+            eventually(lambda: session.told.order == clients.top.order, 10, "a ping has told it")
+            fresh = self.node(self.backplane(broker))
+            moving.leave()
+            moving.come_to(fresh)
+            self.assert_once(moving, fresh)
+
+    def test_a_node_that_was_starting_does_not_deliver_what_has_survived(self) -> None:
+        broker, one = self.start(appendonly="always")
+        moving = Moving(self, one)
+        for number in range(5):
+            one.to("lobby").send("said", [number]).wait(10)
+        moving.calls.wait(5)
+        gate, read, others = threading.Event(), Follower._read, self.hub(one)._follower
+        self.addCleanup(gate.set)
+
+        def read_late(follower: Follower, *args: Any) -> None:
+            if follower is not others:
+                gate.wait(30)
+            read(follower, *args)
+
+        with mock.patch.object(Follower, "_read", read_late):
+            fresh = self.node(self.backplane(broker, connect_timeout=0.1))
+            broker.restart()
+            moving.leave()
+            moving.come_to(fresh)
+            gate.set()
+            self.wait_for_epoch(fresh)
+            self.assert_once(moving, one)
+
+    def test_what_a_node_reads_late_does_not_come_to_who_had_it_elsewhere(self) -> None:
+        for restarts in (False, True):
+            with self.subTest(restarts=restarts):
+                broker, one = self.start(appendonly="always")
+                late, proxy = self.start_far(broker)
+                self.cut_off(late, proxy)
+                moving = Moving(self, one)
+                for number in range(3):
+                    one.to("lobby").send("said", [number]).wait(10)
+                moving.calls.wait(3)
+                moving.leave()
+                moving.come_to(late)
+                if restarts:
+                    broker.restart()
+                    self.wait_for_epoch(one)
+                proxy.redirect(broker.port)
+                eventually(lambda late=late: late.cluster.connected, 20)  # type: ignore[misc]
+                self.assert_once(moving, one)
+
+    def test_who_leaves_a_node_that_is_behind_is_where_it_was_before(self) -> None:
+        broker, one = self.start()
+        late, proxy = self.start_far(broker)
+        self.cut_off(late, proxy)
+        moving = Moving(self, one)
+        for number in range(3):
+            one.to("lobby").send("said", [number]).wait(10)
+        moving.calls.wait(3)
+        moving.leave()
+        moving.come_to(late)
+        moving.leave()
+        moving.come_to(one)
+        self.assert_once(moving, one)
+
+    def test_what_is_appended_again_does_not_come_to_who_may_have_had_it_elsewhere(self) -> None:
+        broker, one = self.start()
+        slow, slow_proxy = self.start_far(broker)
+        other, other_proxy = self.start_far(broker)
+        self.cut_off(other, other_proxy)
+        moving = Moving(self, one)
+        slow.to("lobby").send("said", ["once"])
+        moving.calls.wait()
+        self.cut_off(slow, slow_proxy)
+        broker.restart()  # it has nothing any more
+        other_proxy.redirect(broker.port)
+        self.wait_for_epoch(one)
+        self.wait_for_epoch(other)
+        moving.leave()
+        moving.come_to(other)
+        slow_proxy.redirect(broker.port)
+        self.wait_for_epoch(slow)
+        self.assert_once(moving, slow)
