@@ -19,7 +19,7 @@ from ..threads.interrupted import calls_user_code, make_lock, refuse_to_wait
 from ..threads.waiting import Condition, Event
 from ..websocket.stream import Ending
 from .audience import Audience, Publication, Publishing
-from .entries import Command, Entry, Said, Target, encode_entry
+from .entries import AGAIN, Command, Entry, Said, Target, encode_entry
 from .log import Backplane, LogDown, LogWriter, Read
 from .remote import Asks, RemoteClient, node_of
 from .rooms import check_room
@@ -257,8 +257,16 @@ class Emitter(Uncopied):
         if not name or now - at > _SILENT:
             name, last = secrets.token_hex(8), 0
         data = [encode_entry(Entry(name, number, what)) for number, what in enumerate(batch, last + 1)]
+        epochs: set[str] = set()  # of the logs that may have it
+
+        def append(writer: LogWriter) -> None:
+            epoch = writer.open()
+            is_again = not epochs <= {epoch}
+            epochs.add(epoch)
+            writer.append([one + AGAIN for one in data] if is_again else data)
+
         try:
-            self._try_until(lambda writer: writer.append(data), deadline)
+            self._try_until(append, deadline)
         except (LogDown, ImportError) as error:
             if isinstance(error, ImportError):
                 return error

@@ -4,14 +4,15 @@ import threading
 from typing import Any
 from unittest import mock
 
-from ezez_ws import EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws import Emitter, EZEZWebSocketClient, EZEZWebsocketServer
 from ezez_ws.cluster.follower import Follower
 from ezez_ws.cluster.hub import Hub
+from ezez_ws.cluster.log import LogDown
 from ezez_ws.cluster.redis_log import RedisWriter
 from tests.cluster.nodes import NodesTestCase
 from tests.faults.proxy import Proxy
 from tests.redis_server import RedisServer
-from tests.serving import KEY, Calls
+from tests.serving import KEY, Calls, Result
 from tests.support import eventually
 
 
@@ -232,3 +233,29 @@ class MovingTest(NodesTestCase):
         slow_proxy.redirect(broker.port)
         self.wait_for_epoch(slow)
         self.assert_once(moving, slow)
+
+    def test_what_an_emitter_appends_again_does_not_come_to_who_had_it_elsewhere(self) -> None:
+        broker, one = self.start()
+        moving, emitter = Moving(self, one), Emitter(self.backplane(broker))
+        self.addCleanup(emitter.close)
+        append = RedisWriter.append
+        tries: list[RedisWriter] = []
+
+        def lose(writer: RedisWriter, publications: Any) -> None:
+            append(writer, publications)
+            if writer is not emitter._writer:
+                return
+            tries.append(writer)
+            if len(tries) == 1:  # its confirmation is lost, and then the log
+                moving.calls.wait()
+                broker.restart()
+                self.wait_for_epoch(one)
+                moving.leave()
+                moving.come_to(Result(self.node, self.backplane(broker)).get())  # not out of the emitter's own
+                writer.close()
+                raise LogDown("the confirmation is lost")
+
+        with mock.patch.object(RedisWriter, "append", lose):
+            emitter.to("lobby").send("said", ["once"])
+        self.assertEqual(2, len(tries))
+        self.assert_once(moving, one)
