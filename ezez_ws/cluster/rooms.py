@@ -56,6 +56,11 @@ class Session:
         """The rooms that users see."""
         return frozenset(self.rooms) - {EVERYONE}
 
+    @property
+    def known_as(self) -> tuple[str, str, str]:
+        """The names by which it is excepted."""
+        return self.address, self.id, self.formerly
+
     def has_got(self, room: str, order: Order, top: Position) -> bool:
         """Tell whether it was in a room when something was published there, and so has got that already."""
         since = self.rooms.get(room)
@@ -73,7 +78,7 @@ class Session:
         ``read``: how far it has read in the rooms that it comes back to. It was still in another one when it had read
         as far there; else it has been here since, and was not let in.
         """
-        if target.but_clients and not {self.address, self.id}.isdisjoint(target.but_clients):
+        if target.but_clients and not set(self.known_as).isdisjoint(target.but_clients):
             return True
         for room in target.but_rooms:
             since, stay = self.rooms.get(room), self.stays.get(room)
@@ -137,7 +142,5 @@ class Rooms:
             return found
         barred = set(but_clients)
         return [
-            one
-            for one in found
-            if barred.isdisjoint((one.address, one.id)) and not any(room in one.rooms for room in but_rooms)
+            one for one in found if barred.isdisjoint(one.known_as) and not any(room in one.rooms for room in but_rooms)
         ]

@@ -259,3 +259,16 @@ class MovingTest(NodesTestCase):
             emitter.to("lobby").send("said", ["once"])
         self.assertEqual(2, len(tries))
         self.assert_once(moving, one)
+
+    def test_what_a_client_has_said_itself_does_not_come_back_to_it_in_another_epoch(self) -> None:
+        broker, one = self.start()
+        moving = Moving(self, one)
+        (side,) = one.clients
+        audience = side.to("lobby")
+        moving.leave()
+        broker.restart()
+        self.wait_for_epoch(one)
+        moving.come_to(one)
+        audience.send("said", ["own"])
+        self.assert_once(moving, one)
+        self.assertNotIn(("own",), moving.calls.seen)
