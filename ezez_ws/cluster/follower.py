@@ -49,6 +49,7 @@ class Follower:
         self._fold = Fold(node, backplane.heartbeat, backplane.node_timeout)
         self._reader: LogReader = backplane.make_reader(node)
         self._closing = Event()
+        self._waits_no_more = False
         self._thread = threading.Thread(target=self._run, name="ezez-backplane-in", daemon=True)
         self._epoch = ""
         self._after: Id = (0, 0)
@@ -63,6 +64,12 @@ class Follower:
     def start(self) -> None:
         """Begin to read."""
         start_thread(self._thread)
+
+    def stop_waiting(self) -> None:
+        """Have nobody wait for members any more."""
+        with self._condition.lock:
+            self._waits_no_more = True
+            self._condition.changed()
 
     def stop(self) -> None:
         """Have the thread end with what it reads next."""
@@ -82,8 +89,18 @@ class Follower:
     # -- what is known; any thread ------------------------------------------------------------------------------------
 
     def members(self, room: str, deadline: Deadline) -> list[Member]:
-        """Return who is listed in a room; ``NotReady``: not all nodes have said so yet."""
-        members = self._condition.wait_for(lambda: self._fold.members(room), deadline)
+        """Return who is listed in a room.
+
+        ``NotReady``: not all nodes have said so yet; ``RuntimeError``: nor will they, as the server closes.
+        """
+
+        def look() -> list[Member] | None:
+            members = self._fold.members(room)
+            if members is None and self._waits_no_more:
+                raise RuntimeError("members() needs a server that runs, and this one is closed")
+            return members
+
+        members = self._condition.wait_for(look, deadline)
         if members is None:
             raise NotReady(f"members of {room!r}: this node has not heard yet from all others who is in their rooms")
         return members

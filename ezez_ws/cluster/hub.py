@@ -150,7 +150,9 @@ class Hub:
             self._follower.close(Deadline(_GRACE))
 
     def stop_asking(self) -> None:
-        """Have all who wait for a reply of a client elsewhere hear that this server closes."""
+        """Have all who wait for a reply of a client elsewhere, or for members, hear that this server closes."""
+        if self._follower is not None:
+            self._follower.stop_waiting()
         self.asks.close(Ending(CloseCode.GOING_AWAY, "server shutdown"))
 
     def _send_to(self, node: str, message: bytes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ezez_ws import EZEZServerClient, EZEZWebsocketServer, RedisBackplane
+from ezez_ws.cluster.hub import Hub
 from tests.redis_server import RedisServer, RedisTestCase
 from tests.serving import KEY, Calls
 from tests.support import REPO, eventually
@@ -31,6 +32,11 @@ class NodesTestCase(RedisTestCase):
         self.addCleanup(node.close)
         node.start()
         return node
+
+    def hub(self, node: EZEZWebsocketServer) -> Hub:
+        run = node._ezez_current_run()
+        assert run is not None
+        return run.hub
 
     def changes(self) -> tuple[Calls, Callable[[str, str], None]]:
         """Return what ``on_cluster`` is called with, and it."""

@@ -6,7 +6,6 @@ from unittest import mock
 
 from ezez_ws import Emitter, EZEZWebSocketClient, EZEZWebsocketServer
 from ezez_ws.cluster.follower import Follower
-from ezez_ws.cluster.hub import Hub
 from ezez_ws.cluster.log import LogDown
 from ezez_ws.cluster.redis_log import RedisWriter
 from tests.cluster.nodes import NodesTestCase
@@ -63,11 +62,6 @@ class MovingTest(NodesTestCase):
         node = self.node(self.backplane(far))
         eventually(lambda: node.cluster.connected and node.cluster.nodes)
         return node, proxy
-
-    def hub(self, node: EZEZWebsocketServer) -> Hub:
-        run = node._ezez_current_run()
-        assert run is not None
-        return run.hub
 
     def cut_off(self, node: EZEZWebsocketServer, proxy: Proxy) -> None:
         proxy.redirect(1)

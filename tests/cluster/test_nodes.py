@@ -199,6 +199,17 @@ class PresenceTest(NodesTestCase):
         self.assertEqual(["two"], self.listed(one))
         self.assertEqual([("joined",)], calls.seen)
 
+    def test_waiting_for_members_ends_when_the_server_closes(self) -> None:
+        broker = self.start_redis()
+        broker.freeze()
+        self.addCleanup(broker.thaw)
+        node = self.node(self.backplane(broker, connect_timeout=0.1))
+        outcome = Result(lambda: node.members("lobby", timeout=300))
+        eventually(lambda: self.hub(node)._follower._condition._events, 10, "it waits")  # type: ignore[union-attr]
+        node.close()
+        with self.assertRaisesRegex(RuntimeError, "closed"):
+            outcome.get()
+
 
 class RemoteTest(NodesTestCase):
     def test_a_client_of_another_node_answers(self) -> None:
