@@ -33,7 +33,7 @@ class Follower:
 
     ``_condition.lock``, a leaf, guards the fold, ``connected``, what is known of why not, and the counters; the other
     fields are the thread's.
-    ``met`` is set when what the log held at the start has been read.
+    ``met`` is set when what the log held at the start has been read, or, if that was nothing, the first entry.
     """
 
     def __init__(self, backplane: Backplane, node: str, clients: Clients, publisher: Publisher, teller: Teller) -> None:
@@ -196,7 +196,8 @@ class Follower:
         if self._is_silent:
             self._is_silent = False
             self._clients.begin_delivering()
-            self.met.set()
+            if self._after != (0, 0):  # else there is no place in the log yet that a client could come back from
+                self.met.set()
         else:
             self._clients.end_rereading()
 
@@ -228,6 +229,8 @@ class Follower:
             # others, who are as far behind as a node that lives may be, have still to read the rest
             self._publisher.trim(max(0, min(self._clients.window.let_go_ms, entry_id[0] - self._patience)))
         self._clients.pass_on(Position(self._epoch, *entry_id, max(last, 1)), None)
+        if not self._is_silent:
+            self.met.set()
 
     def _act(self, effect: Effect, entry_id: Id) -> None:
         if isinstance(effect, Changed):

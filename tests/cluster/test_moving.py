@@ -1,6 +1,7 @@
 """Clients that come back to another node, while brokers and nodes fail: each event once, in order, or told."""
 
 import threading
+import time
 from typing import Any
 from unittest import mock
 
@@ -98,6 +99,26 @@ class MovingTest(NodesTestCase):
         moving.come_to(fresh)
         one.to("lobby").send("said", ["after"])
         self.assertEqual([("before",), ("missed",), ("after",)], moving.calls.wait(3))
+
+    def test_who_is_cut_off_on_a_new_log_before_anything_was_said_has_missed_nothing(self) -> None:
+        broker = self.start_redis()
+        append = RedisWriter.append
+
+        def append_late(writer: RedisWriter, publications: Any) -> None:
+            time.sleep(0.3)  # the node's first sign of life
+            append(writer, publications)
+
+        with mock.patch.object(RedisWriter, "append", append_late):
+            one = self.node(self.backplane(broker, heartbeat=30.0, node_timeout=60.0))
+            moving = Moving(self, one)
+            other = self.node(self.backplane(broker, heartbeat=30.0, node_timeout=60.0))
+        for node in (one, other):
+            moving.leave()
+            one.to("lobby").send("said", ["missed by it"]).wait(10)
+            moving.come_to(node)
+            self.assertEqual([("missed by it",)], moving.calls.wait()[-1:])
+        one.to("lobby").send("said", ["end"])
+        self.assertEqual([("missed by it",)] * 2 + [("end",)], moving.calls.wait(3))
 
     def test_what_was_lost_and_is_appended_again_comes_once(self) -> None:
         broker, one = self.start()
