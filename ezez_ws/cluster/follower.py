@@ -5,6 +5,7 @@ Its thread, ``ezez-backplane-in``, runs no code of the user's: ``LogReader`` →
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from ..errors import NotReady
@@ -31,8 +32,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 class Follower:
     """The reading side of a node.
 
-    ``_condition.lock``, a leaf, guards the fold, ``connected``, what is known of why not, and the counters; the other
-    fields are the thread's.
+    ``_condition.lock``, a leaf, guards the fold, ``connected``, what is known of why not, what is to be told, and the
+    counters; the other fields are the thread's.
     ``met`` is set when what the log held at the start has been read, or, if that was nothing, the first entry.
     """
 
@@ -56,6 +57,8 @@ class Follower:
         self._old_until: Id | None = None  # what the log held when it was met, and is still to be read
         self._is_silent = True  # none was read before: that is delivered to nobody
         self._told_down = ""
+        self._to_tell: deque[tuple[int, str, str]] = deque()
+        self._tells = False
         self._trim_at = 0  # of the log's time, when it is trimmed again
         self._heartbeat = round(backplane.heartbeat * 1000)
         self._patience = round(backplane.node_timeout * 1000)
@@ -270,11 +273,28 @@ class Follower:
             is_news = down is not None and (not self._told_down or (down.severe and str(down) != self._told_down))
             back = self.connected and not was
             told, self._told_down = self._told_down, "" if self.connected else str(down) if is_news else self._told_down
-        if back:
-            self._tell(logging.WARNING if told else logging.INFO, "up", "connected to the log")
-        elif is_news and down is not None:
-            self._tell(logging.ERROR if down.severe else logging.WARNING, "down", str(down))
+            if back:
+                self._to_tell.append((logging.WARNING if told else logging.INFO, "up", "connected to the log"))
+            elif is_news and down is not None:
+                self._to_tell.append((logging.ERROR if down.severe else logging.WARNING, "down", str(down)))
+        self._tell_all()
 
     def _tell(self, level: int, change: str, detail: str) -> None:
-        cluster_logger.log(level, "%s: %s", change, shown(detail, 400))
-        self._teller.tell_cluster(change, detail)
+        with self._condition.lock:
+            self._to_tell.append((level, change, detail))
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Tell what has changed, in that order, unless another thread is telling, and tells this, too."""
+        while True:
+            with self._condition.lock:
+                if not self._to_tell or self._tells:
+                    return
+                self._tells = True
+                level, change, detail = self._to_tell.popleft()
+            try:
+                cluster_logger.log(level, "%s: %s", change, shown(detail, 400))
+                self._teller.tell_cluster(change, detail)
+            finally:
+                with self._condition.lock:
+                    self._tells = False

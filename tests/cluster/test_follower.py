@@ -1,12 +1,13 @@
 """Reading the log: from where on it is delivered."""
 
+import threading
 import unittest
 from typing import Any
 from unittest import mock
 
 from ezez_ws.cluster.entries import Entry, Said, Target, encode_batch, encode_entry
 from ezez_ws.cluster.follower import Follower
-from ezez_ws.cluster.log import Opened, Read
+from ezez_ws.cluster.log import LogDown, Opened, Read
 from ezez_ws.cluster.teller import Teller
 
 MAY_RUN_BESIDE = True
@@ -79,3 +80,28 @@ class FollowerTest(unittest.TestCase):
         self.assertEqual([("event 1", True), ("event 2", True), ("event 3", False)], olds)
         names = [call[0] for call in calls if call[0] != "begin_window"]
         self.assertEqual(4, names.index("end_rereading"), "behind two entries")
+
+    def test_the_two_sides_are_told_in_the_order_in_which_they_change(self) -> None:
+        told: list[str] = []
+        entered, gate = threading.Event(), threading.Event()
+
+        def tell(change: str, detail: str) -> None:
+            if not entered.is_set():
+                entered.set()
+                gate.wait(30)
+            told.append(change)
+
+        self.follower._thread = mock.Mock()
+        self.follower.note("reading", None)
+        self.follower._teller = mock.Mock(tell_cluster=tell)
+        with self.assertLogs("ezez_ws.cluster"):
+            first = threading.Thread(target=self.follower.note, args=("writing", None))
+            first.start()
+            self.assertTrue(entered.wait(30))
+            second = threading.Thread(target=self.follower.note, args=("reading", LogDown("gone")))
+            second.start()
+            second.join(1.0)  # nothing is waited for, where it is right
+            gate.set()
+            first.join()
+            second.join()
+        self.assertEqual(["up", "down"], told)
