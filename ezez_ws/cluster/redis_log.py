@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..logs import logger, shown
+from ..logs import cluster_logger, shown
 from ..options import check_callback, check_flag, check_seconds
 from ..threads.fork import Uncopied, close_in_child
 from ..threads.interrupted import calls_user_code
@@ -332,7 +332,7 @@ class RedisReader(Uncopied):
         if policy != "noeviction" and not self._has_warned:
             self._has_warned = True
             text = "%s has maxmemory-policy %s: it may drop what has not been read; set it to noeviction"
-            logger.warning(text, self._line.where, shown(policy))
+            cluster_logger.warning(text, self._line.where, shown(policy))
         return self._meet()
 
     def _meet(self) -> Opened:

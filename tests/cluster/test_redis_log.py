@@ -372,7 +372,7 @@ class WrongTest(RedisLogTestCase):
     def test_a_redis_that_evicts_is_warned_of_once(self) -> None:
         redis = self.start_redis("--maxmemory", "20mb", "--maxmemory-policy", "allkeys-lru")
         reader = self.reader(self.plan(redis))
-        with self.assertLogs("ezez_ws", "WARNING") as logs:
+        with self.assertLogs("ezez_ws.cluster", "WARNING") as logs:
             reader.open()
             reader.open()
         self.assertEqual(1, len(logs.records))
