@@ -6,7 +6,7 @@ the same, and nothing that stands in it makes a fold fail or grow without bounds
 **Numbers.** Every producer numbers its publications. A number that was there is a repeat, and is dropped; one that is
 left out is a gap: something was lost on the way. One producer not known yet may have begun before the oldest entry
 there was, so its first number is a gap only where it is not 1 and 10 minutes have been read. After 20 minutes of
-silence a producer is forgotten (at 10, it takes a new name). All of this outlives the epoch. What a producer appends
+silence a producer is forgotten (at 10, it takes a new name; a node that is cut off keeps its own). All of this outlives the epoch. What a producer appends
 again in a new one is a repeat to whoever has read the one before; a node that has not cannot tell, so it is a gap.
 
 **Time** is that of the log: between two entries that follow each other at most one heartbeat counts, so that a broker
@@ -124,6 +124,7 @@ class Fold:
         self._is_first = True  # no other log was read
         self._producers: OrderedDict[str, tuple[int, int]] = OrderedDict()  # last number, when; longest silent first
         self._earlier: dict[str, int] = {}  # their last numbers in earlier epochs, or of what was left out
+        self._away: OrderedDict[str, int] = OrderedDict()  # those of nodes that are gone, and have not said so
         self._beats: OrderedDict[str, int] = OrderedDict()  # when a node beat last; the longest ago first
         self._awaited: set[str] | None = None  # whose lists are to come; ``None``: this node has not beaten yet
         self._puts = self._asks = False  # what this node is to publish
@@ -175,7 +176,8 @@ class Fold:
         """Tell whether a number is new, and whether some are missing before it. What is new takes its time."""
         producer, seq = entry.producer, entry.seq
         known = self._producers.get(producer)
-        if known is not None and seq <= known[0]:
+        had = self._away.get(producer, 0) if known is None else known[0]
+        if seq <= had:
             self.repeats += 1
             is_earlier = seq <= self._earlier.get(producer, 0)
             if entry.again and self._is_first and not is_earlier:  # what comes behind it was there before it
@@ -186,9 +188,9 @@ class Fold:
         if self._last_ms is not None:
             self._clock += min(max(ms - self._last_ms, 0), self._heartbeat)
         self._last_ms = ms
-        due = 1 if known is None else known[0] + 1
+        due = had + 1
         if seq > due:
-            if known is not None or self._clock >= _READ_LONG:
+            if had or self._clock >= _READ_LONG:
                 self.gaps += 1
                 effects.append(Gap(producer, due, seq - 1))
             if producer == self._node:  # our first beat may be among them, and the others have answered that one
@@ -231,6 +233,7 @@ class Fold:
                 self._refuse(f"a beat of one node more than {_MOST_NODES}", effects)
                 return
             effects.append(NodeJoined(node))
+            self._away.pop(node, None)
             self._puts = True
             if node == self._node:
                 self._put_at = None  # a list of before does not count
@@ -263,6 +266,10 @@ class Fold:
 
     def _end(self, node: str, why: str, effects: list[Effect]) -> None:
         del self._beats[node]
+        if why == "timeout":  # it may be cut off, for longer than producers are remembered, and goes on then
+            self._away[node] = 0
+            if len(self._away) > _MOST_NODES:
+                self._away.popitem(last=False)
         if self._awaited:
             self._awaited.discard(node)
         effects += self._roster.drop(node)
@@ -279,7 +286,9 @@ class Fold:
             producer, (_, last) = next(iter(self._producers.items()))
             if self._clock - last < _FORGOTTEN and len(self._producers) <= _MOST_PRODUCERS:
                 break
-            del self._producers[producer]
+            last, _ = self._producers.pop(producer)
+            if producer in self._away:
+                self._away[producer] = last
             self._earlier.pop(producer, None)
 
     def _call_for_lists(self, effects: list[Effect]) -> None:

@@ -147,6 +147,15 @@ class Numbers(FoldTest):
         self.pass_time(0.3)
         self.assert_says(self.feed(Entry("p", 1, SAID)), [Deliver(1, Entry("p", 1, SAID))])
 
+    def test_a_node_that_was_cut_off_for_longer_goes_on_where_it_was(self) -> None:
+        self.begin("b")
+        had = self.entry("b", SAID)
+        self.feed(had)
+        self.pass_time(30)
+        self.assertEqual((), self.fold.nodes)
+        self.assertNotIn("b", self.fold._producers)
+        self.assert_says(self.feed(had, self.entry("b", Beat())), [Repeat(), NodeJoined("b")])
+
     def test_numbers_outlive_the_epoch(self) -> None:
         self.say("p")
         self.fold.new_epoch()
@@ -376,14 +385,18 @@ class Model:
         self.clock, self.before = 0, None  # type: int, int | None
         self.last: dict[str, tuple[int, int]] = {}
         self.beats: dict[str, int] = {}
+        self.away: dict[str, int] = {}  # numbers of nodes that went without a goodbye
+
+    def number(self, producer: str) -> int:
+        return self.last[producer][0] if producer in self.last else self.away.get(producer, 0)
 
     def feed(self, ms: int, entries: Sequence[Entry]) -> list[Any]:
         found: list[Any] = []
-        if any(seq > self.last.get(producer, (0, 0))[0] for producer, seq, *_ in entries):
+        if any(seq > self.number(producer) for producer, seq, *_ in entries):
             self.clock += 0 if self.before is None else min(max(ms - self.before, 0), 300_000)
             self.before = ms
         for producer, seq, what, _ in entries:
-            last = self.last.get(producer, (0, 0))[0]
+            last = self.number(producer)
             if seq <= last:
                 found.append("repeat")
                 continue
@@ -392,10 +405,16 @@ class Model:
             self.last[producer] = seq, self.clock
             if isinstance(what, Beat):
                 self.beats[producer] = self.clock
+                self.away.pop(producer, None)
             elif isinstance(what, Bye):
                 self.beats.pop(producer, None)
-        self.beats = {node: at for node, at in self.beats.items() if self.clock - at < 900_000}
-        self.last = {one: at for one, at in self.last.items() if self.clock - at[1] < 1_200_000}
+        for node in [node for node, at in self.beats.items() if self.clock - at >= 900_000]:
+            del self.beats[node]
+            self.away[node] = 0
+        for one in [one for one, (_, at) in self.last.items() if self.clock - at >= 1_200_000]:
+            last, _ = self.last.pop(one)
+            if one in self.away:
+                self.away[one] = last
         return found
 
 
