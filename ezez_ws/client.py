@@ -6,10 +6,11 @@ sent while there is no authenticated connection goes by ``send_when_not_connecte
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from . import callbacks
 from .calls.answers import Received, check_timeout
 from .calls.calling import Calling, submit, wait_for
 from .calls.futures import Answer, Submitted
@@ -21,9 +22,9 @@ from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners
 from .connection.outgoing import OutgoingQueue, tell_futures
 from .connection.recovery import Memory
-from .connection.replies import OnReply, SentMessage
+from .connection.replies import EventArgs, SentMessage
 from .connection.websocket import WebSocket
-from .errors import ConnectionFailed, NotConnected
+from .errors import NotConnected
 from .messages.codec import Codec
 from .messages.json_text import as_plain_json
 from .messages.protocol import CloseCode, check_close, check_event_name
@@ -45,8 +46,6 @@ else:
     from .opening.late import ssl as _ssl
 
 __all__ = ["EZEZWebSocketClient"]
-
-GivenHeaders: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]] | None
 
 C = TypeVar("C", bound="EZEZWebSocketClient")
 
@@ -74,13 +73,13 @@ class EZEZWebSocketClient(Handling, Calling):
         *,
         auth: str | Callable[[], str] | None = "",
         subprotocols: Sequence[str] | None = None,
-        headers: GivenHeaders | Callable[[], GivenHeaders] = None,
+        headers: callbacks.RequestHeaders | Callable[[], callbacks.RequestHeaders] = None,
         ssl: "_ssl.SSLContext | None" = None,
         auto_reconnect: bool = True,
         reconnect_delay: float = 1.0,
         reconnect_delay_max: float = 30.0,
         reconnect_attempts: int | None = None,
-        send_when_not_connected: str = "queue",
+        send_when_not_connected: Literal["queue", "ignore", "raise"] = "queue",
         queue_limit_bytes: int = 1 << 20,
         clear_awaiting_replies_after: float = 300.0,
         max_payload: int = 1 << 20,
@@ -92,19 +91,19 @@ class EZEZWebSocketClient(Handling, Calling):
         max_awaiting_replies: int = 10_000,
         unknown_events: str = "ignore",
         close_timeout: float = 5.0,
-        compression: str | None = None,
+        compression: Literal["deflate"] | None = None,
         connect_timeout: float = 10.0,
-        unknown_messages: str = "ignore",
-        unknown_data: str = "ignore",
-        on_connect: Callable[[], Any] | None = None,
-        on_auth_ok: Callable[[], Any] | None = None,
-        on_auth_rejected: Callable[[str], Any] | None = None,
+        unknown_messages: Literal["ignore", "emit", "emit_try_json"] = "ignore",
+        unknown_data: Literal["ignore", "emit", "close"] = "ignore",
+        on_connect: callbacks.OnConnect | None = None,
+        on_auth_ok: callbacks.OnAuthOk | None = None,
+        on_auth_rejected: callbacks.OnAuthRejected | None = None,
         recover: bool = False,
-        on_missed: Callable[[list[str]], Any] | None = None,
-        on_message: Callable[..., Any] | None = None,
-        on_disconnect: Callable[[int, str], Any] | None = None,
-        on_gave_up: Callable[[ConnectionFailed], Any] | None = None,
-        on_error: Callable[[BaseException], Any] | None = None,
+        on_missed: callbacks.OnMissed | None = None,
+        on_message: callbacks.OnMessage | None = None,
+        on_disconnect: callbacks.OnDisconnect | None = None,
+        on_gave_up: callbacks.OnGaveUp | None = None,
+        on_error: callbacks.OnError | None = None,
     ) -> None:
         asking = Asking(url, auth, headers, tls=ssl is not None)
         given = dict(locals(), codec=Codec() if codec is None else codec, inbox_limit_bytes=_INBOX_LIMIT)
@@ -274,7 +273,7 @@ class EZEZWebSocketClient(Handling, Calling):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def send(self, event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
+    def send(self, event: str, args: EventArgs = (), on_reply: callbacks.OnReply | None = None) -> SentMessage:
         """Send an event; see ``EZEZServerClient.send`` for what blocks, and for how long.
 
         While the client is not connected and authenticated it goes by ``send_when_not_connected``: ``"queue"`` keeps
@@ -303,7 +302,9 @@ class EZEZWebSocketClient(Handling, Calling):
         check_callback("on_reply", on_reply)
         return self.__send_or_keep(check_event_name(event), self.__codec.encode(check_args(args)), on_reply, None)
 
-    def __send_or_keep(self, event: str, body: bytes, on_reply: OnReply | None, kept: Submitted | None) -> SentMessage:
+    def __send_or_keep(
+        self, event: str, body: bytes, on_reply: callbacks.OnReply | None, kept: Submitted | None
+    ) -> SentMessage:
         """Send an event, or keep it, as there was no connection a moment ago; ``kept``: its message, with a future."""
         while True:
             with self.__condition.lock:
@@ -402,7 +403,9 @@ class EZEZWebSocketClient(Handling, Calling):
             url = self.__runs[-1].url if self.__runs else self.__options.asking.url
         return f"<EZEZWebSocketClient {url} {state}>"
 
-    def __keep(self, event: str, body: bytes, on_reply: OnReply | None, kept: Submitted | None = None) -> SentMessage:
+    def __keep(
+        self, event: str, body: bytes, on_reply: callbacks.OnReply | None, kept: Submitted | None = None
+    ) -> SentMessage:
         """Do what is to be done with a message that cannot be sent now; requires holding the lock."""
         # how the client has ended by itself, until it is started again
         ending = self.__runs[-1].ending if self.__runs and self.__runs[-1].over else None

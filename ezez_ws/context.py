@@ -4,16 +4,25 @@ import copy
 import reprlib
 import threading
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, overload
 
-__all__ = ["Context"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
 
-C = TypeVar("C", bound="Context")
+    C = TypeVar("C", bound=Mapping[str, Any], default=dict[str, Any], covariant=True)
+else:  # where no bare ``Context`` needs the default, which typing has from 3.13 on
+    from typing import TypeVar
+
+    C = TypeVar("C", bound=Mapping[str, Any], covariant=True)
+
+__all__ = ["C", "Context"]
+
+S = TypeVar("S", bound="Context[Any]")
 
 _MISSING = object()
 
 
-class Context(MutableMapping[str, Any]):
+class Context(Generic[C], MutableMapping[str, Any]):
     """A ``dict`` with a lock of its own.
 
     Every method may be called from any thread; each is atomic, and waits while another thread is inside
@@ -21,6 +30,9 @@ class Context(MutableMapping[str, Any]):
 
     ``with context:`` holds the lock, which is re-entrant: other threads see all of the block's changes or none; an
     exception inside it undoes nothing. No operation holds the locks of two contexts, but where one lies in the other.
+
+    ``Context[C]`` is for type checkers: to them ``with`` and ``snapshot`` give a ``C``, a ``TypedDict``. What ``with``
+    gives is the context itself.
 
     ``snapshot``, ``copy.deepcopy``, ``repr`` and ``==`` call the values' own methods while they hold the lock, which
     keeps a list still that another thread changes inside ``with``. Nothing else runs code of yours under the lock, not
@@ -58,14 +70,22 @@ class Context(MutableMapping[str, Any]):
                 raise AttributeError(f'a context has items, not attributes: write client.context["{name}"] = ...')
             super().__setattr__(name, value)
 
-    def __enter__(self: C) -> C:
+    @overload  # a dict is a plain one, whatever a checker makes of the values of a literal
+    def __enter__(self: "Context[dict[str, Any]]") -> dict[str, Any]: ...
+    @overload
+    def __enter__(self) -> C: ...
+    def __enter__(self) -> Any:
         self.__lock.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.__lock.release()
 
-    def snapshot(self) -> dict[str, Any]:
+    @overload
+    def snapshot(self: "Context[dict[str, Any]]") -> dict[str, Any]: ...
+    @overload
+    def snapshot(self) -> C: ...
+    def snapshot(self) -> Any:
         """Return a deep copy as a plain dict, which shares nothing with the context.
 
         A context inside itself is that dict there. A value that cannot be copied (a lock, a socket) is a ``TypeError``.
@@ -133,7 +153,7 @@ class Context(MutableMapping[str, Any]):
             removed, self.__data = self.__data, {}
         del removed
 
-    def __ior__(self: C, other: Any) -> C:
+    def __ior__(self: S, other: Any) -> S:
         self.update(other)
         return self
 
@@ -151,13 +171,13 @@ class Context(MutableMapping[str, Any]):
         with self.__lock:
             return repr(self.__data)
 
-    def __copy__(self) -> "Context":
-        duplicate = Context()
+    def __copy__(self) -> "Context[C]":
+        duplicate: Context[C] = Context()
         duplicate.__data = self.__shallow()
         return duplicate
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Context":
-        duplicate = Context()
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Context[C]":
+        duplicate: Context[C] = Context()
         memo[id(self)] = duplicate
         self.__deepcopy_into(duplicate.__data, memo)
         return duplicate

@@ -7,9 +7,10 @@ Each ``start`` makes a ``ServerRun``, which owns the listener and the connection
 
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from . import callbacks
 from .calls.answers import Result
 from .calls.calling import call_each
 from .calls.handlers import Handling
@@ -23,14 +24,14 @@ from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners
 from .connection.outgoing import Broadcast
+from .connection.replies import EventArgs
 from .connection.server_side import ServerConnection, ServerConnectionOptions
-from .context import Context
+from .context import C, Context
 from .logs import limited, logger
 from .messages.codec import Codec
 from .messages.recovery import EVERYONE
 from .opening.origins import Origins
-from .opening.server_handshake import HandshakeRequest, Refusal
-from .opening.upgrade import AllowsOrigin, LimitOf
+from .opening.server_handshake import Refusal
 from .opening.url import validate_subprotocols
 from .opening.wsgi import Environ, StartResponse, answer, warn_of_no_start
 from .options import check_callback, check_seconds, check_server, pick
@@ -49,12 +50,12 @@ else:
 
 __all__ = ["EZEZWebSocketServer", "EZEZWebsocketServer"]
 
-S = TypeVar("S", bound="EZEZWebsocketServer")
+S = TypeVar("S", bound="EZEZWebsocketServer[Any]")
 
 _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 
 
-class EZEZWebsocketServer(Handling):
+class EZEZWebsocketServer(callbacks.ServerListening[C], Handling):
     """Serves named events over WebSocket, a thread for each connection.
 
     Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
@@ -70,17 +71,17 @@ class EZEZWebsocketServer(Handling):
     def __init__(
         self,
         *,
-        on_auth_request: Callable[[EZEZServerClient, str], bool],
+        on_auth_request: callbacks.OnAuthRequest[C],
         port: int | None = None,
         host: str = "127.0.0.1",
         path: str | None = None,
         subprotocols: Sequence[str] | None = None,
         ssl: "_ssl.SSLContext | None" = None,
-        on_auth_ok: Callable[[EZEZServerClient], Any] | None = None,
-        on_auth_rejected: Callable[[EZEZServerClient, str], Any] | None = None,
-        on_message: Callable[..., Any] | None = None,
-        on_disconnect: Callable[[EZEZServerClient, int, str], Any] | None = None,
-        on_error: Callable[[EZEZServerClient, BaseException], Any] | None = None,
+        on_auth_ok: callbacks.ServerOnAuthOk[C] | None = None,
+        on_auth_rejected: callbacks.ServerOnAuthRejected[C] | None = None,
+        on_message: callbacks.ServerOnMessage[C] | None = None,
+        on_disconnect: callbacks.ServerOnDisconnect[C] | None = None,
+        on_error: callbacks.ServerOnError[C] | None = None,
         backplane: Backplane | None = None,
         recovery_window: float = 120.0,
         history_limit_bytes: int = 16 << 20,
@@ -88,23 +89,23 @@ class EZEZWebsocketServer(Handling):
         publish_buffer_limit: int = 4 << 20,
         max_publication: int = 256 << 10,
         max_rooms: int = 256,
-        on_member: Callable[[str, Member], Any] | None = None,
-        on_cluster: Callable[[str, str], Any] | None = None,
-        default_context: Mapping[str, Any] | None = None,
-        messages_before_auth: str = "ignore",
+        on_member: callbacks.OnMember | None = None,
+        on_cluster: callbacks.OnCluster | None = None,
+        default_context: C | None = None,
+        messages_before_auth: Literal["ignore", "queue", "accept"] = "ignore",
         queue_limit_bytes: int = 1 << 20,
-        queue_overflow: str | Callable[[EZEZServerClient, int], Any] = "ignore",
-        send_after_disconnect: str = "ignore",
+        queue_overflow: Literal["ignore", "disconnect"] | callbacks.OnQueueOverflow[C] = "ignore",
+        send_after_disconnect: Literal["ignore", "raise"] = "ignore",
         auth_timeout: float = 5.0,
         clear_awaiting_replies_after: float = 300.0,
         max_payload: int = 1 << 20,
         max_payload_before_auth: int = 64 << 10,
         codec: Codec | None = None,
-        allowed_origins: str | Collection[str] | AllowsOrigin | None = None,
-        verify_request: Callable[[HandshakeRequest], bool | int] | None = None,
+        allowed_origins: str | Collection[str] | callbacks.AllowsOrigin | None = None,
+        verify_request: callbacks.VerifyRequest | None = None,
         max_connections: int | None = None,
         max_unauthenticated: int | None = 1000,
-        max_connections_per_address: int | LimitOf | None = None,
+        max_connections_per_address: int | callbacks.LimitOf | None = None,
         handshake_timeout: float = 10.0,
         ping_interval: float | None = 20.0,
         ping_timeout: float | None = 20.0,
@@ -114,7 +115,7 @@ class EZEZWebsocketServer(Handling):
         max_awaiting_replies: int = 10_000,
         unknown_events: str = "ignore",
         close_timeout: float = 5.0,
-        compression: str | None = None,
+        compression: Literal["deflate"] | None = None,
         reuse_port: bool = False,
     ) -> None:
         given = dict(locals(), codec=Codec() if codec is None else codec)
@@ -345,7 +346,7 @@ class EZEZWebsocketServer(Handling):
         return None if run is None or run.listener is None else run.listener.server
 
     @property
-    def clients(self) -> list[EZEZServerClient]:
+    def clients(self) -> list[EZEZServerClient[C]]:
         """Who is connected, the unauthenticated included; a copy."""
         return [connection.client for connection in self.__connections() if connection.stream.ending is None]
 
@@ -400,8 +401,8 @@ class EZEZWebsocketServer(Handling):
     def broadcast(
         self,
         event: str,
-        args: Any = (),
-        where: Callable[[EZEZServerClient], Any] | None = None,
+        args: EventArgs = (),
+        where: Callable[[EZEZServerClient[C]], object] | None = None,
         *,
         local: bool = False,
     ) -> int:
@@ -476,7 +477,7 @@ EZEZWebSocketServer = EZEZWebsocketServer
 """The same class, by the name that half of its users give it."""
 
 
-def _parse_origins(allowed: Any, tls: bool) -> Origins | AllowsOrigin | None:
+def _parse_origins(allowed: Any, tls: bool) -> Origins | callbacks.AllowsOrigin | None:
     """Check ``allowed_origins``, and bring it into the form in which it is asked."""
     if allowed is None or (callable(allowed) and not isinstance(allowed, Collection)):
         return allowed

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 from .calls.answers import Received, check_timeout
 from .calls.calling import Calling, submit, submit_on, wait_for
@@ -14,30 +14,31 @@ from .cluster.entries import Target
 from .cluster.hub import Hub
 from .cluster.rooms import Session, check_room
 from .connection.listeners import Listeners
-from .connection.replies import OnReply, SentMessage
+from .connection.replies import EventArgs, ReplyFunction, SentMessage
 from .connection.server_side import ServerConnection
 from .connection.websocket import WebSocket
-from .context import Context
-from .messages.protocol import CloseCode, check_close
+from .context import C, Context
+from .messages.protocol import CloseCode, Ids, check_close
 from .opening.server_handshake import HandshakeRequest
 from .options import check_callback
 from .threads.deadline import Deadline
 from .threads.fork import ForkGuard
 from .threads.interrupted import make_lock
 
-__all__ = ["EZEZServerClient"]
+__all__ = ["EZEZServerClient", "ServerOnReply"]
 
 _ids = itertools.count()
 _ids_lock = make_lock()
 
 
-class EZEZServerClient(Handling, Calling):
+class EZEZServerClient(Handling, Calling, Generic[C]):
     """A client that is connected to a server; the server makes one for each connection.
 
-    Every method may be called from any thread. After ``os.fork`` the child's calls raise ``RuntimeError``.
+    Every method may be called from any thread. After ``os.fork`` the child's calls raise ``RuntimeError``. ``C`` is
+    what type checkers take its ``context`` for.
     """
 
-    def __init__(self, connection: ServerConnection, hub: Hub, request: HandshakeRequest, context: Context) -> None:
+    def __init__(self, connection: ServerConnection, hub: Hub, request: HandshakeRequest, context: Context[C]) -> None:
         self._ezez_connection = connection
         self.__hub = hub
         self.__request = request
@@ -50,7 +51,7 @@ class EZEZServerClient(Handling, Calling):
     def _ezez_listeners(self) -> Listeners:  # type: ignore[override]
         return self._ezez_connection.own_listeners()
 
-    def send(self, event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
+    def send(self, event: str, args: EventArgs = (), on_reply: "ServerOnReply[C] | None" = None) -> SentMessage:
         """Send an event.
 
         Returns as soon as the kernel or the send buffer has the message. Without room in the send buffer
@@ -186,7 +187,7 @@ class EZEZServerClient(Handling, Calling):
         return session.id or session.address
 
     @property
-    def context(self) -> Context:
+    def context(self) -> Context[C]:
         """What the program keeps for this client."""
         return self.__context
 
@@ -229,3 +230,7 @@ class EZEZServerClient(Handling, Calling):
     def __repr__(self) -> str:
         state = "authenticated" if self.authenticated else "not authenticated"
         return f"<EZEZServerClient {self.__connection_id} {state}, {'open' if self.alive else 'closed'}>"
+
+
+ServerOnReply: TypeAlias = Callable[[EZEZServerClient[C], str, list[Any], ReplyFunction, Ids], object]
+"""What ``send`` takes on a server: ``on_reply(client, event, args, reply, ids)``."""

@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 REPO = Path(__file__).resolve().parent.parent
 NODE_MODULES = REPO / "tests" / "node_modules"
-NODE_PACKAGES = ("@ezez/utils", "typescript", "ws")
+NODE_PACKAGES = ("@ezez/utils", "pyright", "typescript", "ws")
 
 
 class EZEZTestCase(unittest.TestCase):

@@ -25,7 +25,7 @@ FLOORS = (
     ("opening",),
     ("connection",),
     ("calls", "cluster", "typed"),
-    ("server", "server_client", "server_run", "client", "client_run"),
+    ("callbacks", "server", "server_client", "server_run", "client", "client_run"),
     ("operating",),
     ("",),  # the package itself: the public names
     ("cli", "browser", "testing", "__main__"),

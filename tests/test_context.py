@@ -326,7 +326,7 @@ class StressTest(EZEZTestCase):
 
         def increment() -> None:
             for _ in range(500):
-                with context as held, held:
+                with context as held, context:
                     held["count"] += 1
                     held["list"].append(held["count"])
 

@@ -73,7 +73,7 @@ class Load:
 
     def run(self) -> None:
         nothing = self.wrap(lambda *args: None)
-        server = EZEZWebsocketServer(
+        server: EZEZWebsocketServer = EZEZWebsocketServer(
             port=0,
             ssl=self.tls[0] if self.tls else None,
             on_auth_request=self.wrap(lambda client, key: key == KEY),

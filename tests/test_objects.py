@@ -183,7 +183,8 @@ class SubclassTest(ServingTestCase):
         server = self.serve()
         client = self.client(server)
         for value in (server, server.clients[0], client):
-            ours = {*vars(value), *(name for kind in type(value).__mro__[:-1] for name in vars(kind))}
+            kinds = [kind for kind in type(value).__mro__ if kind.__module__.startswith("ezez_ws")]
+            ours = {*vars(value), *(name for kind in kinds for name in vars(kind))}
             plain = [name for name in ours if name[:1] == "_" and not name.startswith("__")]
             mangled = tuple(f"_{kind.__name__}__" for kind in type(value).__mro__)
             self.assertEqual([], [name for name in plain if not name.startswith(("_ezez_", "_abc_", *mangled))])
@@ -306,6 +307,39 @@ class ContextTest(ServingTestCase):
         side, _ = self.pair(self.serve())
         with self.assertRaisesRegex(AttributeError, r"use client\.context\.update\("):
             setattr(side, "context", {"a": 1})  # noqa: B010
+
+
+class Guest(typing.TypedDict):
+    nickname: str
+
+
+class GenericsTest(ServingTestCase):
+    """What type checkers are told by, at run time."""
+
+    def test_what_has_a_context_may_be_written_with_its_type(self) -> None:
+        server: Any = EZEZWebsocketServer
+        listener: Any = ezez_ws.ServerListener
+        self.assertEqual((Guest,), server[Guest].__args__)
+        self.assertEqual(EZEZServerClient[Guest], listener[Guest].__args__[0])
+        hints = typing.get_type_hints(self.typed)
+        self.assertEqual(Context[Guest], hints["context"])
+        self.assertEqual(EZEZServerClient[Guest], typing.get_args(hints["listener"])[0].__args__[0])
+
+    def typed(self, context: Context[Guest], listener: "ezez_ws.ServerListener[Guest] | None") -> None: ...
+
+    def test_a_server_of_a_type_is_a_plain_one(self) -> None:
+        server = EZEZWebsocketServer[Guest](on_auth_request=lambda client, key: True, default_context={"nickname": "a"})
+        self.assertIs(EZEZWebsocketServer, type(server))
+        self.assertEqual({"__orig_class__"}, set(vars(server)) - set(vars(self.serve())))
+
+    def test_a_context_of_a_type_is_a_plain_one(self) -> None:
+        context = Context[Guest]({"nickname": "a"})
+        for same in (context, copy.copy(context), copy.deepcopy(context), pickle.loads(pickle.dumps(context))):
+            self.assertIs(Context, type(same))
+            self.assertEqual({"nickname": "a"}, same)
+        with context as typed:
+            self.assertIs(context, typed)
+        self.assertIs(dict, type(context.snapshot()))
 
 
 class HintsTest(EZEZTestCase):

@@ -164,7 +164,7 @@ class ReadingRoleTest(EZEZTestCase):
     @staticmethod
     def parse(payload: bytes) -> Reply:
         event = parse_event(CODEC.decode(payload))
-        return Reply(event.name, event.args, lambda *_: SentMessage(None, None, None), event.ids)
+        return Reply(event.name, event.args, lambda *_, **__: SentMessage(None, None, None), event.ids)
 
     def expect(self, event_id: int) -> SentMessage:
         sent = SentMessage(None, event_id, None)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from ..connection.replies import EventArgs
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, check_close, check_event_name
 from ..options import check_args, check_seconds
@@ -118,7 +119,7 @@ class Audience(Uncopied):
         self._publishing = publishing
         self._target = target
 
-    def send(self, event: str, args: Any = ()) -> Publication:
+    def send(self, event: str, args: EventArgs = ()) -> Publication:
         """Send an event; the arguments, as in ``EZEZServerClient.send``, are encoded at once.
 
         Raises:

@@ -6,8 +6,9 @@ the same, and nothing that stands in it makes a fold fail or grow without bounds
 **Numbers.** Every producer numbers its publications. A number that was there is a repeat, and is dropped; one that is
 left out is a gap: something was lost on the way. One producer not known yet may have begun before the oldest entry
 there was, so its first number is a gap only where it is not 1 and 10 minutes have been read. After 20 minutes of
-silence a producer is forgotten (at 10, it takes a new name; a node that is cut off keeps its own). All of this outlives the epoch. What a producer appends
-again in a new one is a repeat to whoever has read the one before; a node that has not cannot tell, so it is a gap.
+silence a producer is forgotten (at 10, it takes a new name; a node that is cut off keeps its own). All of this outlives
+the epoch. What a producer appends again in a new one is a repeat to whoever has read the one before; a node that has
+not cannot tell, so it is a gap.
 
 **Time** is that of the log: between two entries that follow each other at most one heartbeat counts, so that a broker
 that was frozen makes nobody gone. What is read again in a new epoch takes no time.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..calls.calling import Calling, submit
 from ..calls.futures import Answer, Submitted
-from ..connection.replies import EXPIRED, OnReply, Outcome, Reply, SentMessage
+from ..connection.replies import EXPIRED, EventArgs, OnReply, Outcome, Reply, SentMessage
 from ..errors import EZEZError, MalformedMessage, SendTimeout
 from ..logs import limited, shown
 from ..messages.codec import Codec
@@ -82,7 +82,7 @@ class RemoteClient(Calling, Uncopied):
     def _ezez_cluster_id(self) -> str:
         return self._address
 
-    def send(self, event: str, args: Any = ()) -> SentMessage:
+    def send(self, event: str, args: EventArgs = ()) -> SentMessage:
         """Send an event; returns when it is on its way, and is never sent a second time.
 
         Returns:
@@ -319,17 +319,17 @@ class Asks:
         """Decode a reply: the waiting thread's, as deserializers are the user's."""
         try:
             decoded = self._codec._decode_event(raw.payload)
-            event = decoded if isinstance(decoded, Event) else parse_event(decoded)
+            got = decoded if isinstance(decoded, Event) else parse_event(decoded)
         except MalformedMessage as error:
             return error
         address = raw.address
 
-        def reply(name: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
+        def reply(event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:
             if on_reply is not None:
                 raise ValueError("on_reply: the answer of a client elsewhere has no thread to call it on; wait_reply()")
-            return self.ask(address, check_event_name(name), check_args(args), event.ids.event_id)
+            return self.ask(address, check_event_name(event), check_args(args), got.ids.event_id)
 
-        return Reply(event.name, event.args, reply, event.ids)
+        return Reply(got.name, got.args, reply, got.ids)
 
 
 class _Raw:

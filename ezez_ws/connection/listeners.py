@@ -4,25 +4,36 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
 from ..logs import limited
-from ..messages.protocol import check_listened_name
+from ..messages.protocol import Ids, check_listened_name
 from ..options import check_callable
 from ..threads.fork import ForkGuard, Uncopied
 from ..threads.interrupted import make_lock
-from .replies import Pending
+from .replies import Pending, ReplyFunction
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["NO_LISTENERS", "Handler", "L", "Listeners", "Listening"]
+__all__ = ["NO_LISTENERS", "Handler", "Listener", "Listeners", "Listening"]
 
-Listener = Callable[..., Any]
+Listener: TypeAlias = Callable[[list[Any], ReplyFunction, Ids], object]
+"""What ``on`` takes, but for a server's: ``listener(args, reply, ids)``."""
+
+AnyListener = Callable[..., Any]  # a server's takes the client, too
+A = TypeVar("A", bound=AnyListener)
 L = TypeVar("L", bound=Listener)
 
 
 _MOST_TOLD = 100  # names that are told of, as a peer can make up any number
+
+
+class _WithDefault(Protocol):
+    """A lambda that keeps something by a default, ``room=room``: mypy does not take it for a ``Callable`` without."""
+
+    def __call__(self, args: list[Any], reply: ReplyFunction, ids: Ids, default: Any = ..., /) -> object: ...
+
 
 _MEANT = {
     "connect": "on_auth_ok (a client has on_connect, too)",
@@ -48,7 +59,7 @@ _NO_HANDLERS: Mapping[str, Handler] = {}  # one for all: most connections have n
 
 
 class _Entry(NamedTuple):
-    listener: Listener
+    listener: AnyListener
     once: bool
 
 
@@ -82,14 +93,14 @@ class Listeners:
         self.handlers = _NO_HANDLERS  # never changed, only replaced, so it may be looked into without the lock
         self._changes: list[Callable[[], object]] = []  # that are to be made; appended to without the lock
 
-    def add(self, event: str, listener: L | EllipsisType, once: bool) -> L | Callable[[L], L]:
+    def add(self, event: str, listener: A | EllipsisType, once: bool) -> A | Callable[[A], A]:
         """Register a listener, or return a decorator that does, for ``...``: ``None`` is most likely a mistake."""
         event = check_listened_name(event)
         return (
             partial(self._add, event, once) if isinstance(listener, EllipsisType) else self._add(event, once, listener)
         )
 
-    def _add(self, event: str, once: bool, listener: L) -> L:
+    def _add(self, event: str, once: bool, listener: A) -> A:
         _check_listener(event, listener)
         check_callable(f"the listener of {event!r}", listener, f"listener({self._called})")
         self._change(lambda: self._replace(event, [*self._entries(event), _Entry(listener, once)]))
@@ -133,7 +144,7 @@ class Listeners:
             if not self._changes:
                 return
 
-    def remove(self, event: str, listener: Listener | None) -> None:
+    def remove(self, event: str, listener: AnyListener | None) -> None:
         """Remove a listener as often as it is registered, or all of an event; unknown ones are no error.
 
         The event's handler is removed as they are.
@@ -163,18 +174,18 @@ class Listeners:
         """Whether anybody listens to an event, or handles it."""
         return event in self._by_event or event in self.handlers
 
-    def take(self, event: str) -> tuple[Listener, ...]:
+    def take(self, event: str) -> tuple[AnyListener, ...]:
         """Return the listeners of an event that comes in now; those of ``once`` are removed by that."""
         known = self._by_event.get(event)
         if known is None:
             return ()
         if not known.has_once:
             return known.functions
-        taken: list[Listener] = []
+        taken: list[AnyListener] = []
         self._change(partial(self._take, event, taken))  # a closure would cost each look-up its cells
         return tuple(taken)
 
-    def _take(self, event: str, taken: list[Listener]) -> None:
+    def _take(self, event: str, taken: list[AnyListener]) -> None:
         """Put the listeners of an event into ``taken``, and remove those of ``once``. Requires holding the lock."""
         entries = self._entries(event)
         self._replace(event, [entry for entry in entries if not entry.once])
@@ -211,7 +222,9 @@ class Listening(Uncopied):
     _ezez_fork_guard: ForkGuard
 
     @overload
-    def on(self, event: str, listener: L) -> L: ...
+    def on(self, event: str, listener: Listener) -> Listener: ...
+    @overload
+    def on(self, event: str, listener: _WithDefault) -> Listener: ...  # type: ignore[overload-cannot-match]
     @overload
     def on(self, event: str) -> Callable[[L], L]: ...
     def on(self, event: str, listener: L | EllipsisType = ...) -> L | Callable[[L], L]:
@@ -220,7 +233,9 @@ class Listening(Uncopied):
         return self._ezez_listeners.add(event, listener, once=False)
 
     @overload
-    def once(self, event: str, listener: L) -> L: ...
+    def once(self, event: str, listener: Listener) -> Listener: ...
+    @overload
+    def once(self, event: str, listener: _WithDefault) -> Listener: ...  # type: ignore[overload-cannot-match]
     @overload
     def once(self, event: str) -> Callable[[L], L]: ...
     def once(self, event: str, listener: L | EllipsisType = ...) -> L | Callable[[L], L]:
@@ -228,12 +243,12 @@ class Listening(Uncopied):
         self._ezez_fork_guard.check()
         return self._ezez_listeners.add(event, listener, once=True)
 
-    def off(self, event: str, listener: Listener | None = None) -> None:
+    def off(self, event: str, listener: AnyListener | None = None) -> None:
         """Remove a listener, as often as it is registered, or all listeners of an event; and its handler likewise."""
         self._ezez_fork_guard.check()
         self._ezez_listeners.remove(event, listener)
 
 
-def _check_listener(event: str, listener: Listener) -> None:
+def _check_listener(event: str, listener: AnyListener) -> None:
     if not callable(listener):
         raise TypeError(f"the listener of {event!r} must be callable, not {type(listener).__name__}")

@@ -12,7 +12,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, overload
 
 from ..errors import ConnectionClosed, ReplyTimeout, TooManyReplies
 from ..messages.protocol import Ids
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 __all__ = [
+    "EventArgs",
     "OnReply",
     "Outcome",
     "Pending",
     "Reply",
+    "ReplyFunction",
     "ReplyTable",
     "RoutedReply",
     "SentMessage",
@@ -39,13 +41,46 @@ __all__ = [
 
 OnReply = Callable[..., Any]
 
+EventArgs: TypeAlias = list[Any] | tuple[Any, ...]
+"""The arguments of an event to send."""
+
+
+class ReplyFunction(Protocol):
+    """``reply(event, args=(), on_reply=None)``, as listeners and callbacks get it: sends an event that answers theirs.
+
+    ``on_reply`` is called as that of ``send``, on a server with the client before all else.
+    """
+
+    @overload
+    def __call__(
+        self,
+        event: str,
+        args: EventArgs = (),
+        on_reply: "Callable[[str, list[Any], ReplyFunction, Ids], object] | None" = None,
+    ) -> "SentMessage": ...
+    @overload
+    def __call__(
+        self,
+        event: str,
+        args: EventArgs,
+        on_reply: "Callable[[Any, str, list[Any], ReplyFunction, Ids], object]",
+    ) -> "SentMessage": ...
+    @overload
+    def __call__(
+        self,
+        event: str,
+        args: EventArgs = (),
+        *,
+        on_reply: "Callable[[Any, str, list[Any], ReplyFunction, Ids], object]",
+    ) -> "SentMessage": ...
+
 
 class Reply(NamedTuple):
     """A reply: its event, its arguments, ``reply(event, args=(), on_reply=None)`` to answer it, and its ids."""
 
     event: str
     args: list[Any]
-    reply: Callable[..., "SentMessage"]
+    reply: ReplyFunction
     ids: Ids
 
 

@@ -84,7 +84,7 @@ class ServerConnection(Connection):
         options: "ServerOptions",
         place: Place,
         hub: "Hub",
-        make_client: "Callable[[ServerConnection], EZEZServerClient]",
+        make_client: "Callable[[ServerConnection], EZEZServerClient[Any]]",
     ) -> None:
         super().__init__(stream, options.connection.common, options.callbacks, NO_LISTENERS, options.listeners)
         self.subject = (make_client(self),)
@@ -106,9 +106,9 @@ class ServerConnection(Connection):
             stream.keep_payload(self._options.max_payload_before_auth)
 
     @property
-    def client(self) -> "EZEZServerClient":
+    def client(self) -> "EZEZServerClient[Any]":
         """What users see of it."""
-        client: EZEZServerClient = self.subject[0]
+        client: EZEZServerClient[Any] = self.subject[0]
         return client
 
     @property

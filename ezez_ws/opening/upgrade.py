@@ -31,8 +31,11 @@ __all__ = [
 ]
 
 AllowsOrigin = Callable[[str, HandshakeRequest], bool]
+"""The option ``allowed_origins`` as a callable, ``(origin, request)``: whether a page of that origin may connect."""
 LimitOf = Callable[[HandshakeRequest], tuple[Any, int | None]]
+"""``max_connections_per_address(request)``: a key, and how many connections all of the same key may have."""
 VerifyRequest = Callable[[HandshakeRequest], bool | int]
+"""``verify_request(request)``: whether it may connect, or the HTTP status of the refusal."""
 ExtraHeaders = list[tuple[str, str]]
 Answer = Callable[[ServerHandshake, ExtraHeaders], Wire]
 

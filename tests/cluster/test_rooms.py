@@ -191,9 +191,9 @@ class RoomsTest(ServingTestCase):
             ("a", [object()], ValueError),
             ("a", ["x" * 1000], ValueError),
         ):
-            wrong: Any = event
+            wrong: tuple[Any, Any] = event, args
             with self.subTest(event=event), self.assertRaises(error):
-                audience.send(wrong, args)
+                audience.send(*wrong)
         with self.assertRaisesRegex(ValueError, "code 5 cannot be sent"):
             audience.disconnect(5)
 

@@ -25,7 +25,7 @@ from tests.support import EZEZTestCase, eventually, switch_interval
 CODEC = Codec()
 
 
-def _reply(*_: Any) -> SentMessage:
+def _reply(*_: Any, **__: Any) -> SentMessage:
     raise AssertionError("nobody replies here")
 
 

@@ -75,6 +75,7 @@ class ListenersTest(EZEZTestCase):
         server = EZEZWebsocketServer(on_auth_request=lambda client, key: True)
         client = EZEZWebSocketClient("ws://127.0.0.1:1")
         of_server, of_client = r"listener\(client, args, reply, ids\)", r"listener\(args, reply, ids\)"
+        owner: Any
         for owner, call, wrong in (
             (server, of_server, lambda client, data: None),
             (server, of_server, lambda args, reply, ids: None),
@@ -82,7 +83,7 @@ class ListenersTest(EZEZTestCase):
             (client, of_client, asynchronous),
         ):
             with self.assertRaisesRegex(TypeError, "^the listener of 'sum' must be callable, not NoneType"):
-                owner.on("sum", None)  # type: ignore[call-overload]
+                owner.on("sum", None)
             for register in (owner.on, owner.once, lambda event, one, owner=owner: owner.on(event)(one)):
                 with self.assertRaisesRegex(TypeError, f"^the listener of 'sum' .* called as {call}"):
                     register("sum", wrong)

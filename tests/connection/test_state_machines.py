@@ -75,7 +75,7 @@ class Home:
         raise AssertionError("nobody should wait here")
 
     @staticmethod
-    def answer(*_: Any) -> SentMessage:
+    def answer(*_: Any, **__: Any) -> SentMessage:
         raise AssertionError("nobody should answer here")
 
 
@@ -457,7 +457,7 @@ class ClientQueueMachine(RuleBasedStateMachine):
     LIMIT = 1000
 
     @initialize(mode=st.sampled_from(["queue", "queue", "queue", "ignore", "raise"]), early=st.booleans())
-    def make(self, mode: str, early: bool) -> None:
+    def make(self, mode: Any, early: bool) -> None:
         self.mode = mode
         self.server = RawServer()
         self.port = self.server.port

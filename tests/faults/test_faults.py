@@ -60,7 +60,7 @@ class Traffic:
 
 
 class FaultTest(ServingTestCase):
-    def run_through(self, fault: Fault, mode: str) -> Traffic:
+    def run_through(self, fault: Fault, mode: Any) -> Traffic:
         traffic = Traffic()
         server = self.serve(ping_interval=1.0, ping_timeout=2.0)
         server.on("item", traffic.receive)

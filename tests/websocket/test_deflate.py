@@ -7,7 +7,7 @@ import tracemalloc
 import unittest
 import zlib
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 from hypothesis import given
@@ -470,7 +470,7 @@ class ServedTest(ServingTestCase):
 
 
 class EndToEndTest(EZEZTestCase):
-    def serve(self, compression: "str | None") -> EZEZWebsocketServer:
+    def serve(self, compression: Literal["deflate"] | None) -> EZEZWebsocketServer:
         server = EZEZWebsocketServer(port=0, compression=compression, on_auth_request=lambda client, key: True)
         server.on("echo", lambda client, args, reply, ids: reply("echo", args))
         server.start()
