@@ -32,7 +32,7 @@ class Context(Generic[C], MutableMapping[str, Any]):
     exception inside it undoes nothing. No operation holds the locks of two contexts, but where one lies in the other.
 
     ``Context[C]`` is for type checkers: to them ``with`` and ``snapshot`` give a ``C``, a ``TypedDict``. What ``with``
-    gives is the context itself.
+    gives is the context itself, which does what a dict does, but is none: what is sent is its ``snapshot()``.
 
     ``snapshot``, ``copy.deepcopy``, ``repr`` and ``==`` call the values' own methods while they hold the lock, which
     keeps a list still that another thread changes inside ``with``. Nothing else runs code of yours under the lock, not
@@ -117,6 +117,13 @@ class Context(Generic[C], MutableMapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.__shallow())
 
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self.__shallow())
+
+    def copy(self) -> dict[str, Any]:
+        """Return a plain dict, which shares the values with the context; ``snapshot`` shares nothing."""
+        return self.__shallow()
+
     def keys(self) -> KeysView[str]:
         return self.__shallow().keys()
 
@@ -156,6 +163,12 @@ class Context(Generic[C], MutableMapping[str, Any]):
     def __ior__(self: S, other: Any) -> S:
         self.update(other)
         return self
+
+    def __or__(self, other: Any) -> dict[str, Any]:
+        return self.__shallow() | self.__plain(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Any) -> dict[str, Any]:
+        return self.__plain(other) | self.__shallow() if isinstance(other, Mapping) else NotImplemented
 
     def __eq__(self, other: object) -> bool:
         if other is self:

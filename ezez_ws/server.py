@@ -320,7 +320,7 @@ class EZEZWebsocketServer(callbacks.ServerListening[C], Handling):
         return self._ezez_current_run()
 
     @property
-    def port(self) -> int | None:
+    def port(self) -> int | Any:  # who has no port of its own knows; others need not look for None
         """The port that is bound; while none is, the option."""
         listener = self.listener
         return self.__options.port if listener is None else int(listener.port)
@@ -332,7 +332,7 @@ class EZEZWebsocketServer(callbacks.ServerListening[C], Handling):
         return self.__options.host if listener is None else str(listener.server_address[0])
 
     @property
-    def url(self) -> str | None:
+    def url(self) -> str | Any:
         """Where clients connect to; ``None`` without a port of its own."""
         if self.port is None:
             return None

@@ -65,6 +65,26 @@ class MappingTest(EZEZTestCase):
         self.assertEqual(context, {"a": 1, "b": 2, "c": 3, "d": 4, "other": 5, "e": 6, "f": 7})
         self.assertIsInstance(context, Context)
 
+    def test_united_copied_or_backwards_it_gives_what_a_dict_gives(self) -> None:
+        context = Context({"a": 1, "b": [2]})
+        united: list[tuple[Any, dict[str, Any]]] = [
+            (context | {"a": 3}, {"a": 3, "b": [2]}),
+            ({"a": 3, "c": 4} | context, {"a": 1, "b": [2], "c": 4}),
+            (MappingProxyType({"c": 4}) | context, {"a": 1, "b": [2], "c": 4}),
+            (context | Context({"c": 4}), {"a": 1, "b": [2], "c": 4}),
+            (context.copy(), {"a": 1, "b": [2]}),
+        ]
+        for got, expected in united:
+            self.assertIs(type(got), dict)
+            self.assertEqual(got, expected)
+        self.assertIs(context["b"], context.copy()["b"])
+        self.assertEqual(["b", "a"], list(reversed(context)))
+        with self.assertRaises(TypeError):
+            context | [("a", 1)]
+
+    def test_a_context_has_each_method_of_a_dict(self) -> None:
+        self.assertEqual(["fromkeys"], [name for name in dir(dict) if not hasattr(Context, name)])
+
     def test_an_update_that_cannot_be_read_to_its_end_changes_nothing(self) -> None:
         def pairs() -> Iterator[tuple[str, int]]:
             yield "a", 1
@@ -212,6 +232,10 @@ class LockTest(EZEZTestCase):
             "in": lambda context: "second" in context,
             "len": lambda context: len(context) == 2,
             "iter": lambda context: list(context) == list(whole),
+            "reversed": lambda context: list(reversed(context)) == list(reversed(whole)),
+            ".copy": lambda context: context.copy() == whole,
+            "|": lambda context: context | {} == whole,
+            "reflected |": lambda context: {} | context == whole,
             "keys": lambda context: list(context.keys()) == list(whole),
             "values": lambda context: list(context.values()) == list(whole.values()),
             "items": lambda context: dict(context.items()) == whole,

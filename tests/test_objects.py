@@ -42,7 +42,7 @@ from tests.support import REPO, EZEZTestCase
 
 PUBLIC_ERRORS = [value for value in vars(ezez_ws).values() if isinstance(value, type) and issubclass(value, EZEZError)]
 LISTENING = {"handler", "off", "on", "once"}
-MAPPING = {name for name in dir(dict) if not name.startswith("_")} - {"copy", "fromkeys"}
+MAPPING = {name for name in dir(dict) if not name.startswith("_")} - {"fromkeys"}
 MEMBERS: dict[type, set[str]] = {
     EZEZWebsocketServer: {
         *LISTENING,

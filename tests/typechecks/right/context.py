@@ -15,6 +15,7 @@ def greet(client: EZEZServerClient[Guest]) -> None:
         context["rooms"].append("lobby")
         context["nickname"] = context["nickname"].title()
         name: str = context.get("nickname", "nobody")
+        print(context.copy()["rooms"], "nickname" in context, len(context))
     client.send("hello", [name])
 
 

@@ -1,5 +1,6 @@
 """Servers and clients without a type of their own for the context, which then is a plain dict."""
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,5 +42,7 @@ with server.clients[0].context as context:
 bare = EZEZWebsocketServer(on_auth_request=lambda client, key: is_admin(client))
 also: EZEZWebsocketServer = bare
 client = EZEZWebSocketClient("ws://127.0.0.1:8080", auth="secret", on_auth_ok=lambda: print("in"))
-with server, client as same:
+with server, EZEZWebSocketClient(server.url) as there, socket.create_connection((server.host, server.port)):
+    print(there.send("sum", [2, 3]).wait_reply(timeout=5).args)
+with client as same:
     print(same.send("sum", [2, 3]).wait_reply(timeout=5).args[0])
