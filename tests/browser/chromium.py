@@ -44,6 +44,7 @@ class ChromiumTestCase(EZEZTestCase):
             raise AssertionError(reason)
         if reason:
             raise unittest.SkipTest(reason)
+        super().setUpClass()
         from playwright.sync_api import expect, sync_playwright
 
         expect.set_options(timeout=PATIENCE)
