@@ -1,4 +1,4 @@
-"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--turns] [--only MARK] [--without MARK] [NAME ...]``.
+"""The test runner: ``python -m tests [-v] [-f] [-k PATTERN] [--slowest N] [--only MARK] [--without MARK] [NAME ...]``.
 
 A name is a folder, a module, a class or a method (``messages``, ``tests.test_context.ContextTest.test_pop``) or a file
 (``tests/test_context.py``); without one everything under ``tests/`` runs. Against ``python -m unittest`` this adds:
@@ -10,6 +10,8 @@ A module can have marks, each a line such as ``MAY_RUN_BESIDE = True``, and ``--
 
 ``MAY_RUN_BESIDE``
     no test here could fail for a busy machine: these run at a low priority, beside the others
+``MOSTLY_WAITS``
+    for other processes, a broker or a clock, and computes little itself: these run in a process of their own meanwhile
 ``ABOUT_THE_EXTENSION``
     it is about code that the C extension stands for: these run once more without it
 ``SAME_ON_EVERY_PYTHON``
@@ -42,7 +44,7 @@ from tests.watchdog import Allowance, Watchdog, family
 
 TESTS = support.REPO / "tests"
 DEFAULT_LIMIT = support.EZEZTestCase.time_limit
-MARKS = ("MAY_RUN_BESIDE", "ABOUT_THE_EXTENSION", "SAME_ON_EVERY_PYTHON")
+MARKS = ("MAY_RUN_BESIDE", "MOSTLY_WAITS", "ABOUT_THE_EXTENSION", "SAME_ON_EVERY_PYTHON")
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
@@ -62,6 +64,8 @@ class Report(unittest.TestResult):
         self._skips: dict[tuple[str, str], list[str]] = {}
         self._outcome = ""  # of the test that is running: "passed" until something else happens to it
         self._module, self._module_tests, self._module_start = "", 0, 0.0
+        self._began = _times()
+        self._taken: list[tuple[float, float, str]] = []  # of each test: seconds, those of a processor, id
 
     def say(self, text: str) -> None:
         print(text, file=self._out, flush=True)
@@ -93,6 +97,7 @@ class Report(unittest.TestResult):
         if self._verbose:
             self.say(f"  {test.id()}")
         self.watchdog.arm(test.id(), _time_limit(test))
+        self._began = _times()
 
     def stopTest(self, test: unittest.TestCase) -> None:
         super().stopTest(test)
@@ -100,6 +105,8 @@ class Report(unittest.TestResult):
         self.passed += self._outcome == "passed"
         self.failed += self._outcome == "failed"
         self._outcome = ""
+        clock, processor = (now - began for now, began in zip(_times(), self._began, strict=True))
+        self._taken.append((clock, processor, test.id()))
 
     def addError(self, test: unittest.TestCase, err: ExcInfo) -> None:
         super().addError(test, err)
@@ -144,6 +151,11 @@ class Report(unittest.TestResult):
             self.say(f"{self._module}: {tests}, {time.monotonic() - self._module_start:.1f} s")
             self._write_counts(broken_off=True)
         self._module = ""
+
+    def say_slowest(self, count: int) -> None:
+        """Print the tests that have taken longest: a test that computes little waits for something."""
+        for clock, processor, test in sorted(self._taken, reverse=True)[:count]:
+            self.say(f"slow: {clock:6.2f} s, computing {processor:6.2f} s: {test}")
 
     def close(self) -> bool:
         """Print the skipped tests and the counts; return whether all is well."""
@@ -205,6 +217,7 @@ def main() -> int:
         except Exception as error:
             report.fail("the run", f"{type(error).__name__}: {error}")
         report.end_module()
+        report.say_slowest(options.slowest)
         _check_run(report, threads, fds, swallowed)
     ok = report.close()
     report.watchdog.arm("ending the process", DEFAULT_LIMIT)
@@ -217,12 +230,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-v", "--verbose", action="store_true", help="name each test when it starts")
     parser.add_argument("-f", "--failfast", action="store_true", help="stop at the first failure")
     parser.add_argument("-k", dest="patterns", action="append", metavar="PATTERN", help="only tests so named")
+    parser.add_argument("--slowest", type=int, default=0, metavar="N", help="at the end, the tests that took longest")
     parser.add_argument("--turns", action="store_true", help="let readers take turns, as they do in a crowd")
     mark: dict[str, Any] = {"action": "append", "default": [], "choices": MARKS}
     parser.add_argument("--only", **mark, help="only modules that have this mark")
     parser.add_argument("--without", **mark, help="only modules that do not have it")
     parser.add_argument("--counts", type=Path, help="a file for 'PASSED FAILED NOT_RUN', in place of the last line")
     return parser.parse_args()
+
+
+def _times() -> tuple[float, float]:
+    """Now by the clock, and by the processors: of this process, and of its children that have ended."""
+    spent = os.times()
+    return time.monotonic(), spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def _time_limit(test: unittest.TestCase) -> float:

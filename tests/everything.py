@@ -3,8 +3,9 @@
 Lint, types, the suite and its coverage; ``make test`` runs this. The last line is ``N passed, M failed``: a step that
 fails counts as one failure and does not keep the others from running, the suite counts as many as tests have failed.
 
-The suite runs in parts, each in a process of its own: tests that a busy machine cannot make fail, at a low priority,
-and after them, without the C extension, those about the code that it stands for; and beside these two all the others.
+The suite runs in parts, each in a process of its own, and three of them at a time: those tests that mostly wait, for
+other processes or a clock; all others; and beside these two, at a low priority, mypy, the tests that a busy machine
+cannot make fail, and, without the C extension, those about the code that it stands for.
 
 ``--suite`` leaves out lint and coverage, ``--portable`` also what is marked as ``SAME_ON_EVERY_PYTHON``: these two are
 for the other Pythons of a machine.
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -27,6 +30,7 @@ __all__ = ["LINT", "Part", "Tally"]
 
 IN_PYTHON = "EZEZ_WS_PURE_PYTHON"  # the environment variable that has the library do without its extension
 LINT = ("ruff check --quiet .", "ruff format --quiet --check .", "mypy")
+LOW = ["nice", "-n", "19"] if shutil.which("nice") else []
 
 
 @dataclass
@@ -37,7 +41,7 @@ class Part:
         title: of the output, if it needs one.
         options: of the run.
         coverage: whether to measure it.
-        beside: at a low priority, with its output in a file until the others are done.
+        beside: at a low priority.
         environment: more of it.
     """
 
@@ -53,9 +57,9 @@ class Part:
     def run(self, out: IO[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "counts")
-            nice = ["nice", "-n", "19"] if self.beside and shutil.which("nice") else []
             coverage = ["-m", "coverage", "run"] if self.coverage else []
-            command = [*nice, sys.executable, *coverage, "-m", "tests", *self.options, "--counts", str(file)]
+            low = LOW if self.beside else []
+            command = [*low, sys.executable, *coverage, "-m", "tests", *self.options, "--counts", str(file)]
             print(f"-- {self.title}", file=out, flush=True)
             environment = {**os.environ, **self.environment}
             done = subprocess.run(command, cwd=REPO, env=environment, stdout=out, stderr=out and subprocess.STDOUT)
@@ -71,10 +75,15 @@ class Tally:
     failed: int = 0
     not_run: int = 0
 
-    def step(self, module: str) -> None:
-        """Run ``python -m MODULE ARGUMENTS``; a failure counts as one, and that it passes as nothing."""
-        print(f"-- {module}", flush=True)
-        self.failed += subprocess.run([sys.executable, "-m", *module.split()], cwd=REPO).returncode != 0
+    def step(self, module: str, out: IO[str] | None = None) -> None:
+        """Run ``python -m MODULE ARGUMENTS``; a failure counts as one, and that it passes as nothing.
+
+        With ``out``, which is for its output, at a low priority.
+        """
+        print(f"-- {module}", file=out, flush=True)
+        command = [*(LOW if out else []), sys.executable, "-m", *module.split()]
+        done = subprocess.run(command, cwd=REPO, stdout=out, stderr=out and subprocess.STDOUT)
+        self.failed += done.returncode != 0
 
     def add(self, part: Part) -> None:
         """Add up what a part has counted; that it ended badly is a failure, even where it has counted none."""
@@ -93,27 +102,42 @@ class Tally:
         return 1 if self.failed or not self.passed else 0
 
 
-def run_suite(tally: Tally, options: list[str], coverage: bool) -> None:
-    """Run all parts, two at a time."""
+def run_suite(tally: Tally, options: list[str], coverage: bool, steps: Sequence[str] = ()) -> None:
+    """Run all parts, and these steps beside them."""
+    both = ["--without", "MAY_RUN_BESIDE"]
+    rest = Part("tests", [*options, *both, "--without", "MOSTLY_WAITS"], coverage)
+    waiting = Part("those that mostly wait", [*options, *both, "--only", "MOSTLY_WAITS"], coverage)
     aside = [Part("beside the others", [*options, "--only", "MAY_RUN_BESIDE"], coverage, beside=True)]
     if not os.environ.get(IN_PYTHON):  # else all parts go without the extension
         extension = [*options, "--only", "ABOUT_THE_EXTENSION"]
         aside.append(Part("without the C extension", extension, coverage, beside=True, environment={IN_PYTHON: "1"}))
-    rest = Part("tests", [*options, "--without", "MAY_RUN_BESIDE"], coverage)
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
 
-        def run_aside() -> None:
-            for part in aside:
-                part.run(out)
+    def run_aside(out: IO[str]) -> None:
+        for step in steps:
+            tally.step(step, out)
+        for part in aside:
+            part.run(out)
 
-        others = threading.Thread(target=run_aside)
-        others.start()
+    with ExitStack() as others:
+        for run in (waiting.run, run_aside):  # their output comes when all others have had theirs
+            others.enter_context(beside(run))
         rest.run()
-        others.join()
-        out.seek(0)
-        shutil.copyfileobj(out, sys.stdout)
-    for part in (rest, *aside):
+    for part in (rest, waiting, *aside):
         tally.add(part)
+
+
+@contextmanager
+def beside(run: Callable[[IO[str]], None]) -> Iterator[None]:
+    """Run something on a thread of its own meanwhile, and then print what it has said."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
+        thread = threading.Thread(target=run, args=[out])
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+            out.seek(0)
+            shutil.copyfileobj(out, sys.stdout)
 
 
 def main() -> int:
@@ -131,9 +155,10 @@ def main() -> int:
         return tally.close()
     for old in (REPO / ".coverage", *REPO.glob(".coverage.*")):
         old.unlink(missing_ok=True)
-    for module in LINT:
+    *quick, slow = LINT
+    for module in quick:
         tally.step(module)
-    run_suite(tally, common, coverage=True)
+    run_suite(tally, common, coverage=True, steps=[slow])
     tally.step("coverage combine --quiet")
     tally.step(f"coverage report --fail-under={options.coverage_min:g}")
     return tally.close()

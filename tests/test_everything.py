@@ -11,6 +11,7 @@ from tests.everything import LINT, Part, Tally
 from tests.running import RunnerTestCase
 from tests.support import REPO
 
+MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
 
 BODY = """

@@ -13,6 +13,7 @@ from tests import support
 from tests.running import HEADER, RunnerTestCase
 from tests.support import EZEZTestCase, eventually, free_port, needs_node, run_sample, switch_interval
 
+MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
 
 

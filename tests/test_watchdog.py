@@ -9,6 +9,7 @@ from tests.running import RunnerTestCase
 from tests.support import EZEZTestCase
 from tests.watchdog import PATIENCE, UNKNOWN, Allowance, Thread, look, waited
 
+MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
 
 BUSY = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nprint(flush=True)\nwhile True: pass"

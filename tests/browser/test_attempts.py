@@ -7,6 +7,7 @@ from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
 from tests.browser.page import BrowserTestCase, JavaScriptError
 from tests.support import free_port
 
+MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
 
 

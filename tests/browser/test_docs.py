@@ -15,6 +15,7 @@ from tests.support import NODE_MODULES, REPO, EZEZTestCase, needs_node
 from tests.test_docs import DOCUMENTS
 from tests.test_docs import blocks as python_blocks
 
+MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
 
 PROMISE = re.compile(r"^ *(?:console\.log|client\.send)\(.*; // (.+)$", re.MULTILINE)

@@ -11,6 +11,7 @@ from tests.faults.proxy import Proxy
 from tests.rawpeer import RawPeer, RawServer
 from tests.support import eventually
 
+MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
 
 CALLBACKS = """{

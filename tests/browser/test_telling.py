@@ -7,6 +7,7 @@ from ezez_ws.messages.protocol import AUTH_OK
 from tests.browser.page import BrowserTestCase
 from tests.support import free_port
 
+MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
 
 NO_CALLBACKS = ", ".join(f"{name}: undefined" for name in ("onError", "onAuthRejected", "onDisconnect", "onGaveUp"))

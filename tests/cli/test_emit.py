@@ -12,6 +12,8 @@ from tests.redis_server import RedisTestCase, needs_redis
 from tests.serving import Calls, ServingTestCase
 from tests.support import EZEZTestCase, free_port
 
+MOSTLY_WAITS = True
+
 PASSWORD = "p@ss/w#rd é"
 
 

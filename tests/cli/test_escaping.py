@@ -15,10 +15,12 @@ from ezez_ws.cli.outcome import words_of
 from ezez_ws.cli.output import log_to_stderr, notice, write_line
 from ezez_ws.messages.protocol import AUTH_REJECTED
 from ezez_ws.websocket.frames import BINARY, TEXT
-from tests.cli.running import PROGRAM, Program, Terminal, environment, invoke, run
+from tests.cli.running import PROGRAM, Done, Program, Terminal, environment, invoke, run
 from tests.rawpeer import RawPeer, RawServer
 from tests.serving import ServingTestCase
 from tests.support import EZEZTestCase
+
+MOSTLY_WAITS = True
 
 EVIL = "\x1b]0;pwned\x07\x1b[31m\r\nFAKE\u2028\u202e\x9b\x85\x00"
 OBEYED = ("\x1b]0", "\x1b[31mF", "\x07", "\nFAKE", "\u2028", "\u202e", "\x9b", "\x85", "\x00")
@@ -96,7 +98,9 @@ class HostileTestCase(ServingTestCase):
 
 
 class PipeTest(HostileTestCase):
-    def check_command(self, url: str, *args: str) -> None:
+    """Each command once as a process, and in this one for all else that it may be told."""
+
+    def check_command(self, url: str, *args: str, run: Callable[..., Done] = invoke) -> None:
         done = run(args[0], url, *args[1:], input="/quit\n" if args[0] == "connect" else "")
         self.check(done.out + done.err)
         self.assertEqual("", "".join(char for char in done.out + done.err if not char.isprintable() and char != "\n"))
@@ -118,7 +122,7 @@ class PipeTest(HostileTestCase):
         url_to_ask = self.hostile(asked(close))
         for args in (["call", "ask"], ["send", "ask"], ["listen"], ["listen", "-v"]):
             with self.subTest(args):
-                self.check_command(url_to_ask if "ask" in args else url, *args)
+                self.check_command(url_to_ask if "ask" in args else url, *args, run=run)
         for command in ("listen", "connect"):
             with self.subTest(command, reconnect=True), Program(command, url, "--reconnect") as program:
                 self.check("\n".join(program.read_line() for _ in range(2)), "connecting again")
@@ -138,7 +142,7 @@ class PipeTest(HostileTestCase):
             )
             for args in (["call", "ask"], ["send", "ask"], ["listen"], ["connect"], ["listen", "-v"]):
                 with self.subTest(args, status=status):
-                    done = run(args[0], url, *args[1:])
+                    done = invoke(args[0], url, *args[1:])
                     self.assertIn("ezez-ws: ", done.err)
                     for text in OBEYED:
                         self.assertNotIn(text, done.err)

@@ -13,6 +13,8 @@ from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import free_port
 
+MOSTLY_WAITS = True
+
 
 class ProcessTestCase(ServingTestCase):
     def url(self, **options: Any) -> str:

@@ -30,6 +30,8 @@ from tests.cli.running import TIMEOUT
 from tests.serving import KEY, Calls, Result, ServingTestCase
 from tests.support import EZEZTestCase, eventually
 
+MOSTLY_WAITS = True
+
 
 class Script:
     """Lines that the test gives one by one."""

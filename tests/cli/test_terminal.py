@@ -14,6 +14,7 @@ from tests.cli.running import PROGRAM, Terminal, environment
 from tests.rawpeer import RawServer
 from tests.serving import Calls, ServingTestCase
 
+MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
 
 TAB, UP, CTRL_C, CTRL_D, EMPTY_LINE = "\t", "\x1b[A", "\x03", "\x04", "\x15"

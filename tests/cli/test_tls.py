@@ -16,6 +16,8 @@ from ezez_ws.cli.serve import make_relay
 from tests.cli.running import Done, Program, invoke, run
 from tests.serving import KEY, ServingTestCase
 
+MOSTLY_WAITS = True
+
 
 class TLSTestCase(ServingTestCase):
     """With certificates in files of a folder: of two authorities, and signed by the first of them."""

@@ -15,6 +15,8 @@ from tests.redis_server import RedisServer
 from tests.serving import KEY, Calls, Result
 from tests.support import eventually
 
+MOSTLY_WAITS = True
+
 
 class Moving:
     """A client that can recover, goes where it is told to, and records what it hears, and what it is told of."""

@@ -25,6 +25,8 @@ from tests.lockcheck import checking
 from tests.redis_server import RedisServer, RedisTestCase
 from tests.support import EZEZTestCase, allow_seconds, eventually, switch_interval
 
+MOSTLY_WAITS = True
+
 TARGET = Target(("lobby",))
 LIMIT = 4 << 20
 

@@ -8,6 +8,8 @@ from ezez_ws.websocket.frames import PING, PONG, Message
 from tests.rawpeer import RawServer
 from tests.serving import Calls, ServingTestCase
 
+MOSTLY_WAITS = True
+
 SOON = {"ping_interval": 0.2, "ping_timeout": 0.3}
 QUICK = {"close_timeout": 0.3}  # the raw peers here never answer a close frame
 
@@ -106,7 +108,7 @@ class ClientTest(ServingTestCase):
         return server
 
     def connect(self, server: RawServer, **options: object) -> "tuple[EZEZWebSocketClient, object]":
-        client = EZEZWebSocketClient(server.url, auto_reconnect=False, **options)  # type: ignore[arg-type]
+        client = EZEZWebSocketClient(server.url, auto_reconnect=False, **QUICK, **options)  # type: ignore[arg-type]
         self.addCleanup(client.close)
         connecting = self.in_thread(client.connect)
         peer = server.accept(auth=True)
@@ -126,8 +128,8 @@ class ClientTest(ServingTestCase):
 
     def test_the_servers_pings_are_answered_while_a_listener_blocks(self) -> None:
         gate = self.gate()
-        self.addCleanup(gate.open)
         client, peer = self.connect(self.serve_raw(), ping_interval=None)
+        self.addCleanup(gate.open)  # before the client is closed, which waits for its listener
         client.on("block", gate)
         peer.send_event("block")  # type: ignore[attr-defined]
         gate.wait_entered()

@@ -11,6 +11,8 @@ from tests.neutral import same
 from tests.redis_server import RedisServer, needs_redis
 from tests.support import EZEZTestCase, eventually, needs_node
 
+MOSTLY_WAITS = True
+
 SAMPLES: list[Any] = [
     *("text", "zażółć \U0001f600", "", 0, 1, -1.5, 2**53 - 1, float(2**53), 1e21, 1e-7, float("nan"), float("-inf")),
     *(BigInt(5), BigInt(-(2**70)), True, False, None, UNDEFINED, b"\0\x01\xff", b"", [], {}),

@@ -18,6 +18,8 @@ from tests.interop.test_node_client import SAMPLES
 from tests.neutral import same
 from tests.support import EZEZTestCase, needs_node
 
+MOSTLY_WAITS = True
+
 
 @needs_node
 class NodeServerTest(EZEZTestCase):

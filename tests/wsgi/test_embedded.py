@@ -28,6 +28,8 @@ from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import REPO, EZEZTestCase, eventually
 from tests.wsgi.test_web_servers import LARGE, get
 
+MOSTLY_WAITS = True
+
 PAGE = b"a page"
 
 

@@ -21,6 +21,8 @@ from tests.serving import KEY
 from tests.support import EZEZTestCase, allow_seconds, eventually
 from tests.wsgi.webserver import WebServer
 
+MOSTLY_WAITS = True
+
 APP = "tests.wsgi.app:app"
 FLASK = ("flask", "--app", APP, "run", "--port", "0")
 # since version 25 it has a socket in the user's home, to be controlled by
