@@ -475,7 +475,7 @@ class ReconnectNowTest(AttemptsTestCase):
 
     def test_where_it_was_never_started_it_is_a_start_and_after_close_refused(self) -> None:
         server = self.listen()
-        client = self.make(server.url)
+        client = self.make(server.url, close_timeout=0.2)
         client.reconnect()
         self.accept(server)
         client.connect()

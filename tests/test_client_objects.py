@@ -40,7 +40,7 @@ class SubclassTest(DialingTestCase):
     def test_a_subclass_may_have_such_names_and_override_what_is_public(self) -> None:
         class Mine(EZEZWebSocketClient):
             def __init__(self, url: str) -> None:
-                super().__init__(url, auth="secret", reconnect_delay=0.02, reconnect_delay_max=0.02)
+                super().__init__(url, auth="secret", reconnect_delay=0.02, reconnect_delay_max=0.02, close_timeout=0.3)
                 for name in TAKEN:
                     setattr(self, name, "mine")
                 self.sent: list[str] = []

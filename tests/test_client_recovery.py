@@ -106,6 +106,7 @@ class ScriptedServerTest(ServingTestCase):
             auth=KEY,
             recover=True,
             reconnect_delay=0.01,
+            close_timeout=0.3,  # no server here answers a close frame
             on_missed=lambda rooms: self.calls.add("missed", *rooms),
             on_error=lambda error: self.calls.add("error", str(error)),
             on_message=lambda event, args, reply, ids: self.calls.add(event, args, *ids),

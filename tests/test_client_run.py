@@ -437,7 +437,7 @@ class GreetingTest(DialingTestCase):
             with self.subTest(mode):
                 server, gate = self.listen(), Gate()
                 self.addCleanup(gate.open)
-                client = self.make(server.url, send_when_not_connected=mode, on_auth_ok=gate)
+                client = self.make(server.url, send_when_not_connected=mode, on_auth_ok=gate, close_timeout=0.2)
                 client.start()
                 peer = self.accept(server)
                 gate.wait_entered()

@@ -163,7 +163,7 @@ class LifeTest(ServingTestCase):
         self.assertEqual([], server.clients)
 
     def test_close_is_idempotent_and_waits_for_the_first_from_several_threads(self) -> None:
-        server = self.serve()
+        server = self.serve(close_timeout=0.3)
         self.peer(server)
         closing = [self.in_thread(server.close) for _ in range(5)]
         for one in closing:
@@ -302,7 +302,7 @@ class LifeTest(ServingTestCase):
 
     def test_request_close_returns_at_once_and_closes(self) -> None:
         gate = self.gate()
-        server = self.serve()
+        server = self.serve(close_timeout=0.3)
         server.on("slow", gate)
         self.peer(server).send_event("slow")
         gate.wait_entered()

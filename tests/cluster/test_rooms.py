@@ -198,7 +198,7 @@ class RoomsTest(ServingTestCase):
             audience.disconnect(5)
 
     def test_publishing_needs_a_server_that_runs(self) -> None:
-        server = self.make()
+        server = self.make(close_timeout=0.3)
         with self.assertRaisesRegex(RuntimeError, "not started: call start"):
             server.to("a").send("a")
         server.start()
@@ -379,7 +379,7 @@ class PresenceTest(ServingTestCase):
 
     def test_a_listener_that_goes_on_does_not_keep_its_client_listed(self) -> None:
         gate = self.gate()
-        server = self.serve()
+        server = self.serve(close_timeout=0.3)
         side, peer = self.pair(server)
         side.on("block", gate)
         side.join("a", info=1)
@@ -389,7 +389,7 @@ class PresenceTest(ServingTestCase):
         eventually(lambda: server.members("a") == [], what="the client is not listed any more")
 
     def test_a_server_that_is_closed_lists_nobody(self) -> None:
-        server = self.serve()
+        server = self.serve(close_timeout=0.3)
         side, _ = self.pair(server)
         side.join("a", info=1)
         server.close()

@@ -126,6 +126,8 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
+            for sock in (client, server):  # small pieces are for whoever reads them, and not to be waited for
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             number += 2
             pipes = [Pipe(client, server, self.fault, number), Pipe(server, client, self.fault, number + 1)]
             with self._lock:
