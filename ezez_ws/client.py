@@ -302,9 +302,7 @@ class EZEZWebSocketClient(Handling, Calling):
         check_callback("on_reply", on_reply)
         return self.__send_or_keep(check_event_name(event), self.__codec.encode(check_args(args)), on_reply, None)
 
-    def __send_or_keep(
-        self, event: str, body: bytes, on_reply: callbacks.OnReply | None, kept: Submitted | None
-    ) -> SentMessage:
+    def __send_or_keep(self, event: str, body: bytes, on_reply: Any, kept: Submitted | None) -> SentMessage:
         """Send an event, or keep it, as there was no connection a moment ago; ``kept``: its message, with a future."""
         while True:
             with self.__condition.lock:
@@ -403,9 +401,7 @@ class EZEZWebSocketClient(Handling, Calling):
             url = self.__runs[-1].url if self.__runs else self.__options.asking.url
         return f"<EZEZWebSocketClient {url} {state}>"
 
-    def __keep(
-        self, event: str, body: bytes, on_reply: callbacks.OnReply | None, kept: Submitted | None = None
-    ) -> SentMessage:
+    def __keep(self, event: str, body: bytes, on_reply: Any, kept: Submitted | None = None) -> SentMessage:
         """Do what is to be done with a message that cannot be sent now; requires holding the lock."""
         # how the client has ended by itself, until it is started again
         ending = self.__runs[-1].ending if self.__runs and self.__runs[-1].over else None
