@@ -17,12 +17,15 @@ but for those of a list, are a later version's: they are skipped, as are kinds t
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import MalformedMessage
 from ..messages.codec import Codec
+from ..messages.json_text import UNMETERED
 from ..messages.protocol import check_close, check_event_name
 from ..messages.recovery import EVERYONE
+from ..messages.speedups import compiled
 
 __all__ = [
     "AGAIN",
@@ -45,6 +48,7 @@ __all__ = [
     "encode_entry",
     "encode_head",
     "encode_what",
+    "read_batch",
 ]
 
 FORMAT = 1
@@ -169,13 +173,14 @@ def encode_head(producer: str, seq: int) -> bytes:
 
 def encode_what(what: What) -> bytes:
     """Return the second part. ``SerializationError``: something in it cannot travel."""
+    if isinstance(what, Said):
+        # a list: the C extension takes no named tuples
+        return PLAIN.encode(("event", list(what.target), what.event, what.args))
     kind, fields = _fields_of(what)
     return PLAIN.encode([kind, *fields])
 
 
-def _fields_of(what: What) -> tuple[str, Sequence[Any]]:
-    if isinstance(what, Said):
-        return "event", (list(what.target), what.event, what.args)  # a list: the C extension takes no named tuples
+def _fields_of(what: Command | Beat | Bye | In | Out | Listing | Unknown) -> tuple[str, Sequence[Any]]:
     if isinstance(what, Command):
         return "do", (list(what.target), what.what, what.args)
     if isinstance(what, Beat):
@@ -226,6 +231,18 @@ def decode_batch(data: bytes) -> list[bytes]:
     if not set(map(type, publications)) <= {bytes}:
         raise MalformedMessage("an entry of the log that does not hold publications")
     return publications
+
+
+def read_batch(data: bytes) -> "Sequence[Entry | bytes]":
+    """Return the publications of an entry of the log: as they are, or, of one that is plain, what it says."""
+    if _read_at_once is not None:
+        publications: list[Entry | bytes] = _read_at_once(data)
+        if publications is not NotImplemented:
+            return publications
+    return decode_batch(data)
+
+
+_read_at_once = None if compiled is None else partial(compiled.read_batch, UNMETERED, Entry, Said, Target)
 
 
 # -- one kind each, from the fields behind it; a TypeError or ValueError says what is wrong ----------------------------

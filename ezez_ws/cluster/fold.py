@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from ..errors import MalformedMessage, SerializationError
 from .audience import Member
-from .entries import Beat, Bye, Command, Entry, In, Listing, Out, Said, decode_batch, decode_entry
+from .entries import Beat, Bye, Command, Entry, In, Listing, Out, Said, decode_entry, read_batch
 from .roster import Changed, Roster
 
 __all__ = [
@@ -151,23 +151,37 @@ class Fold:
         """Take the next entry of the log, and the time that it bears; return what comes of it, in order."""
         effects: list[Effect] = []
         try:
-            publications = decode_batch(batch)
+            publications = read_batch(batch)
         except MalformedMessage as error:
             self._refuse(str(error), effects)
             return effects
-        for nth, data in enumerate(publications, 1):
-            try:
-                entry = decode_entry(data)
-            except MalformedMessage as error:
-                self._refuse(str(error), effects)
-                continue
+        producer, last = "", 0  # of an event right before, which was delivered
+        for nth, found in enumerate(publications, 1):
+            entry = self._decode(found, effects) if isinstance(found, bytes) else found
             if entry is None:
-                self._refuse("a publication in the format of another version", effects)
+                producer = ""
+            elif entry[0] == producer and entry[1] == last + 1 and type(entry[2]) is Said and not entry[3]:
+                last += 1  # the usual case: it is new, the next, and takes no time
+                self._producers[producer] = (last, self._clock)
+                effects.append(Deliver(nth, entry))
             elif self._count(ms, nth, entry, effects):
                 self._take(nth, entry, effects)
+                producer, last = entry.producer, entry.seq
+            else:
+                producer = ""
         self._expire(effects)
         self._call_for_lists(effects)
         return effects
+
+    def _decode(self, data: bytes, effects: list[Effect]) -> Entry | None:
+        try:
+            entry = decode_entry(data)
+        except MalformedMessage as error:
+            self._refuse(str(error), effects)
+            return None
+        if entry is None:
+            self._refuse("a publication in the format of another version", effects)
+        return entry
 
     def _refuse(self, text: str, effects: list[Effect]) -> None:
         self.foreign += 1

@@ -24,8 +24,10 @@ from ezez_ws.cluster.entries import (
     decode_entry,
     encode_batch,
     encode_entry,
+    read_batch,
 )
 from ezez_ws.errors import MalformedMessage, SerializationError
+from ezez_ws.messages.speedups import compiled
 
 MAY_RUN_BESIDE = True
 
@@ -51,6 +53,24 @@ WHATS = st.one_of(
 )
 HEAD = [1, "p", 1]
 TO_ALL = [["*"], [], []]
+PAYLOADS = {
+    "j": ['"n:1"', '"n:7"', '"n:0"', '"n:-1"', '"b:1"', '"n:07"', '[["s:a"],[],[]]', '[["s:a"],[] ,[]] ', "[[],[],[]]"],
+    "J": ['[["n:1e1"],[],[]]', "[[],[]]", "[[],[],[],[]]", '["s:a",[],[]]', "[[[]],[],[]]", "{}", "1"],
+    "f": ["p", "p q", "", "event", "bye", "hi", "é", "ezez-ws::", "ezez-ws:incoming:x", "1"],
+    "t": ["", "a\0b", "event"],
+}
+FIELDS = st.lists(
+    st.sampled_from(
+        [
+            b"%d%b\0%b\0" % (len(text.encode()), mark.lower().encode(), text.encode())
+            for mark, texts in PAYLOADS.items()
+            for text in texts
+        ]
+        + [b"1f\0\xff\0", b"1t\0a", b"\0"]
+    ),
+    max_size=9,
+).map(b"".join)
+PLAIN_EVENT = b'5j\0"n:1"\x001f\0p\x005j\0"n:7"\x005f\0event\x0015j\0[["s:a"],[],[]]\x002f\0hi\x003t\0a\0b\0'
 BAD_TARGETS: list[Any] = [None, 1, "abc", [], [[], []], [["a"], [], [1]], {}]
 
 
@@ -138,9 +158,48 @@ class EntriesTest(unittest.TestCase):
         self.assertEqual(decode_batch(encode_batch(publications)), publications)
 
     def test_a_batch_holds_bytes_only(self) -> None:
-        for data in (b"", PLAIN.encode(["text"]), PLAIN.encode([b"x", 1])):
-            with self.subTest(data), self.assertRaises(MalformedMessage):
-                decode_batch(data)
+        for data in (b"", PLAIN.encode(["text"]), PLAIN.encode([b"x", 1]), b"1x\0e\0", b"5"):
+            for decode in (decode_batch, read_batch):
+                with self.subTest(data), self.assertRaises(MalformedMessage):
+                    decode(data)
+
+    @given(st.lists(st.builds(Entry, st.sampled_from("pq"), st.integers(1, 9), WHATS), min_size=1, max_size=5))
+    def test_what_is_read_at_once_is_the_same(self, entries: list[Entry]) -> None:
+        self.check_read([encode_entry(entry) for entry in entries])
+
+    @given(FIELDS, st.integers(0, 100), st.binary(max_size=2), st.integers(0, 2))
+    def test_what_is_read_at_once_of_any_fields_is_the_same(self, data: bytes, at: int, more: bytes, cut: int) -> None:
+        damaged = PLAIN_EVENT[:at] + more + PLAIN_EVENT[at + cut :]
+        self.check_read([PLAIN_EVENT, data, PLAIN_EVENT + data, damaged, PLAIN_EVENT[: -at or None], PLAIN_EVENT])
+
+    def check_read(self, publications: list[bytes]) -> None:
+        read = read_batch(encode_batch(publications))
+        self.assertEqual(len(publications), len(read))
+        for data, found in zip(publications, read, strict=True):
+            if isinstance(found, bytes):
+                self.assertEqual(data, found)
+            else:
+                expected = decode_entry(data)
+                assert expected is not None
+                self.assertEqual((repr(expected), type(expected.what)), (repr(found), type(found.what)))
+
+    @unittest.skipIf(compiled is None, "the C extension is not there")
+    def test_a_usual_event_is_read_at_once(self) -> None:
+        usual = [
+            Entry("p", 1, Said(Target(("a",)), "hi", b"x")),
+            Entry("p", 2, Said(Target(("a",)), "hi", b"")),
+            Entry("q" * 64, 10**15 - 1, Said(Target(("b", 'é"'), ("c",), ("q:1",)), "", b"\0"), again=True),
+            Entry("p", 3, Said(Target(("*",)), "hi", b"x" * 16_000)),
+        ]
+        self.assertEqual(usual, read_batch(encode_batch([encode_entry(entry) for entry in usual])))
+        others = [
+            Entry("p", 1, Bye()),
+            Entry("p", 10**15, usual[0].what),
+            Entry("p", 1, Said(Target(("a",)), "é", b"")),
+            Entry("p", 1, Said(Target(("a",)), "hi", b"x" * 20_000)),
+        ]
+        data = [encode_entry(entry) for entry in others]
+        self.assertEqual(data, read_batch(encode_batch(data)))
 
     def test_an_info_that_cannot_travel_is_refused(self) -> None:
         with self.assertRaises(SerializationError):

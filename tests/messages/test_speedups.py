@@ -326,11 +326,14 @@ class Values(EZEZTestCase):
             compiled.encode_at_once,
             compiled.decode_event,
             compiled.peek_reply_to,
+            compiled.read_batch,
         ):
             with self.assertRaises(TypeError):
                 function()
         with self.assertRaises(TypeError):
             compiled.decode_event(b"x", *LIMITS, int, Ids)
+        with self.assertRaises(TypeError):
+            compiled.read_batch(UNMETERED, int, Event, Event, b"x")
         for function in (compiled.apply_mask, compiled.assemble, compiled.take_frames):
             with self.assertRaises(TypeError):
                 function(1, 2)

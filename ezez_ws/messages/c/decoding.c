@@ -1,4 +1,4 @@
-/* Bytes to values and events, as Codec.decode, Codec._decode_event and peek_reply_to do it.
+/* Bytes to values and events, as Codec.decode, Codec._decode_event and peek_reply_to do it; and to publications.
 
    A message is cut into its fields; the JSON of a j field is scanned and its tagged strings are made values in one
    pass. The containers of a large message are left to Python, which weighs them first (weighing.py). */
@@ -579,10 +579,168 @@ peek_reply_to(PyObject *Py_UNUSED(module), PyObject *data)
     return PyLong_FromLongLong(reply_to);
 }
 
+/* -- publications ------------------------------------------------------------------------------------------------- */
+
+/* What was made of a field of the publication before: most of those in an entry have the same producer, event, rooms. */
+typedef struct {
+    Field field;
+    PyObject *made;
+} Last;
+
+/* What cluster/entries.py makes of them. */
+typedef struct {
+    PyObject *entry_type, *said_type, *target_type;
+    Py_ssize_t unmetered;
+    Last producer, target, event;
+} Reader;
+
+static PyObject *
+producer_of(const Reader *Py_UNUSED(in), const Field *field)
+{
+    if (field->mark != 'f' || field->size < 1 || field->size > 64)
+        return NULL;
+    for (Py_ssize_t i = 0; i < field->size; i++) {
+        char c = field->payload[i];
+        if (!Py_ISALNUM(c) && c != '_' && c != '.' && c != ':' && c != '-')
+            return NULL;
+    }
+    return PyUnicode_DecodeASCII(field->payload, field->size, NULL);
+}
+
+static PyObject *
+event_of(const Reader *Py_UNUSED(in), const Field *field)
+{
+    PyObject *name = field->mark == 'f' ? PyUnicode_DecodeUTF8(field->payload, field->size, NULL) : NULL;
+    if (name != NULL && !may_be_sent(name))
+        Py_CLEAR(name);
+    return name;
+}
+
+static PyObject *
+target_of(const Reader *in, const Field *field)
+{
+    const Limits limits = {.depth = 2};
+    PyObject *lists = field->mark == 'j' ? scan_all(field->payload, field->size, &limits) : NULL, *target = NULL;
+    if (lists != NULL && PyList_CheckExact(lists) && PyList_GET_SIZE(lists) == 3)
+        target = new_tuple(in->target_type, 3);
+    for (Py_ssize_t i = 0; target != NULL && i < 3; i++) {
+        PyObject *texts = PyList_GET_ITEM(lists, i);
+        int fine = PyList_CheckExact(texts);
+        for (Py_ssize_t j = 0; fine && j < PyList_GET_SIZE(texts); j++)
+            fine = PyUnicode_CheckExact(PyList_GET_ITEM(texts, j));
+        PyObject *tuple = fine ? PyList_AsTuple(texts) : NULL;
+        if (tuple != NULL)
+            PyTuple_SET_ITEM(target, i, tuple);
+        else
+            Py_CLEAR(target);
+    }
+    Py_XDECREF(lists);
+    return target;
+}
+
+/* Return what a field is, or was, as the one before it; borrowed. NULL for what Python has to do. */
+static PyObject *
+same_or_new(Reader *in, Last *last, const Field *field, PyObject *(*make)(const Reader *, const Field *))
+{
+    if (last->made != NULL && field->mark == last->field.mark && field->size == last->field.size
+        && memcmp(field->payload, last->field.payload, field->size) == 0)
+        return last->made;
+    Py_XSETREF(last->made, make(in, field));
+    last->field = *field;
+    return last->made;
+}
+
+/* Return the Entry of a plain event; NULL for what Python has to do. */
+static PyObject *
+read_publication(Reader *in, const Field *publication)
+{
+    enum { FORMAT, PRODUCER, SEQ, KIND, TARGET, EVENT, ARGS, AGAIN, COUNT };
+    Field fields[COUNT];
+    int count = 0;
+    const char *at = publication->payload, *end = at + publication->size;
+    if (publication->size > in->unmetered)
+        return NULL;
+    while (at < end && count < COUNT)
+        if ((at = cut_field(&fields[count++], at, end)) == NULL)
+            return NULL;
+    if (at < end || count < AGAIN || fields[FORMAT].mark != 'j' || fields[SEQ].mark != 'j' || fields[KIND].mark != 'f'
+        || fields[ARGS].mark != 't' || plain_number(fields[FORMAT].payload, fields[FORMAT].size) != 1
+        || fields[KIND].size != 5 || memcmp(fields[KIND].payload, "event", 5) != 0)
+        return NULL;
+    if (count == COUNT && (fields[AGAIN].mark != 'j' || plain_number(fields[AGAIN].payload, fields[AGAIN].size) != 1))
+        return NULL;
+    long long seq = plain_number(fields[SEQ].payload, fields[SEQ].size);
+    PyObject *producer = same_or_new(in, &in->producer, &fields[PRODUCER], producer_of);
+    PyObject *target = producer == NULL ? NULL : same_or_new(in, &in->target, &fields[TARGET], target_of);
+    PyObject *event = target == NULL ? NULL : same_or_new(in, &in->event, &fields[EVENT], event_of);
+    if (event == NULL || seq < 1)
+        return NULL;
+    PyObject *said = new_tuple(in->said_type, 3), *entry = said == NULL ? NULL : new_tuple(in->entry_type, 4);
+    if (entry == NULL) {
+        Py_XDECREF(said);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(entry, 2, said);
+    PyTuple_SET_ITEM(said, 0, Py_NewRef(target));
+    PyTuple_SET_ITEM(said, 1, Py_NewRef(event));
+    PyTuple_SET_ITEM(entry, 0, Py_NewRef(producer));
+    PyTuple_SET_ITEM(entry, 3, Py_NewRef(count == COUNT ? Py_True : Py_False));
+    PyObject *args = PyBytes_FromStringAndSize(fields[ARGS].payload, fields[ARGS].size);
+    PyObject *number = PyLong_FromLongLong(seq);
+    PyTuple_SET_ITEM(said, 2, args);
+    PyTuple_SET_ITEM(entry, 1, number);
+    if (args == NULL || number == NULL)
+        Py_CLEAR(entry);
+    return entry;
+}
+
+static PyObject *
+read_publications(Reader *in, const char *at, const char *end)
+{
+    Field field;
+    PyObject *found = PyList_New(0);
+    while (found != NULL && at < end) {
+        at = cut_field(&field, at, end);
+        PyObject *one = at == NULL || field.mark != 't' ? NULL : read_publication(in, &field);
+        if (one == NULL && at != NULL && field.mark == 't' && (one = leave_to_python()) != NULL)
+            Py_SETREF(one, PyBytes_FromStringAndSize(field.payload, field.size));
+        if (one == NULL || PyList_Append(found, one) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(one);
+    }
+    return found;
+}
+
+PyDoc_STRVAR(read_batch_doc,
+             "read_batch(unmetered, entry_type, said_type, target_type, data)\n--\n\n"
+             "As cluster.entries.decode_batch, but with the Entry of each that is a plain event; or NotImplemented.");
+
+static PyObject *
+read_batch(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 5 || !is_tuple_type(args[1]) || !is_tuple_type(args[2]) || !is_tuple_type(args[3])) {
+        PyErr_SetString(PyExc_TypeError, "read_batch takes unmetered, entry_type, said_type, target_type, data");
+        return NULL;
+    }
+    Reader in = {.entry_type = args[1], .said_type = args[2], .target_type = args[3]};
+    in.unmetered = PyLong_AsSsize_t(args[0]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!PyBytes_CheckExact(args[4]) || PyBytes_GET_SIZE(args[4]) == 0)
+        Py_RETURN_NOTIMPLEMENTED;
+    const char *data = PyBytes_AS_STRING(args[4]);
+    PyObject *found = read_publications(&in, data, data + PyBytes_GET_SIZE(args[4]));
+    Py_XDECREF(in.producer.made);
+    Py_XDECREF(in.target.made);
+    Py_XDECREF(in.event.made);
+    return found != NULL ? found : leave_to_python();
+}
+
 PyMethodDef decoding_functions[] = {
     {"peek_reply_to", peek_reply_to, METH_O, peek_reply_to_doc},
     FUNCTION("decode", decode, decode_doc),
     FUNCTION("decode_event", decode_event, decode_event_doc),
+    FUNCTION("read_batch", read_batch, read_batch_doc),
     FUNCTION("scan_json", scan_json, scan_json_doc),
     END_OF_FUNCTIONS,
 };

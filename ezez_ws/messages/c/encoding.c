@@ -460,8 +460,7 @@ encode_event(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t coun
     return finish(&out, failed);
 }
 
-/* Whether protocol.check_event_name would let an ASCII name pass. */
-static int
+int
 may_be_sent(PyObject *name)
 {
     if (!PyUnicode_CheckExact(name))

@@ -1,7 +1,8 @@
 /* What the files of the C extension share: the contract with Python, and the few helpers that more than one of them
    needs.
 
-   The contract. There is nothing here that is not in Python, too (encoding.py, decoding.py, protocol.py, frames.py),
+   The contract. There is nothing here that is not in Python, too (encoding.py, decoding.py, protocol.py, frames.py,
+   cluster/entries.py),
    and the Python is what counts. C does the usual cases only. For everything else, for whatever is refused and whatever
    needs the user's code, it returns NotImplemented, and Python begins anew: C may only decline, and Python says why.
    So there is one place for each refusal and its text, and what C must never do is answer otherwise than Python.
@@ -13,7 +14,7 @@
    The files, by what they are about:
 
        encoding.c   values and event messages to bytes
-       decoding.c   bytes to values and events, and the reply-to of a message that is not decoded
+       decoding.c   bytes to values, events and publications, and the reply-to of a message that is not decoded
        frames.c     frames and masks (RFC 6455)
        sockets.c    a send and a receive that keep the interpreter's lock
        module.c     the module, and what it borrows from Python
@@ -48,6 +49,9 @@ INTERNAL extern PyObject *parse_bigint; /* scalars.bigint */
 /* Return NotImplemented for a message that cannot be done here, whatever error of it is set; NULL where the error is
    another's, as one that a signal's handler has raised. */
 INTERNAL PyObject *leave_to_python(void);
+
+/* Whether an object is a name of ASCII characters that protocol.check_event_name lets pass; in encoding.c. */
+INTERNAL int may_be_sent(PyObject *name);
 
 /* -- the tables --------------------------------------------------------------------------------------------------- */
 
