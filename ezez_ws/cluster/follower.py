@@ -212,14 +212,13 @@ class Follower:
             self._condition.changed()
         last = 0
         rereads = self._old_until is not None and self.epochs > 0
+        epoch, (ms, n), pass_on = self._epoch, entry_id, self._clients.pass_on
         for effect in effects:
             if isinstance(effect, Deliver):
-                last = effect.nth
-                position = Position(self._epoch, *entry_id, last)
-                what = effect.entry.what
+                last, (producer, _, what, again) = effect
                 assert isinstance(what, (Said, Command))
-                delivers = not self._is_silent or effect.entry.producer == self._node
-                self._clients.pass_on(position, what, delivers, rereads or effect.entry.again)
+                delivers = not self._is_silent or producer == self._node
+                pass_on(Position(epoch, ms, n, last), what, delivers, rereads or again)
             elif isinstance(effect, Repeat):
                 if effect.earlier:  # our window has it not, though clients of other nodes may have missed it
                     last = effect.earlier

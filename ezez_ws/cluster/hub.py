@@ -55,10 +55,13 @@ class ClusterOptions(NamedTuple):
 
 def size_of(what: Said | Command) -> int:
     """Return about how many bytes a publication takes on its way."""
-    texts = [text for group in what.target for text in group]
+    rooms, but_rooms, but_clients = what.target
+    size = _OVERHEAD + sum(map(len, rooms))
+    if but_rooms or but_clients:
+        size += sum(map(len, (*but_rooms, *but_clients)))
     if isinstance(what, Said):
-        return len(what.args) + len(what.event) + sum(map(len, texts)) + _OVERHEAD
-    return sum(len(str(value)) for value in (*what.args, *texts)) + _OVERHEAD
+        return size + len(what.args) + len(what.event)
+    return size + sum(len(str(value)) for value in what.args)
 
 
 class Hub:

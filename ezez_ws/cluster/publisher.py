@@ -53,10 +53,11 @@ class Numbering:
 
     def next(self) -> tuple[str, int]:
         """Return the name of the producer, and the number of its next publication."""
-        now = time.monotonic()
-        if self._given is None and now - self._at > _SILENT:
-            self._name, self._last = secrets.token_hex(8), 0
-        self._at = now
+        if self._given is None:
+            now = time.monotonic()
+            if now - self._at > _SILENT:
+                self._name, self._last = secrets.token_hex(8), 0
+            self._at = now
         self._last += 1
         return self._name, self._last
 
@@ -72,7 +73,7 @@ class _Item:
         # what counts in the queue: nothing where it is not a user's, and from the confirmation on
         self.can_be_marked = isinstance(what, (Said, Command))
         self.size = len(self.data) if self.can_be_marked else 0
-        self.is_change = isinstance(what, (In, Out))
+        self.is_change = not self.can_be_marked and isinstance(what, (In, Out))
         self.done: bool | None = None  # false: it will never be in the log
 
     def mark_again(self) -> None:
@@ -124,7 +125,7 @@ class Publisher(Uncopied):
         self._outcome = Condition(self._lock)  # something is in the log, or never will be
         self._queue: deque[_Item] = deque()  # without a number
         self._pending: deque[_Item] = deque()  # numbered, and not known to be in the log
-        self._recent: deque[tuple[float, _Item]] = deque()  # when it was confirmed
+        self._recent: deque[tuple[float, int, list[_Item]]] = deque()  # when they were confirmed, and their bytes
         self._recent_bytes = 0
         self._messages: deque[tuple[str, bytes]] = deque()  # to inboxes
         self._bytes = 0
@@ -337,7 +338,8 @@ class Publisher(Uncopied):
             self._found, self._resend = found, None
             for epoch in epochs:
                 if epoch != self._resent or not epoch:
-                    self._pending.extendleft(item for _, item in reversed(self._recent))
+                    for _, _, items in reversed(self._recent):
+                        self._pending.extendleft(reversed(items))
                     for item in self._pending:  # what was not confirmed may have been there, too
                         item.mark_again()
                     self._recent.clear()
@@ -375,17 +377,20 @@ class Publisher(Uncopied):
         with self._lock:
             if self._stopped:
                 return
+            size = 0
             for item in batch:
                 self._pending.popleft()
-                self._bytes -= item.size
-                self.confirmed += item.size > 0
-                item.size = 0
+                size += len(item.data)
+                if item.size:
+                    self._bytes -= item.size
+                    self.confirmed += 1
+                    item.size = 0
                 if item.done is None:
                     item.done = True
-                self._recent.append((now, item))
-                self._recent_bytes += len(item.data)
+            self._recent.append((now, size, batch))
+            self._recent_bytes += size
             while self._recent and (self._recent[0][0] < now - _RECENT or self._recent_bytes > _RECENT_BYTES):
-                self._recent_bytes -= len(self._recent.popleft()[1].data)
+                self._recent_bytes -= self._recent.popleft()[1]
             if not (self._pending or self._queue or self._messages):
                 self._bytes = self._change_bytes = 0  # whatever the exceptions of signal handlers have made of it
             self._outcome.changed()
