@@ -35,7 +35,7 @@ export type Listener<Incoming, Outgoing, Event extends keyof Incoming> = (
     args: Incoming[Event], reply: ReplyFunction<Incoming, Outgoing>, ids: Ids,
 ) => unknown;
 
-/** Options of `request`. */
+/** Options of `request` and `call`. */
 export interface RequestOptions {
     /**
      * How long to wait for the reply, the time in the queue included. When it has passed, a message that still waits in
@@ -65,6 +65,53 @@ export interface ReplyFunction<Incoming, Outgoing> {
     request<Event extends keyof Outgoing & string>(
         event: Event, args?: Outgoing[Event], options?: RequestOptions,
     ): Promise<Reply<Incoming, Outgoing>>;
+}
+
+/** What `call` takes. */
+export type Question<Outgoing> = {
+    [Event in keyof Outgoing & string]: [event: Event, args?: Outgoing[Event], options?: RequestOptions];
+}[keyof Outgoing & string];
+
+/** What `waitFor` resolves to. */
+export interface Received<Incoming = Events, Outgoing = Events, Event extends keyof Incoming = keyof Incoming> {
+    event: Event;
+    args: Incoming[Event];
+    reply: ReplyFunction<Incoming, Outgoing>;
+    ids: Ids;
+}
+
+/** Options of `waitFor`. */
+export interface WaitOptions<Incoming = Events, Outgoing = Events, Event extends keyof Incoming = keyof Incoming> {
+    /** How long to wait for it, connecting included. Without one it is waited for as long as there is a connection. */
+    timeout?: number | undefined;
+    /** Whether it is this one. What it throws is what `waitFor` rejects with. */
+    where?: ((received: Received<Incoming, Outgoing, Event>) => unknown) | undefined;
+}
+
+/** The methods of a contract that are notices: they return nothing, and no promise. */
+export type NoticeOf<Contract> = {
+    [Method in keyof Contract]: Contract[Method] extends (...args: any[]) => PromiseLike<unknown> ? never : Method;
+}[keyof Contract] & string;
+
+/** A type that is given, or its default, and not made out of an argument. */
+type Given<T> = [T][T extends unknown ? 0 : never];
+
+/** Options of `proxy`. */
+export interface ProxyOptions<Contract> {
+    /** How long each call may take, as in `call`. */
+    timeout?: number | undefined;
+    /**
+     * The methods that nobody answers: they send, and return nothing. One that is not named here is a call whose answer
+     * never comes, which counts as awaited until its time has passed, and is silent about that.
+     */
+    notices?: readonly NoticeOf<Contract>[] | undefined;
+    /** The events of methods that are not called as the method, with `-` for `_`. */
+    events?: { readonly [Method in keyof Contract]?: string } | undefined;
+}
+
+/** A contract without types. */
+export interface AnyContract {
+    [method: string]: (...args: any[]) => Promise<any>;
 }
 
 /** How values that the protocol does not know become text, and the text becomes values. */
@@ -132,6 +179,12 @@ export interface Options extends CodecOptions {
      * least 3, and a server that recovers; with any other all that was known is lost. Default: `false`.
      */
     recover?: boolean | undefined;
+    /**
+     * What becomes of an event for which there is neither handler nor listener nor `onMessage`, nor anybody who waits
+     * for it: it is ignored, or answered by an error with code `unknown-event`. A reply is never answered so.
+     * Default: `"ignore"`.
+     */
+    unknownEvents?: "ignore" | "error" | undefined;
     /**
      * What becomes of a text message, which this protocol does not have: it is ignored; or it is the event
      * `EVENT_UNKNOWN_MESSAGE` with the text as argument; or with the text as JSON, where it is. Default: `"ignore"`.
@@ -267,6 +320,34 @@ export class EZEZWebSocketClient<
     ): Promise<Reply<Incoming, Outgoing>>;
 
     /**
+     * Send an event that the other side answers by what its handler returns or throws; resolve to the value. A reply
+     * of any other event gives its arguments: none is `null`, one is itself, more are an array.
+     *
+     * Rejects with `RemoteError`, which the other side has answered, and else as `request` does.
+     */
+    call<Value = any>(...question: Question<Outgoing>): Promise<Value>;
+
+    /**
+     * Wait for the next event of that name, other than a reply that is awaited. It takes nothing from listeners and
+     * handlers.
+     *
+     * Rejects with `ReplyTimeout`, with what `where` throws, with `ConnectionClosed` as soon as the connection is gone
+     * (where there is none yet, it waits for that), and with `NotConnected` after `close()`.
+     */
+    waitFor<Event extends keyof Incoming & string>(
+        event: Event, options?: WaitOptions<Incoming, Outgoing, Event>,
+    ): Promise<Received<Incoming, Outgoing, Event>>;
+
+    /**
+     * Make an object whose methods are calls, typed by a contract: `client.proxy<Shop>()`, with `Shop` as
+     * `ezez-ws contract --typescript` writes it. The event is the method's name with `-` for `_`; the arguments are
+     * positional. What begins with `_` or `$`, and `then` and `toJSON`, is no method.
+     *
+     * @throws TypeError An option is unknown or wrong.
+     */
+    proxy<Contract extends object = AnyContract>(options?: ProxyOptions<Given<Contract>>): Contract;
+
+    /**
      * Send plain JSON as a text message, to a server that does not speak this protocol. It is never queued.
      *
      * @returns Whether it was sent.
@@ -283,8 +364,21 @@ export class EZEZWebSocketClient<
     /** Listen to the next event of that name only. */
     once<Event extends keyof Incoming & string>(event: Event, listener: Listener<Incoming, Outgoing, Event>): this;
 
-    /** Remove a listener, as often as it is registered, or all listeners of an event. */
-    off<Event extends keyof Incoming & string>(event: Event, listener?: Listener<Incoming, Outgoing, Event>): this;
+    /**
+     * Answer an event by a function, which may be async: by what it returns (nothing is `null`), or by an error where
+     * it throws. The caller gets code, message and data of a `CallError`; of all else the code `internal` and no more,
+     * and `onError` has it. It runs after the listeners; where the event has been replied to, it does not answer.
+     *
+     * @throws RangeError The event has a handler already.
+     */
+    handler<Event extends keyof Incoming & string>(
+        event: Event, handler: (...args: Incoming[Event]) => unknown,
+    ): this;
+
+    /** Remove a listener, as often as it is registered, or the handler; or whatever hears of the event. */
+    off<Event extends keyof Incoming & string>(
+        event: Event, listener?: Listener<Incoming, Outgoing, Event> | ((...args: Incoming[Event]) => unknown),
+    ): this;
 }
 
 /** Values to the bytes of one message and back, byte for byte as `@ezez/utils` has them. Immutable. */
@@ -295,6 +389,12 @@ export class Codec {
     /** @throws MalformedMessage The bytes are no message; the text says where and why. */
     decode(data: Uint8Array | ArrayBuffer): unknown[];
 }
+
+/** The event that answers a call, with one argument: the value. To send it is fine, only `onMessage` hears of it. */
+export const EVENT_OK: "ezez-ws:ok";
+
+/** The event that answers a call that has failed, with one argument: an object with `code`, `message` and `data`. */
+export const EVENT_ERROR: "ezez-ws:error";
 
 /** The event of a text message, with `unknownMessages`. */
 export const EVENT_UNKNOWN_MESSAGE: "ezez-ws:incoming:unknown-message";
@@ -325,7 +425,9 @@ export class NotConnected extends EZEZError {}
 /** The queue has no room for the message, which was not queued. */
 export class QueueFull extends EZEZError {}
 
-/** No reply in time; the text names the event, and says where it was still queued, and why. */
+/**
+ * No reply in time; the text names the event, and says where it was still queued, and why. For `waitFor`: no event.
+ */
 export class ReplyTimeout extends EZEZError {}
 
 /** `maxAwaitingReplies` replies are awaited already. Nothing was sent. */
@@ -336,3 +438,22 @@ export class SerializationError extends EZEZError {}
 
 /** Bytes from the server that are no message of the protocol. */
 export class MalformedMessage extends EZEZError {}
+
+/**
+ * The other side has answered a call by an error. Codes of the library: `internal` (its handler has failed),
+ * `invalid-args`, `unknown-event`, `error` (an error in a form of its own, whose arguments are the `data`).
+ */
+export class RemoteError extends EZEZError {
+    constructor(code: string, message?: string, data?: unknown);
+    readonly code: string;
+    /** As the other side wrote it: a text to show, not HTML. */
+    message: string;
+    readonly data: any;
+}
+
+/** Thrown by a handler: the caller gets a `RemoteError` with this code, message and data. */
+export class CallError extends EZEZError {
+    constructor(code: string, message?: string, data?: unknown);
+    readonly code: string;
+    readonly data: any;
+}

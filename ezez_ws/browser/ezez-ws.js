@@ -1,5 +1,6 @@
 /**
- * A client for browsers: named events with arguments over a WebSocket, authentication, replies that can be awaited.
+ * A client for browsers: named events with arguments over a WebSocket, authentication, replies that can be awaited, and
+ * calls, which are answered by what a function returns or throws.
  *
  * One ES module without dependencies. Names and meanings are those of the Python client in JavaScript's spelling;
  * what each option and method promises stands in `ezez-ws.d.ts`. Durations are milliseconds, sizes are bytes.
@@ -22,6 +23,8 @@ const LEFT = `${RESERVED}left`;
 const AT = `${RESERVED}at`;
 const MISSED = `${RESERVED}missed`;
 
+export const EVENT_OK = "ezez-ws:ok";
+export const EVENT_ERROR = "ezez-ws:error";
 export const EVENT_UNKNOWN_MESSAGE = `${LOCAL}unknown-message`;
 export const EVENT_UNKNOWN_DATA_TYPE = `${LOCAL}unknown-data-type`;
 
@@ -55,6 +58,26 @@ export class TooManyReplies extends EZEZError {}
 export class SerializationError extends EZEZError {}
 export class MalformedMessage extends EZEZError {}
 
+/** An error that travels: a code for programs, a message for people, and any value. */
+class CodedError extends EZEZError {
+    constructor(code, message = "", data = null) {
+        check("code", code, typeof code === "string", "a string");
+        check("message", message, typeof message === "string", "a string");
+        super(codeBefore(code, message));
+        void this.stack; // is made now, with that as its head, which is what consoles print
+        this.message = message;
+        this.code = code;
+        this.data = data;
+    }
+
+    toString() {
+        return `${this.name}: ${codeBefore(this.code, this.message)}`;
+    }
+}
+
+export class RemoteError extends CodedError {}
+export class CallError extends CodedError {}
+
 // -- texts --------------------------------------------------------------------------------------------------------
 
 const UNPRINTABLE = /(?! )[\p{C}\p{Z}]/gu;
@@ -67,6 +90,8 @@ const escaped = (text) => text.replace(UNPRINTABLE, (letter) => `\\u{${letter.co
 const shown = (text) => escaped(cut(text, 200));
 
 const quote = (text) => escaped(JSON.stringify(cut(text, 40)));
+
+const codeBefore = (code, message) => message ? `${shown(code)}: ${shown(message)}` : shown(code);
 
 const codeAnd = (code, reason) => reason ? `${code}, ${shown(reason)}` : `${code}`;
 
@@ -465,10 +490,19 @@ function demand(holds, text) {
     }
 }
 
-function checkListenedName(event) {
+function checkName(event) {
     check("event", event, typeof event === "string", "a string");
     if (event.startsWith(RESERVED)) {
         throw new RangeError(`event "${event}": names that start with "${RESERVED}" belong to the protocol`);
+    }
+}
+
+const isAnswer = (event) => event === EVENT_OK || event === EVENT_ERROR;
+
+function checkListenedName(event) {
+    checkName(event);
+    if (isAnswer(event)) {
+        throw new RangeError(`event "${event}" answers a call, and is for whoever waits for that; onMessage hears all`);
     }
 }
 
@@ -484,7 +518,7 @@ function adviceOn(event) {
 }
 
 function checkEventName(event) {
-    checkListenedName(event);
+    checkName(event);
     if (event.startsWith(LOCAL)) {
         throw new RangeError(`event "${event}": names that start with "${LOCAL}" cannot be sent`);
     }
@@ -492,6 +526,34 @@ function checkEventName(event) {
         throw new SerializationError("event: a string with a lone surrogate cannot be sent");
     }
 }
+
+// -- calls --------------------------------------------------------------------------------------------------------
+
+/** What a reply says to whoever has called: its value, or an error that is thrown. */
+function valueOf({ event, args }) {
+    if (event === EVENT_ERROR) {
+        throw remoteError(args);
+    }
+    switch (args.length) {
+        case 0: return null;
+        case 1: return args[0];
+        default: return args;
+    }
+}
+
+/** What an `EVENT_ERROR` of ours says. */
+const refusal = (code, message, data = null) => ({ code, message, data });
+
+/** The error that an `EVENT_ERROR` tells; one of a foreign peer may have any shape. */
+function remoteError(args) {
+    const isOurs = args.length === 1 && isPlainObject(args[0]) && Object.hasOwn(args[0], "code");
+    const { code, message, data = null } = isOurs ? args[0] : { data: args };
+    const text = (...values) => values.find((value) => typeof value === "string");
+    return new RemoteError(text(code, "error"), text(message, ...args, ""), data);
+}
+
+/** Whether a property of a proxy is a method of its contract, and nothing that JavaScript asks every object for. */
+const isMethod = (name) => typeof name === "string" && !/^(?:[_$].*|then|toJSON)$/s.test(name);
 
 // -- what is remembered of rooms ----------------------------------------------------------------------------------
 
@@ -696,6 +758,7 @@ const DEFAULTS = {
     clearAwaitingRepliesAfter: 300_000,
     maxAwaitingReplies: 10_000,
     recover: false,
+    unknownEvents: "ignore",
     unknownMessages: "ignore",
     unknownData: "ignore",
     serializers: {},
@@ -710,6 +773,7 @@ const MILLISECONDS = [
 ];
 const CHOICES = {
     sendWhenNotConnected: ["queue", "ignore", "throw"],
+    unknownEvents: ["ignore", "error"],
     unknownMessages: ["ignore", "emit", "emitTryJson"],
     unknownData: ["ignore", "emit", "close"],
 };
@@ -734,6 +798,11 @@ function checkNames(what, given, known) {
 const checkCount = (name, value) => check(name, value, Number.isInteger(value) && value >= 1, "an integer >= 1");
 
 const isDuration = (value) => typeof value === "number" && value > 0 && value < Infinity;
+
+function checkTimeout(timeout) {
+    const isLimit = timeout === undefined || isDuration(timeout);
+    check("timeout", timeout, isLimit, "a number of milliseconds > 0");
+}
 
 function checkCallable(name, value) {
     check(name, value, typeof value === "function", "a function");
@@ -1026,6 +1095,8 @@ export class EZEZWebSocketClient {
     #codec;
     #memory = new Memory(); // of rooms, with `recover`
     #listeners = new Map(); // event to entries; an array there is replaced, never changed
+    #handlers = new Map(); // event to function
+    #waiters = new Set(); // of `waitFor`
     #connection = null; // or an attempt at one
     #queue = new Set(); // of messages, in order
     #queuedBytes = 0;
@@ -1094,7 +1165,7 @@ export class EZEZWebSocketClient {
         checkClose(code, reason);
         this.#closed = true;
         clearTimeout(this.#pause);
-        this.#giveUpQueue({ code, reason });
+        this.#giveUpWaiting({ code, reason });
         this.#connection?.close(code, reason);
     }
 
@@ -1104,6 +1175,45 @@ export class EZEZWebSocketClient {
 
     request(event, args = [], options = {}) {
         return this.#ask(event, args, options, null, (message) => this.#submit(message));
+    }
+
+    async call(event, args = [], options = {}) {
+        return valueOf(await this.request(event, args, options));
+    }
+
+    waitFor(event, options = {}) {
+        return new Promise((resolve, reject) => {
+            checkListenedName(event);
+            checkNames("options", options, ["timeout", "where"]);
+            const { timeout, where = () => true } = options;
+            checkTimeout(timeout);
+            checkCallable("where", where);
+            this.#wait({ event, where, resolve, reject, timer: undefined }, timeout);
+        });
+    }
+
+    proxy(options = {}) {
+        checkNames("options", options, ["timeout", "notices", "events"]);
+        const { timeout, notices = [], events = {} } = options;
+        checkTimeout(timeout);
+        const areNames = Array.isArray(notices) && notices.every((name) => typeof name === "string");
+        check("notices", notices, areNames, "an array of the names of methods");
+        check("events", events, isPlainObject(events), "an object of the events of methods");
+        Object.values(events).forEach(checkEventName);
+        const made = (name) => {
+            const event = Object.hasOwn(events, name) ? events[name] : name.replaceAll("_", "-");
+            return notices.includes(name)
+                ? (...args) => { this.send(event, args); }
+                : (...args) => this.#callOrNotify(event, args, { timeout });
+        };
+        return new Proxy({}, {
+            get: (methods, name) => {
+                if (!(name in methods) && isMethod(name)) {
+                    methods[name] = made(name);
+                }
+                return methods[name];
+            },
+        });
     }
 
     sendJson(value, ...others) {
@@ -1134,10 +1244,23 @@ export class EZEZWebSocketClient {
         return this.#listen(event, listener, true);
     }
 
-    off(event, listener = undefined) {
+    handler(event, handler) {
         checkListenedName(event);
+        checkCallable("handler", handler);
+        if (this.#handlers.has(event)) {
+            throw new RangeError(`event "${event}" has a handler already; off("${event}") removes it`);
+        }
+        this.#handlers.set(event, handler);
+        return this;
+    }
+
+    off(event, listener = undefined) {
+        checkName(event);
         const others = (this.#listeners.get(event) ?? []).filter((entry) => listener && entry.listener !== listener);
         this.#setListeners(event, others);
+        if (!listener || this.#handlers.get(event) === listener) {
+            this.#handlers.delete(event);
+        }
         return this;
     }
 
@@ -1203,19 +1326,20 @@ export class EZEZWebSocketClient {
         return was;
     }
 
-    #giveUpQueue(ending) {
+    /** The client has ended: nothing will go out any more, and nothing come in. */
+    #giveUpWaiting(ending) {
         for (const message of this.#queue) {
             this.#dequeue(message);
             drop(message, ending);
         }
+        this.#giveUpWaits(ending);
     }
 
     #ask(event, args, options, replyTo, submit) {
         return new Promise((resolve, reject) => {
             checkNames("options", options, ["timeout"]);
             const { timeout } = options;
-            const isLimit = timeout === undefined || isDuration(timeout);
-            check("timeout", timeout, isLimit, "a number of milliseconds > 0");
+            checkTimeout(timeout);
             let timer;
             const settled = (settle) => (result) => {
                 clearTimeout(timer);
@@ -1248,9 +1372,66 @@ export class EZEZWebSocketClient {
         return this.#trouble ? `as there is no connection: ${this.#trouble}` : "and the client is still connecting";
     }
 
+    #wait(waiter, timeout) {
+        if (this.#closed) {
+            throw new NotConnected("the client is closed");
+        }
+        if (this.#ending) {
+            throw closedBy(this.#ending);
+        }
+        this.#waiters.add(waiter);
+        if (timeout !== undefined) {
+            const late = () => new ReplyTimeout(`no event ${quote(waiter.event)} within ${timeout} ms`);
+            waiter.timer = later(timeout, () => this.#endWait(waiter, "reject", late()));
+        }
+    }
+
+    #endWait(waiter, settle, outcome) {
+        this.#waiters.delete(waiter);
+        clearTimeout(waiter.timer);
+        waiter[settle](outcome);
+    }
+
+    #giveUpWaits(ending) {
+        for (const waiter of this.#waiters) {
+            this.#endWait(waiter, "reject", closedBy(ending));
+        }
+    }
+
+    /** End what waits for an event that comes in now; return whether anybody has waited for one of its name. */
+    #endWaits(received) {
+        const waiters = [...this.#waiters].filter((waiter) => waiter.event === received.event);
+        for (const waiter of waiters) {
+            try {
+                if (waiter.where(received)) {
+                    this.#endWait(waiter, "resolve", received);
+                }
+            }
+            catch (error) {
+                this.#endWait(waiter, "reject", error);
+            }
+        }
+        return waiters.length > 0;
+    }
+
+    /** Call a method of a contract, which is a notice perhaps: then nobody answers, and nobody hears that it is so. */
+    #callOrNotify(event, args, options) {
+        const answer = new Promise((resolve, reject) => {
+            this.call(event, args, options).then(resolve, (error) => {
+                if (error instanceof ReplyTimeout || error instanceof ConnectionClosed) {
+                    answer.catch(() => {}); // so that it is no unhandled rejection; who awaits it is told
+                }
+                reject(error);
+            });
+        });
+        return answer;
+    }
+
     /** Make the `reply` of an incoming event, which is not sent where its connection is gone. */
-    #makeReply(connection, eventId) {
+    #makeReply(connection, incoming) {
+        const { eventId } = incoming.ids;
         const submit = (message) => {
+            incoming.replied = true;
             if (!connection.open) {
                 return drop(message, null);
             }
@@ -1355,6 +1536,9 @@ export class EZEZWebSocketClient {
             this.#memory.lose();
         }
         const failed = isCurrent && !this.#closed && !this.#ending ? this.#goOn(connection, ending) : null;
+        if (connection.ready) {
+            this.#giveUpWaits(ending);
+        }
         if (connection.opened) {
             this.#call("onDisconnect", ending.code, ending.reason);
         }
@@ -1391,7 +1575,7 @@ export class EZEZWebSocketClient {
 
     #endByItself(ending) {
         this.#ending = ending;
-        this.#giveUpQueue(ending);
+        this.#giveUpWaiting(ending);
     }
 
     /** Tell of an attempt that has failed: the callbacks, or the console, where each is one line at most. */
@@ -1468,23 +1652,56 @@ export class EZEZWebSocketClient {
         this.#report("a message from the server is malformed", error);
     }
 
-    #deliver(connection, { event, ids, args }, reply = this.#makeReply(connection, ids.eventId)) {
+    #deliver(connection, message, reply = this.#makeReply(connection, message)) {
+        const { event, ids, args } = message;
         const question = connection.take(ids.replyTo);
         const listeners = question ? [] : this.#takeListeners(event);
+        const handler = this.#handlers.get(event);
         const { onMessage } = this.#callbacks;
         if (onMessage) {
             this.#run("onMessage", event, onMessage, event, args, reply, ids);
         }
-        if (question?.onReply) {
+        if (question) {
             this.#run("onReply", event, question.onReply, event, args, reply, ids);
+            return;
         }
+        const awaited = this.#waiters.size > 0 && this.#endWaits({ event, args, reply, ids });
         listeners.forEach((listener) => this.#run("a listener", event, listener, args, reply, ids));
+        if (handler) {
+            this.#handle(handler, message, reply);
+        }
+        else if (!listeners.length && !onMessage && !awaited) {
+            this.#receiveUnknown(message, reply);
+        }
     }
 
     /** Run the callbacks of an event that we make ourselves. */
     #emit(connection, event, value) {
         const nobody = Object.assign(() => undefined, { request: () => Promise.reject(new ConnectionClosed()) });
         this.#deliver(connection, { event, ids: { eventId: -1, replyTo: null }, args: [value] }, nobody);
+    }
+
+    #receiveUnknown({ event, ids }, reply) {
+        if (this.#options.unknownEvents === "error" && ids.replyTo === null && !isAnswer(event)) {
+            reply(EVENT_ERROR, [refusal("unknown-event", `nobody handles ${quote(event)}`)]);
+        }
+    }
+
+    /** Run the handler of an event, and answer by its outcome, unless a listener has answered. */
+    #handle(handler, message, reply) {
+        const answer = (event, value) => message.replied ? undefined : reply(event, [value]);
+        const returned = (value = null) => answer(EVENT_OK, value);
+        const thrown = (error) => {
+            if (!(error instanceof CallError)) {
+                throw error;
+            }
+            answer(EVENT_ERROR, refusal(error.code, error.message, error.data));
+        };
+        const failed = (error) => { // what it has thrown, or the answer that cannot be sent
+            this.#report(`the handler of ${quote(message.event)} has failed`, error);
+            answer(EVENT_ERROR, refusal("internal", "the handler failed"));
+        };
+        new Promise((resolve) => { resolve(handler(...message.args)); }).then(returned, thrown).catch(failed);
     }
 
     // -- listeners and callbacks
@@ -1568,9 +1785,13 @@ function failureOf({ where, opened }, code, reason, cause) {
 
 /** Give up a message: nothing is sent, and whoever waits for its reply is told. */
 function drop(message, ending) {
-    const { code, reason, cause } = ending ?? {};
-    message.fail?.(new ConnectionClosed(code, reason, { cause }));
+    message.fail?.(closedBy(ending));
     return undefined;
+}
+
+function closedBy(ending) {
+    const { code, reason, cause } = ending ?? {};
+    return new ConnectionClosed(code, reason, { cause });
 }
 
 function parsedOr(text) {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAY_RUN_BESIDE = True
 SAME_ON_EVERY_PYTHON = True
 
-HEAD = 'const { EZEZWebSocketClient, Codec } = await import("/ezez-ws.js");'
+HEAD = 'const { CallError, Codec, EZEZWebSocketClient } = await import("/ezez-ws.js");'
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
@@ -126,6 +126,33 @@ class ChromiumTest(ChromiumTestCase):
         self.assertIn('on("*") listens to', warning[1])
         self.assertEqual(error[0], "error")
         self.assertRegex(error[1], r'^ezez-ws: a listener of "news" has failed: RangeError: no\n +at .*failing')
+
+    def test_calls_are_answered_by_what_a_function_returns_or_throws_on_both_sides(self) -> None:
+        server = self.serve(on_auth_request=lambda client, key: True)
+
+        @server.on("price-of")
+        def price_of(client: Any, args: Any, reply: Any, ids: Any) -> None:
+            answer = client.send("sure?", args).wait_reply(timeout=10)
+            refused = {"code": "refused", "message": "not sure", "data": answer.args}
+            reply(*((answer.event, [4.5]) if answer.event == "ezez-ws:ok" else ("ezez-ws:error", [refused])))
+
+        code = """
+            const client = new EZEZWebSocketClient(args[0]);
+            client.handler("sure?", async (article) => {
+                await new Promise((done) => setTimeout(done));
+                if (article !== "tea") throw new CallError("no", `${article}?`, [article]);
+            });
+            const shop = client.proxy({ timeout: 10_000 });
+            shop.sold("tea"); // a notice, which nobody answers
+            const price = await shop.price_of("tea");
+            const error = await shop.price_of("mud").catch((error) => error);
+            client.close();
+            return [price, error.name, error.code, error.message, error.data, `${error}`];"""
+        refused = {"code": "no", "message": "mud?", "data": ["mud"]}
+        told = [4.5, "RemoteError", "refused", "not sure", [refused], "RemoteError: refused: not sure"]
+        page, printed = self.page_with_console()
+        self.assertEqual(self.run_on(page, code, server.url), told)
+        self.assertEqual(printed, [])
 
     def test_what_is_sent_to_a_room_meanwhile_comes_after_a_reconnect_or_is_told_to_be_missed(self) -> None:
         code = """

@@ -66,6 +66,7 @@ export class Connection {
             kinds: (args, reply) => reply("kinds", args.map(kindOf)),
             samples: (args, reply) => reply("samples", SAMPLES),
             dates: (args, reply) => reply("dates", [new Date(0), { nested: [new Date(1577934245678)] }]),
+            "answer as": ([event, ...values], reply) => reply(event, values),
             // a conversation: our reply is a question, whose answer we answer
             interview: (args, reply) => reply("your name?", [], ([name], answer) => {
                 answer("your age?", [name], ([age], thank) => thank("noted", [name, age]));
@@ -103,6 +104,9 @@ export class Connection {
     commands() {
         return {
             send: ({ event, args }) => tell({ sent: this.send(event, args.map(build)) }),
+            ask: ({ event, args }) => this.send(event, args.map(build), (values, reply, [answer]) => (
+                tell({ answer, args: values.map(describe) })
+            )),
             text: ({ text }) => this.socket.send(text),
             raw: ({ hex }) => this.socket.send(Buffer.from(hex, "hex")),
             close: ({ code, reason }) => this.socket.close(code, reason),
