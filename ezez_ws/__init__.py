@@ -32,6 +32,7 @@ from .callbacks import (
     VerifyRequest,
 )
 from .calls.answers import Received, Result
+from .calls.contract import Contract, event, notice
 from .calls.handlers import current_reply
 from .client import EZEZWebSocketClient
 from .cluster.audience import Audience, ClusterStatus, Joined, Member, Publication
@@ -83,6 +84,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionFailed",
     "Context",
+    "Contract",
     "EZEZError",
     "EZEZServerClient",
     "EZEZWebSocketClient",
@@ -138,6 +140,8 @@ __all__ = [
     "TooManyReplies",
     "VerifyRequest",
     "current_reply",
+    "event",
+    "notice",
     "tuning",
 ]
 

@@ -9,6 +9,7 @@ import contextlib
 import ctypes  # here at the latest, since a newer libffi keeps a descriptor open from the first import on
 import functools
 import gc
+import importlib.util
 import os
 import re
 import shutil
@@ -36,6 +37,7 @@ __all__ = [
     "fds_left",
     "free_port",
     "needs_node",
+    "needs_pydantic",
     "node_missing",
     "open_fds",
     "required",
@@ -49,7 +51,7 @@ T = TypeVar("T")
 
 REPO = Path(__file__).resolve().parent.parent
 NODE_MODULES = REPO / "tests" / "node_modules"
-NODE_PACKAGES = ("@ezez/utils", "pyright", "typescript", "ws")
+NODE_PACKAGES = ("@asyncapi/parser", "@ezez/utils", "pyright", "typescript", "ws")
 
 
 class EZEZTestCase(unittest.TestCase):
@@ -298,6 +300,12 @@ def needs_node(target: Any = None) -> Any:
     ``@needs_node`` decorates a test or a test case; ``needs_node()`` is a call, in ``setUpModule`` for example.
     """
     return required(target, node_missing(), "EZEZ_REQUIRE_NODE")
+
+
+def needs_pydantic(target: Any) -> Any:
+    """Skip where pydantic is missing, or fail there with ``EZEZ_REQUIRE_PYDANTIC=1``: a decorator."""
+    reason = "" if importlib.util.find_spec("pydantic") else "pydantic is not installed"
+    return required(target, reason, "EZEZ_REQUIRE_PYDANTIC")
 
 
 def required(target: Any, reason: str, variable: str) -> Any:
