@@ -3,10 +3,12 @@
 import enum
 from abc import abstractmethod
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple
+from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 
 from ezez_ws import Contract, event, notice
 
@@ -67,6 +69,15 @@ class Tree(BaseModel):
     function: Literal["a", 'b"c', 3, None] = None
 
 
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    years: Annotated[float, Field(ge=0, multiple_of=0.5)] = 0.0
+
+
 class Everything(Contract):
     """All kinds of types. */ not the end"""
 
@@ -88,6 +99,11 @@ class Everything(Contract):
 
     @abstractmethod
     def raw(self, data: bytes, anything: Any, untyped=None) -> bytes: ...  # type: ignore[no-untyped-def]
+
+    @abstractmethod
+    def animal(
+        self, animal: Annotated[Cat | Dog, Field(discriminator="kind")], day: date, made: datetime, one: UUID
+    ) -> dict[int, JsonValue]: ...
 
     @event("named.otherwise")
     @abstractmethod
