@@ -1,11 +1,13 @@
-"""``ezez-ws call``: send an event, print its reply."""
+"""``ezez-ws call``: send an event, print the value that answers it, or the event that replies."""
 
 import argparse
 
+from ..calls.answers import value_of
+from ..messages.protocol import EVENT_OK
 from ..options import CLIENT
 from .arguments import add_dialing, add_message, add_seconds, connected, make_client
 from .output import write_line
-from .values import write_event
+from .values import write_event, write_json
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,4 +23,6 @@ def run(options: argparse.Namespace) -> None:
     client = make_client(options, clear_awaiting_replies_after=patience)
     with connected(options, client):
         reply = client.send(options.event, options.args).wait_reply(options.timeout)
-        write_line(write_event(reply.event, reply.args, reply.ids))
+        value = value_of(reply)  # or an error, which ends the command
+        is_value = reply.event == EVENT_OK
+        write_line(write_json(value) if is_value else write_event(reply.event, reply.args, reply.ids))

@@ -2,8 +2,16 @@
 
 from enum import IntEnum
 
-from ..errors import AuthRejected, ConnectionFailed, MalformedMessage, ReplyTimeout, SerializationError
+from ..errors import (
+    AuthRejected,
+    ConnectionFailed,
+    MalformedMessage,
+    RemoteError,
+    ReplyTimeout,
+    SerializationError,
+)
 from ..logs import shown
+from .values import UsageError, write_json
 
 __all__ = ["ExitCode", "UsageError", "exit_code_of", "words_of"]
 
@@ -16,14 +24,11 @@ class ExitCode(IntEnum):
     USAGE = 2
     REFUSED = 3
     NO_REPLY = 4
+    REMOTE_ERROR = 5
     HUNG_UP = 129  # 128 + SIGHUP, as a shell says it
     INTERRUPTED = 130  # SIGINT
     BROKEN_PIPE = 141  # SIGPIPE
     TERMINATED = 143  # SIGTERM
-
-
-class UsageError(Exception):
-    """What the user has given is wrong; the text says what, and what would be right."""
 
 
 def exit_code_of(error: Exception) -> ExitCode:
@@ -34,6 +39,8 @@ def exit_code_of(error: Exception) -> ExitCode:
         return ExitCode.REFUSED
     if isinstance(error, ReplyTimeout):
         return ExitCode.NO_REPLY
+    if isinstance(error, RemoteError):
+        return ExitCode.REMOTE_ERROR
     return ExitCode.NO_CONNECTION
 
 
@@ -41,4 +48,6 @@ def words_of(error: BaseException) -> str:
     """Return what an error says; a reason of the peer's, which may be as long as a message, is cut."""
     if isinstance(error, AuthRejected):
         error = AuthRejected(shown(error.reason))
+    if isinstance(error, RemoteError) and error.data is not None:
+        return f"{error} {write_json(error.data)}"
     return str(error) or type(error).__name__

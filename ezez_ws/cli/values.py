@@ -18,9 +18,13 @@ from ..logs import shown
 from ..messages.protocol import Ids
 from ..messages.refusals import Bad
 from ..messages.scalars import MAX_BIGINT_DIGITS, UNDEFINED, BigInt, bigint, digits_of, format_number, number
-from .outcome import UsageError
 
-__all__ = ["read_argument", "read_words", "write_arguments", "write_event", "write_json"]
+__all__ = ["UsageError", "read_argument", "read_words", "write_arguments", "write_event", "write_json"]
+
+
+class UsageError(Exception):
+    """What the user has given is wrong; the text says what, and what would be right."""
+
 
 _MARK = "$"
 _OPENING = ("{", "[", '"')

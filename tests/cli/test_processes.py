@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+from ezez_ws import CallError, EZEZServerClient
 from tests.cli.running import PROGRAM, TIMEOUT, Program, environment, run
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
@@ -27,6 +28,11 @@ class ExitTest(ProcessTestCase):
     def test_the_exit_codes_are_those_that_are_promised(self) -> None:
         server = self.serve()
         server.on("echo", lambda client, args, reply, ids: reply("echo", args))
+
+        @server.handler("fail")
+        def fail(client: EZEZServerClient) -> None:
+            raise CallError("no-tea", "there is none left", {"coffee": 2})
+
         url = str(server.url)
         for code, args in (
             (0, ["call", url, "echo", "--auth", KEY]),
@@ -34,9 +40,27 @@ class ExitTest(ProcessTestCase):
             (2, ["call", url]),
             (3, ["call", url, "echo"]),
             (4, ["call", url, "nothing", "--auth", KEY, "--timeout", "0.1"]),
+            (5, ["call", url, "fail", "--auth", KEY]),
         ):
             with self.subTest(code):
                 self.assertEqual(code, run(*args).code)
+
+    def test_call_prints_a_handlers_value_and_why_there_is_none(self) -> None:
+        server = self.serve(on_auth_request=lambda client, key: True)
+        server.handler("sum", lambda client, a, b: {"sum": a + b})
+
+        @server.handler("fail")
+        def fail(client: EZEZServerClient) -> None:
+            raise CallError("no-tea", "there is none left", {"coffee": 2})
+
+        done = run("call", str(server.url), "sum", "2", "3")
+        self.assertEqual((0, '{"sum": 5}\n', ""), (done.code, done.out, done.err))
+        done = run("call", str(server.url), "fail")
+        expected = 5, "", 'ezez-ws: no-tea: there is none left {"coffee": 2}\n'
+        self.assertEqual(expected, (done.code, done.out, done.err))
+        done = run("call", str(server.url), "sum", "2")
+        self.assertEqual(5, done.code)
+        self.assertIn("invalid-args: b: ", done.err)
 
     def test_the_command_that_is_installed_does_the_same(self) -> None:
         command = Path(sys.executable).with_name("ezez-ws")
