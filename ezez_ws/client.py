@@ -14,7 +14,7 @@ from . import callbacks
 from .calls.answers import Received, check_timeout
 from .calls.calling import Calling, submit, wait_for
 from .calls.futures import Answer, Submitted
-from .calls.handlers import Handling
+from .calls.implement import Implementing
 from .client_run import ClientOptions, ClientRun
 from .connection.client_side import ClientConnection
 from .connection.connection import ConnectionOptions
@@ -56,7 +56,7 @@ _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 _GRACE = 0.5  # seconds that the thread has to end when its connection has been cut, or connect() has failed
 
 
-class EZEZWebSocketClient(Handling, Calling):
+class EZEZWebSocketClient(Implementing, Calling):
     """Connects to a server, stays connected, and exchanges named events with it.
 
     Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from . import callbacks
 from .calls.answers import Result
 from .calls.calling import call_each
+from .calls.contract import ContractOf
 from .calls.handlers import Handling
+from .calls.implement import Factory, implement_by
 from .cluster.audience import Audience, ClusterStatus, Member, Publication, Publishing
 from .cluster.entries import Command, Said, Target
 from .cluster.hub import ClusterOptions, Hub
@@ -51,6 +53,7 @@ else:
 __all__ = ["EZEZWebSocketServer", "EZEZWebsocketServer"]
 
 S = TypeVar("S", bound="EZEZWebsocketServer[Any]")
+T = TypeVar("T")
 
 _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 
@@ -122,6 +125,7 @@ class EZEZWebsocketServer(callbacks.ServerListening[C], Handling):
         check_server(given)
         self._ezez_listeners = Listeners("client, args, reply, ids")
         self.__codec = given["codec"]
+        self.__factories: list[Factory] = []  # only appended to
         try:
             context = Context(default_context)
         except Exception as error:
@@ -134,6 +138,7 @@ class EZEZWebsocketServer(callbacks.ServerListening[C], Handling):
                 given,
                 common=pick(ConnectionOptions, given),
                 raise_after_disconnect=send_after_disconnect == "raise",
+                factories=self.__factories,
             ),
             cluster=pick(ClusterOptions, given),
             callbacks=pick(Callbacks, given),
@@ -454,6 +459,17 @@ class EZEZWebsocketServer(callbacks.ServerListening[C], Handling):
         """
         self._ezez_fork_guard.check()
         return call_each(self.__connections(), self.__codec, event, args, where, timeout)
+
+    def implement(self, contract: ContractOf[T], factory: Callable[[EZEZServerClient[C]], T]) -> None:
+        """Answer the events of a contract by an object for each connection; notices are listened to.
+
+        ``factory``, the class or any callable, is called as ``factory(client)``, once a connection, on its thread,
+        before ``on_auth_ok``. Where it raises, or makes what lacks a method, that is told as an error of a callback,
+        and the events are answered with the code ``internal``. ``TypeError``: the class is no contract, or the factory
+        one that lacks a method. ``ValueError``: it is implemented already, or one of its events has a handler.
+        """
+        self._ezez_fork_guard.check()
+        implement_by(self, self.__factories, contract, factory)
 
     def __repr__(self) -> str:
         return f"<EZEZWebsocketServer {self.url if self._ezez_current_run() is not None else 'not started'}>"

@@ -1,14 +1,14 @@
 """One client of a server: its public face."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 from .calls.answers import Received, check_timeout
 from .calls.calling import Calling, submit, submit_on, wait_for
 from .calls.futures import Answer
-from .calls.handlers import Handling
+from .calls.implement import Implementing
 from .cluster.audience import Audience, Joined
 from .cluster.entries import Target
 from .cluster.hub import Hub
@@ -31,12 +31,14 @@ _ids = itertools.count()
 _ids_lock = make_lock()
 
 
-class EZEZServerClient(Handling, Calling, Generic[C]):
+class EZEZServerClient(Implementing, Calling, Generic[C]):
     """A client that is connected to a server; the server makes one for each connection.
 
     Every method may be called from any thread. After ``os.fork`` the child's calls raise ``RuntimeError``. ``C`` is
     what type checkers take its ``context`` for.
     """
+
+    _ezez_implementations: Mapping[type, Any] = {}  # by contract; replaced by its own thread, and never changed
 
     def __init__(self, connection: ServerConnection, hub: Hub, request: HandshakeRequest, context: Context[C]) -> None:
         self._ezez_connection = connection

@@ -52,6 +52,7 @@ MEMBERS: dict[type, set[str]] = {
             "clients",
             "close",
             "host",
+            "implement",
             "listener",
             "port",
             "serve_connection",
@@ -63,12 +64,13 @@ MEMBERS: dict[type, set[str]] = {
     EZEZServerClient: {
         *LISTENING,
         *("alive", "authenticated", "awaiting_replies_count", "client", "connection_id", "context", "disconnect"),
+        *("implement", "proxy"),
         *("address", "call", "join", "leave", "submit", "wait_for", "request", "resumed", "rooms", "send", "to"),
     },
     EZEZWebSocketClient: {
         *LISTENING,
         *("alive", "awaiting_replies_count", "client", "close", "connect", "reconnect", "request_close"),
-        *("call", "submit", "wait_for"),
+        *("call", "implement", "proxy", "submit", "wait_for"),
         *("rooms", "run_forever", "send", "send_json", "start", "subprotocol", "wait_closed"),
     },
     WebSocket: {"close", "open", "ping", "send"},

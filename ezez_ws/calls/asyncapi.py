@@ -7,6 +7,7 @@ message's payload. Schemas there are of JSON Schema's draft 7, which says a few 
 import re
 from typing import Any
 
+from ..messages.protocol import EVENT_ERROR, EVENT_OK
 from .describe import REFERENCE, map_schema
 
 __all__ = ["write_asyncapi"]
@@ -32,8 +33,8 @@ def write_asyncapi(description: dict[str, Any], fingerprint: str) -> dict[str, A
         add(f"{key}.event", method["event"], method["description"], _arguments(method["parameters"]))
         if not method["notice"]:
             answer = _tuple([_as_draft_7(method["answer"])], 1)
-            add(f"{key}.answer", "ezez-ws:ok", f"The answer to {method['event']}.", answer)
-            add(_ERROR, "ezez-ws:error", "The answer to an event that has failed.", _tuple([_FAILURE], 1))
+            add(f"{key}.answer", EVENT_OK, f"The answer to {method['event']}.", answer)
+            add(_ERROR, EVENT_ERROR, "The answer to an event that has failed.", _tuple([_FAILURE], 1))
     told = {"description": description["description"]} if description["description"] else {}
     references = {key: {"$ref": f"#/components/messages/{key}"} for key in messages}
     return {

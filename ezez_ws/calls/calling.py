@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from ..connection.connection import Connection
 from ..connection.listeners import Listeners
@@ -16,12 +16,18 @@ from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code
 from ..websocket.stream import Ending
 from .answers import Received, Result, check_timeout, value_of
+from .contract import ContractOf
 from .futures import Answer, Submitted
+from .proxy import make_proxy, submit_method
 
 if TYPE_CHECKING:
     from ..connection.server_side import ServerConnection
 
 __all__ = ["Calling", "call_each", "wait_for"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 _ABNORMAL = Ending(CloseCode.ABNORMAL, "")
 
@@ -57,9 +63,29 @@ class Calling:
         check_timeout(timeout)
         return value_of(self.send(event, args).wait_reply(timeout))
 
-    def submit(self, event: str, args: Any = ()) -> "Future[Any]":
+    def proxy(self, contract: ContractOf[T], *, timeout: float | None = None) -> T:
+        """Return an object of a contract's class whose methods ask the other side, as ``call`` does; a notice is sent.
+
+        Arguments are bound, checked and written by the contract before anything is sent, and the answer is read by it.
+
+        Args:
+            timeout: seconds for each answer; ``None`` as in ``call``.
+
+        Raises:
+            TypeError: the class is no contract. A method raises it for a call that does not fit.
+            RemoteError: raised by a method: ``InvalidArgs`` for a value that does not fit, wherever that is found;
+                code ``invalid-answer`` for an answer that does not; and as ``call``.
+        """
+        return make_proxy(self, contract, timeout)
+
+    @overload
+    def submit(self, event: str, args: Any = ()) -> "Future[Any]": ...
+    @overload
+    def submit(self, event: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]": ...
+    def submit(self, event: Any, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Send an event, and return a ``concurrent.futures.Future`` of what ``call`` would return or raise.
 
+        In place of the event there may be a method of a proxy of this object, with the arguments of its call.
         It starts no thread. ``result()``, ``wait`` and ``as_completed`` work on any thread, in a listener too.
         ``cancel()`` forgets the call. Done callbacks run on the thread that reads the reply, or the connection's, and
         must not block. An open future counts as a message with an ``on_reply``.
@@ -69,6 +95,12 @@ class Calling:
             TooManyReplies, QueueFull: a limit is reached; nothing was sent.
             All else, a connection that is gone included, is in the future.
         """
+        if callable(event):
+            future: Future[Any] = submit_method(self, event, args, kwargs)
+            return future
+        return self.__submit(event, *args, **kwargs)
+
+    def __submit(self, event: str, args: Any = ()) -> Answer:
         return self._ezez_submit(event, args, None)
 
 

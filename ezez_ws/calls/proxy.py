@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from ..options import check_seconds
 from .contract import ContractOf, Method, methods_of
 
-__all__ = ["Sender", "make_proxy", "submit"]
+__all__ = ["Sender", "make_proxy", "submit_method"]
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def _make_method(method: Method) -> Callable[..., Any]:
     return function
 
 
-def submit(sender: Any, bound: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def submit_method(sender: Any, bound: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a method of one of the sender's proxies without waiting; return the future of its answer.
 
     ``TypeError``: it is none, or what it is given does not fit; ``InvalidArgs`` as the call itself.

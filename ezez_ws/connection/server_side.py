@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConnectionClosed, MalformedMessage
@@ -66,6 +66,7 @@ class ServerConnectionOptions(NamedTuple):
     queue_limit_bytes: int
     queue_overflow: str | Callable[..., Any]
     raise_after_disconnect: bool
+    factories: Sequence[Callable[[Any], object]] = ()  # of what implements contracts; may become more
 
 
 class ServerConnection(Connection):
@@ -324,6 +325,8 @@ class ServerConnection(Connection):
         self._early = []
         self.tell("authenticated")
         self.begin_user_code()
+        for factory in self._options.factories:
+            self.call(factory, self.client)
         self.call(self._callbacks.on_auth_ok, self.client)
         self._hub.clients.arrive(session)
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from ezez_ws.calls.contract import Contract, event, methods_of, notice
-from ezez_ws.calls.proxy import make_proxy, submit
+from ezez_ws.calls.proxy import make_proxy, submit_method
 from ezez_ws.errors import InvalidArgs, RemoteError
 from tests.support import REPO, EZEZTestCase, needs_pydantic
 
@@ -233,7 +233,7 @@ class ProxyTest(EZEZTestCase):
 
         sender = Sender("4.50")
         shop = make_proxy(sender, Shop)
-        self.assertEqual(("price", ["tea"], Decimal("4.50")), submit(sender, shop.price, ("tea",), {}))
+        self.assertEqual(("price", ["tea"], Decimal("4.50")), submit_method(sender, shop.price, ("tea",), {}))
 
     def test_only_an_answered_method_of_an_own_proxy_is_submitted(self) -> None:
         from tests.calls.contracts import Shop
@@ -241,13 +241,13 @@ class ProxyTest(EZEZTestCase):
         sender = Sender()
         shop = make_proxy(sender, Shop)
         with self.assertRaisesRegex(TypeError, "notice"):
-            submit(sender, shop.sold, ("tea",), {})
+            submit_method(sender, shop.sold, ("tea",), {})
         with self.assertRaisesRegex(ValueError, "another client"):
-            submit(Sender(), shop.price, ("tea",), {})
+            submit_method(Sender(), shop.price, ("tea",), {})
         with self.assertRaisesRegex(TypeError, "proxy"):
-            submit(sender, print, (), {})
+            submit_method(sender, print, (), {})
         with self.assertRaises(TypeError):
-            submit(sender, shop.price, (), {})
+            submit_method(sender, shop.price, (), {})
 
 
 if __name__ == "__main__":

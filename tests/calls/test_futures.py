@@ -99,7 +99,7 @@ class FutureTest(ServingTestCase):
 
     def test_what_is_wrong_comes_out_and_all_else_is_in_it(self) -> None:
         with self.assertRaises(TypeError):
-            self.side.submit(5)  # type: ignore[arg-type]
+            self.side.submit(5)  # type: ignore[call-overload]
         with self.assertRaises(SerializationError):
             self.side.submit("x", [object()])
         self.asker.close()
