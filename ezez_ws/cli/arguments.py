@@ -21,6 +21,7 @@ from .tls import add_client_tls, client_context
 from .values import read_argument
 
 __all__ = [
+    "add_connecting",
     "add_dialing",
     "add_key",
     "add_message",
@@ -40,8 +41,14 @@ _PATIENCE = 0.3  # seconds after which a person wants to know what is waited for
 
 
 def add_dialing(parser: argparse.ArgumentParser, stays: bool = False) -> None:
-    parser.set_defaults(reconnect=False)
     parser.add_argument("url", metavar="URL", help="ws://HOST:PORT/PATH, or wss://")
+    add_connecting(parser)
+    if stays:
+        parser.add_argument("--reconnect", action="store_true", help="connect again when the connection is lost")
+
+
+def add_connecting(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(reconnect=False)
     add_key(parser, "the key to authenticate with (default: the empty one)")
     parser.add_argument(
         "--header", type=_pair, action="append", metavar="'NAME: VALUE'", help="for the handshake; may be given again"
@@ -51,8 +58,6 @@ def add_dialing(parser: argparse.ArgumentParser, stays: bool = False) -> None:
     )
     add_client_tls(parser)
     add_seconds(parser, "--connect-timeout", CLIENT["connect_timeout"].default, "to connect")
-    if stays:
-        parser.add_argument("--reconnect", action="store_true", help="connect again when the connection is lost")
     add_verbose(parser)
 
 

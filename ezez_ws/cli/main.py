@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from ..cli import call, connect, decode, emit, listen, send, serve
+from ..cli import call, connect, contract, decode, emit, listen, send, serve
 from ..errors import EZEZError
-from .outcome import ExitCode, UsageError, exit_code_of, words_of
+from .outcome import ContractsDiffer, ExitCode, UsageError, exit_code_of, words_of
 from .output import give_up_what_is_left, log_to_stderr, notice
 from .signals import EndingSignals
 
@@ -34,13 +34,17 @@ COMMANDS = {
     "emit": Command("URL EVENT [ARG...]", "send an event to rooms, by way of the servers' Redis", emit),
     "listen": Command("URL", "print the events that arrive, as JSON lines", listen),
     "serve": Command("", "a relay to try things with: echo, broadcast, rooms", serve),
+    "contract": Command(
+        "[check URL] MODULE:CONTRACT", "write a contract in another form, or compare a server's with it", contract
+    ),
     "decode": Command("[HEX...]", "print a captured message as JSON", decode),
 }
 
 _EPILOG = """\
 An ARG is JSON where it is JSON, and a text otherwise; '"5"' is the text 5. What begins with {, [ or " must be JSON.
 Arguments that begin with a dash come after --.
-Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 6 another contract, 130 Ctrl-C,
+143 SIGTERM, 129 SIGHUP.
 """
 _MISSING = "the following arguments are required: "  # as argparse says it
 
@@ -60,7 +64,7 @@ def _main(argv: Sequence[str], signals: EndingSignals) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return ExitCode.BROKEN_PIPE
-    except (EZEZError, UsageError, OSError) as error:
+    except (EZEZError, UsageError, ContractsDiffer, OSError) as error:
         if not signals.exit_code:  # else it is what has come of the signal
             notice(f"ezez-ws: {words_of(error)}")
         return exit_code_of(error)

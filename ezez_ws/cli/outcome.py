@@ -13,7 +13,7 @@ from ..errors import (
 from ..logs import shown
 from .values import UsageError, write_json
 
-__all__ = ["ExitCode", "UsageError", "exit_code_of", "words_of"]
+__all__ = ["ContractsDiffer", "ExitCode", "UsageError", "exit_code_of", "words_of"]
 
 
 class ExitCode(IntEnum):
@@ -25,10 +25,15 @@ class ExitCode(IntEnum):
     REFUSED = 3
     NO_REPLY = 4
     REMOTE_ERROR = 5
+    DIFFERENT = 6
     HUNG_UP = 129  # 128 + SIGHUP, as a shell says it
     INTERRUPTED = 130  # SIGINT
     BROKEN_PIPE = 141  # SIGPIPE
     TERMINATED = 143  # SIGTERM
+
+
+class ContractsDiffer(Exception):
+    """The contract of a server is another than ours."""
 
 
 def exit_code_of(error: Exception) -> ExitCode:
@@ -37,6 +42,8 @@ def exit_code_of(error: Exception) -> ExitCode:
         return ExitCode.USAGE
     if isinstance(error, AuthRejected) or (isinstance(error, ConnectionFailed) and error.status in (401, 403)):
         return ExitCode.REFUSED
+    if isinstance(error, ContractsDiffer):
+        return ExitCode.DIFFERENT
     if isinstance(error, ReplyTimeout):
         return ExitCode.NO_REPLY
     if isinstance(error, RemoteError):
