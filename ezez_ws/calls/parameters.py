@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from types import FunctionType, MethodType, SimpleNamespace, UnionType
+from types import FunctionType, GenericAlias, MethodType, SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Union, get_args, get_origin
 
 from ..errors import InvalidArgs
@@ -247,11 +247,22 @@ class _Annotations:
 
     def _resolve(self, what: str, annotation: Any) -> Any:
         """Return an annotation without forward references; each for itself, as what is skipped may have some."""
+        if sys.version_info < (3, 11):
+            annotation = _with_references(annotation)
         holder = SimpleNamespace(__annotations__={"it": annotation}, __type_params__=self._type_params)
         try:
             return typing.get_type_hints(holder, self._globals, include_extras=True)["it"]
         except Exception as error:
             raise TypeError(f"{what}: its annotation {annotation!r} cannot be resolved: {error}") from error
+
+
+def _with_references(annotation: Any) -> Any:
+    """Return an annotation in which the texts in ``list["Point"]`` are references, which CPython 3.10 forgets."""
+    if not isinstance(annotation, GenericAlias):
+        return annotation
+    parts = (typing.ForwardRef(part) if isinstance(part, str) else part for part in annotation.__args__)
+    origin: Any = annotation.__origin__
+    return origin[tuple(map(_with_references, parts))]
 
 
 def _answer_of(annotation: Any) -> Any:

@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, NewType, Union, get_args, get_origin
 
 from ..logs import shown
-from ..messages.scalars import MAX_SAFE, MIN_SAFE, UNDEFINED, BigInt
+from ..messages.scalars import UNDEFINED, BigInt
 from ..threads.interrupted import calls_user_code
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Type:
         """
         if self._test is not None and self._test(value):
             return value
-        if self._takes_whole and type(value) is int and MIN_SAFE <= value <= MAX_SAFE:
+        if self._takes_whole and type(value) in _INTEGERS and _fits_a_float(value):
             return float(value)  # JavaScript writes 1.0 as 1
         return self._guard(self._read, value)
 
@@ -240,6 +240,7 @@ def _cut(text: Any, limit: int) -> Any:
     return text if not isinstance(text, str) or len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+_ABOUT_DEPTH = ("json_invalid", "recursion_depth_exceeded", "recursion_loop")  # the last in older versions
 _TOO_DEEP = _problem("recursion_loop", "Nested too deep")
 
 
@@ -249,7 +250,7 @@ def _problems(error: ValueError) -> list[dict[str, Any]]:
     if not isinstance(error, ValidationError):  # a text with a lone surrogate, a number of too many digits
         return [_problem("value_error", " ".join(str(error).split()))]
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    if "recursion limit" in found[0]["msg"] or found[0]["type"] == "recursion_depth_exceeded":
+    if found[0]["type"] in _ABOUT_DEPTH and "recursion" in found[0]["msg"].lower():
         return [_TOO_DEEP]
     told = [_problem(each["type"], each["msg"], each["loc"]) for each in found[:_MOST_PROBLEMS]]
     if len(found) > _MOST_PROBLEMS:
@@ -277,9 +278,10 @@ class _Anything:
 Kinds = frozenset[type] | _Anything
 ANYTHING = _Anything()
 
+_INTEGERS = frozenset([int, BigInt])
 _PLAIN: Mapping[Any, frozenset[type]] = {
     None: frozenset([NoneType]),
-    int: frozenset([int, BigInt]),
+    int: _INTEGERS,
     **{kind: frozenset([kind]) for kind in (BigInt, NoneType, bool, bytes, dict, float, list, str)},
 }
 _UNIONS = (Union, UnionType)

@@ -231,7 +231,7 @@ class CallableTest(ParametersCase):
 
     def test_annotations_may_be_texts_and_those_that_are_skipped_may_be_unknown(self) -> None:
         self.assertEqual([postponed.Pair(1, 2)], list(self.read(postponed.handler, [[1, 2]])))
-        self.assertEqual("pair: Input should be an array or an object", self.refusal(postponed.handler, [5]).message)
+        self.assertRegex(self.refusal(postponed.handler, [5]).message, "^pair: .* be an array or an object$")
 
         def quoted(client: "Missing", points: "list[Point]", more: list["Point"]) -> "Missing": ...
 
