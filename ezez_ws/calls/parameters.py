@@ -253,7 +253,7 @@ class _Annotations:
         try:
             return typing.get_type_hints(holder, self._globals, include_extras=True)["it"]
         except Exception as error:
-            raise TypeError(f"{what}: its annotation {annotation!r} cannot be resolved: {error}") from error
+            raise TypeError(f"{what}: its annotation cannot be resolved: {error}") from error
 
 
 def _with_references(annotation: Any) -> Any:

@@ -313,9 +313,9 @@ def _test(annotation: Any) -> Callable[[Any], bool] | None:
     if origin in _UNIONS:
         tests = [test for test in map(_test, parts) if test is not None]
         return (lambda value: any(test(value) for test in tests)) if len(tests) == len(parts) else None
-    if origin is list:
+    if origin is list and parts:
         return _test_items(list, parts[0], lambda value: value)
-    if origin is dict and parts[0] is str:
+    if origin is dict and parts and parts[0] is str:
         return _test_items(dict, parts[1], dict.values)
     return None
 
@@ -367,7 +367,7 @@ def with_bigints(made: Any, original: Any) -> Any:
         return original if type(made) is int and made == original else made
     if isinstance(original, dict):
         inside = made if type(made) is dict else getattr(made, "__dict__", {})
-        for key in inside.keys() & original.keys():
+        for key in inside.keys() & original.keys() if type(inside) is dict else ():
             inside[key] = with_bigints(inside[key], original[key])
     elif isinstance(original, (list, tuple)) and isinstance(made, (list, tuple)) and len(made) == len(original):
         items = [with_bigints(*pair) for pair in zip(made, original, strict=True)]

@@ -236,7 +236,7 @@ class CallableTest(ParametersCase):
         def quoted(client: "Missing", points: "list[Point]", more: list["Point"]) -> "Missing": ...
 
         with self.assertRaisesRegex(
-            TypeError, r"^the return value of .*quoted\(\): its annotation .* cannot be resolved"
+            TypeError, r"^the return value of .*quoted\(\): its annotation cannot be resolved: name 'Missing'"
         ):
             Parameters(quoted, 1, None)
         quoted.__annotations__["return"] = "int"
@@ -244,10 +244,20 @@ class CallableTest(ParametersCase):
 
     def test_an_annotation_that_cannot_be_resolved_names_the_parameter(self) -> None:
         with self.assertRaisesRegex(
-            TypeError, r"^parameter 'a' of unknown\(\): its annotation .*Missing.* cannot be res"
+            TypeError, r"^parameter 'a' of unknown\(\): its annotation cannot be resolved: name 'Missing' is not"
         ):
             Parameters(postponed.unknown, 1, None)
         self.assertEqual([5], self.read(postponed.unknown, [5], validate=False))
+
+    @unittest.skipUnless(sys.version_info >= (3, 14), "annotations are evaluated with the function")
+    def test_annotations_that_are_evaluated_late_may_be_unknown_where_they_are_skipped(self) -> None:
+        names: dict[str, Any] = {"Point": Point}
+        exec("def f(client: Missing, points: list[Point]): ...\ndef g(client, a: Missing): ...", names)
+        self.assertEqual([[Point(1)]], list(self.read(names["f"], [[{"x": 1}]])))
+        with self.assertRaisesRegex(
+            TypeError, r"^parameter 'a' of g\(\): its annotation cannot be resolved: name 'Missing'"
+        ):
+            Parameters(names["g"], 1, None)
 
     def test_a_class_without_a_schema_takes_its_instances_unless_checking_is_a_must(self) -> None:
         def f(client: Any, matrix: Matrix, more: list[Matrix] | None = None) -> None: ...

@@ -156,6 +156,14 @@ class ReadingTest(TypeCase):
         self.refuses(dict[str, int], {"a": "1"}, [1])
         self.refuses(int | str, True, 1.5, None)
 
+    def test_the_old_names_of_generics_mean_the_same(self) -> None:
+        self.reads(typing.List, ([1, "a"], [1, "a"]))  # noqa: UP006
+        self.reads(typing.Dict, ({"a": 1}, {"a": 1}))  # noqa: UP006
+        self.reads(typing.List[int], ([1], [1]))  # noqa: UP006
+        self.reads(typing.Tuple[int, ...], ([1], (1,)))  # noqa: UP006
+        self.refuses(typing.List[int], ["a"])  # noqa: UP006
+        self.refuses(typing.Dict, [1])  # noqa: UP006
+
     def test_a_whole_number_is_a_float_where_one_is_asked_for(self) -> None:
         self.reads(float, (1, 1.0), (0, 0.0), (-5, -5.0))
         self.reads(float | None, (1, 1.0))
