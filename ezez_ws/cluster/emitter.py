@@ -14,7 +14,7 @@ from ..messages.codec import Codec
 from ..messages.recovery import EVERYONE
 from ..options import check_seconds
 from ..threads.deadline import NEVER, Deadline
-from ..threads.fork import Uncopied, after_fork_in_child
+from ..threads.fork import after_fork_in_child
 from ..threads.interrupted import calls_user_code, make_lock, refuse_to_wait
 from ..threads.waiting import Condition, Event
 from ..websocket.stream import Ending
@@ -105,11 +105,12 @@ class _Producer(NamedTuple):
 _NOBODY = _Producer("", 0, 0.0)
 
 
-class Emitter(Uncopied):
+class Emitter:
     """Publishes to the rooms of servers that share a backplane. It starts no thread, and connects at the first call.
 
     Any thread may call any method; threads that publish at once share round trips. It may be made before ``os.fork``:
-    each process connects, and numbers what it publishes, by itself.
+    each process connects, and numbers what it publishes, by itself. What is copied or pickled of it, as for a process
+    that multiprocessing spawns, is its options.
 
     Args:
         backplane: as the servers'.
@@ -182,6 +183,9 @@ class Emitter(Uncopied):
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
+
+    def __reduce__(self) -> Any:
+        return partial(type(self), codec=self._codec, timeout=self._timeout), (self._backplane,)
 
     def __enter__(self) -> "Emitter":
         return self

@@ -1,7 +1,10 @@
 """An emitter on a real Redis: what it publishes, what it is told when that fails, forks, and replies."""
 
+import copy
 import itertools
 import multiprocessing
+import pickle
+import subprocess
 import sys
 import threading
 import time
@@ -9,13 +12,13 @@ import unittest
 from typing import Any
 from unittest import mock
 
-from ezez_ws import ConnectionClosed, Emitter, EZEZWebSocketClient, PublishFailed, RedisBackplane
+from ezez_ws import Codec, ConnectionClosed, Emitter, EZEZWebSocketClient, PublishFailed, RedisBackplane
 from ezez_ws.cluster import emitter as emitter_module
 from tests.cluster.nodes import NodeProcess, NodesTestCase
 from tests.faults.proxy import Proxy
 from tests.interrupting import CAN_INTERRUPT, interrupt
 from tests.serving import KEY, Calls, Result
-from tests.support import eventually
+from tests.support import REPO, eventually
 
 MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
@@ -156,6 +159,24 @@ class EmitterTest(NodesTestCase):
         seen = set(calls.wait(5))
         self.assertEqual({("parent", 0), ("parent", 1), ("child", 0), ("child", 1), ("child", 2)}, seen)
         self.assertEqual(0, node.cluster.gaps)
+
+    def test_it_may_be_given_to_a_process_that_is_spawned(self) -> None:
+        node = self.node()
+        _, calls = self.listen(node.url)
+        emitter = self.emitter()
+        emitter.everyone.send("said", ["parent", 0])
+        child = "import pickle, sys; pickle.load(sys.stdin.buffer).everyone.send('said', ['child', 1])"
+        subprocess.run([sys.executable, "-c", child], input=pickle.dumps(emitter), timeout=60, check=True, cwd=REPO)
+        self.assertEqual([("parent", 0), ("child", 1)], calls.wait(2))
+        self.assertEqual(0, node.cluster.gaps)
+
+    def test_one_that_is_pickled_has_the_same_options(self) -> None:
+        emitter = self.emitter(codec=Codec(sort_props=True), timeout=2.5)
+        for another in (copy.copy(emitter), pickle.loads(pickle.dumps(emitter))):
+            self.assertEqual((2.5, True), (another._timeout, another._codec._sort_props))
+            self.assertEqual(repr(emitter), repr(another))
+        with self.assertRaisesRegex(TypeError, "belongs to the connections"):
+            pickle.dumps(emitter.everyone)
 
     def test_threads_of_a_forked_child_may_be_the_first_there(self) -> None:
         node = self.node()
