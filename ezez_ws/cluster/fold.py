@@ -124,7 +124,8 @@ class Fold:
         self._last_ms: int | None = None  # the entry that moved it last
         self._is_first = True  # no other log was read
         self._producers: OrderedDict[str, tuple[int, int]] = OrderedDict()  # last number, when; longest silent first
-        self._earlier: dict[str, int] = {}  # their last numbers in earlier epochs, or of what was left out
+        self._earlier: dict[str, int] = {}  # their last numbers in earlier epochs
+        self._begun: dict[str, int] = {}  # the first number that was read of those whose first was not
         self._away: OrderedDict[str, int] = OrderedDict()  # those of nodes that are gone, and have not said so
         self._beats: OrderedDict[str, int] = OrderedDict()  # when a node beat last; the longest ago first
         self._awaited: set[str] | None = None  # whose lists are to come; ``None``: this node has not beaten yet
@@ -194,15 +195,16 @@ class Fold:
         had = self._away.get(producer, 0) if known is None else known[0]
         if seq <= had:
             self.repeats += 1
-            is_earlier = seq <= self._earlier.get(producer, 0)
-            if entry.again and self._is_first and not is_earlier:  # what comes behind it was there before it
+            if entry.again and seq < self._begun.get(producer, 0):  # what comes behind it was there before it
                 effects.append(self._skip(nth, entry, effects))
             else:
-                effects.append(Repeat(nth if is_earlier or entry.again else 0))
+                effects.append(Repeat(nth if entry.again or seq <= self._earlier.get(producer, 0) else 0))
             return False
         if self._last_ms is not None:
             self._clock += min(max(ms - self._last_ms, 0), self._heartbeat)
         self._last_ms = ms
+        if not had and seq > 1:
+            self._begun[producer] = seq
         due = had + 1
         if seq > due:
             if had or self._clock >= _READ_LONG:
@@ -234,7 +236,6 @@ class Fold:
 
     def _skip(self, nth: int, entry: Entry, effects: list[Effect]) -> Gap:
         """Leave out what others may have delivered already, out of a log that we have not seen."""
-        self._earlier[entry.producer] = entry.seq
         before = effects[-1] if effects else None
         if isinstance(before, Gap) and before.nth and before.producer == entry.producer:
             effects.pop()  # between them there were signs of life at most
@@ -304,7 +305,7 @@ class Fold:
             last, _ = self._producers.pop(producer)
             if producer in self._away:
                 self._away[producer] = last
-            self._earlier.pop(producer, None)
+            self._begun.pop(producer, None)
 
     def _call_for_lists(self, effects: list[Effect]) -> None:
         """Say what this node is to publish, once it lives."""

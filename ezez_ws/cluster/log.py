@@ -27,7 +27,10 @@ class Opened(NamedTuple):
     """What a reader finds when it has connected."""
 
     epoch: str
-    """Another one after the log was lost, restarted, or replaced by a replica; of letters, digits, ``-`` and ``_``."""
+    """Another one after the log was lost, restarted, or replaced by a replica.
+
+    It is made of letters, digits, ``-`` and ``_``, with no ``-`` at its end.
+    """
     secret: bytes
     """Born with the log, known to all nodes; the key of tickets."""
     last: Id

@@ -127,12 +127,15 @@ class Numbers(FoldTest):
         entries = [*again, beat, last, new]
         self.assert_says(self.feed(*entries), [Gap("p", 4, 8, 5), Deliver(6, new)])
         self.assertEqual(1, self.fold.gaps)
-        self.assert_says(self.feed(*entries), [*(Repeat(nth) for nth in range(1, 6)), Repeat()])
+        self.assert_says(self.feed(*entries), [*map(Repeat, (1, 2, 3, 0, 5, 0))])
 
     def test_so_it_is_where_what_comes_behind_it_was_there_first(self) -> None:
         """Whoever does not notice that the log was emptied goes on in it, and then appends again what was before."""
         new, again = self.entry("p", SAID, 9), Entry("p", 8, SAID, again=True)
         self.assert_says(self.feed(new, again), [Deliver(1, new), Gap("p", 8, 8, 2)])
+        self.assert_says(self.feed(new._replace(again=True)), [Repeat(1)])
+        self.fold.new_epoch()
+        self.assert_says(self.feed(again), [Gap("p", 8, 8, 1)], "nor was it read in that log")
 
     def test_what_is_appended_again_is_delivered_where_it_was_not_read_before(self) -> None:
         self.say("p")
