@@ -18,7 +18,7 @@ from ..messages.recovery import AT, EVERYONE, JOINED, LEFT, MISSED, NOWHERE, PUB
 from ..threads.deadline import Deadline
 from ..threads.interrupted import interrupts_library, make_lock
 from ..threads.waiting import Condition
-from ..websocket.outbox import FULL, WAITING, WRITTEN, Put
+from ..websocket.outbox import FULL, HELD, WAITING, WRITTEN, Put
 from .audience import Joined
 from .entries import Command, In, Listing, Out, Said
 from .rooms import Rooms, Session
@@ -32,6 +32,7 @@ __all__ = ["Clients", "RecoveryLimits"]
 
 Act = Callable[[], object]
 
+_HOLDING = 0.004  # seconds for which events are held, to leave with those behind them
 _CATCH_UP = 1.0  # seconds that ``join`` waits where the client has read further than this node
 _SETTLES = 10.0  # seconds in which nodes append again what an earlier log had: twice what they keep
 
@@ -107,6 +108,8 @@ class Clients:
         self._tell_presence = tell_presence
         self._rooms = Rooms()
         self._sessions: dict[str, Session] = {}
+        self._held: dict[ServerConnection, None] = {}  # who has events that are held; the thread's that reads the log
+        self._held_since = 0.0
 
     # -- a client's way ---------------------------------------------------------------------------------------------
 
@@ -331,11 +334,13 @@ class Clients:
     # -- what comes out of the log, in its order: on the thread that reads it, or that publishes ---------------------
 
     def pass_on(
-        self, position: Position, what: Said | Command | None, delivers: bool = True, is_old: bool = False
-    ) -> None:
+        self, position: Position, what: Said | Command | None, delivers: bool = True, is_old: bool = False,
+        holds: bool = False,
+    ) -> None:  # fmt: skip
         """Note that the log has been read up to a position; deliver what is there, if anything.
 
-        ``is_old``: it may have been in an earlier log, and reach no newcomers.
+        ``is_old``: it may have been in an earlier log, and reach no newcomers. ``holds``: there is more to come at
+        once, with which it may leave; ``let_go`` is to be called behind that.
         """
         acts: list[Act] = []
         with self.order:
@@ -354,7 +359,7 @@ class Clients:
                 if is_old or self._ahead:
                     reached = self._leave_out(reached, position.order, is_old, acts)
                 if isinstance(what, Said):
-                    self._deliver(what, position, reached, acts)
+                    self._deliver(what, position, reached, acts, holds)
                 else:
                     self._do(what, list(reached), acts)
             if self._ahead:
@@ -363,6 +368,8 @@ class Clients:
                 self._read_on.changed()
         for act in acts:
             act()
+        if self._held and holds and time.monotonic() - self._held_since > _HOLDING:
+            self.let_go()
 
     def _leave_out(self, reached: Iterable[Session], order: Order, is_old: bool, acts: list[Act]) -> list[Session]:
         """Leave out who has had something elsewhere; and who may have had it, and is told that it was lost."""
@@ -377,7 +384,15 @@ class Clients:
                 acts.append(partial(session.connection.settle, self._tell_loss(session)))
         return entitled
 
-    def _deliver(self, said: Said, position: Position, reached: Iterable[Session], acts: list[Act]) -> None:
+    def let_go(self) -> None:
+        """Have all leave that was held: each connection's events together."""
+        held, self._held = self._held, {}
+        for connection in held:
+            connection.stream.let_go()
+
+    def _deliver(
+        self, said: Said, position: Position, reached: Iterable[Session], acts: list[Act], holds: bool
+    ) -> None:
         """Put an event into the outboxes. Requires holding the lock; what is left to do without goes to ``acts``."""
         plain: Broadcast | None = None
         numbered: Broadcast | None = None
@@ -385,12 +400,15 @@ class Clients:
         for session in reached:
             if session.recovers:
                 numbered = numbered or Broadcast(self._codec, *self._as_published(said, position))
-                outcome = session.connection.offer(numbered)
+                outcome = session.connection.offer(numbered, holds)
             else:
                 plain = plain or Broadcast(self._codec, said.event, said.args)
-                outcome = session.connection.offer(plain)
-            delivered += outcome is WRITTEN or outcome is WAITING
-            if outcome is not WRITTEN or session.connection.deferred:
+                outcome = session.connection.offer(plain, holds)
+            delivered += outcome is WRITTEN or outcome is WAITING or outcome is HELD
+            if outcome is HELD:
+                self._held_since = self._held_since if self._held else time.monotonic()
+                self._held[session.connection] = None
+            if (outcome is not WRITTEN and outcome is not HELD) or session.connection.deferred:
                 acts.append(partial(session.connection.settle, outcome))
         self.counters.delivered += delivered
 

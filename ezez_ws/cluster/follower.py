@@ -59,6 +59,7 @@ class Follower:
         self._told_down = ""
         self._to_tell: deque[tuple[int, str, str]] = deque()
         self._tells = False
+        self._holds = False  # several entries were read at once
         self._trim_at = 0  # of the log's time, when it is trimmed again
         self._heartbeat = round(backplane.heartbeat * 1000)
         self._patience = round(backplane.node_timeout * 1000)
@@ -161,10 +162,14 @@ class Follower:
         if isinstance(found, Opened):
             self._meet(found)
             return
-        for entry_id, batch in found.entries:
-            if self._old_until is not None and entry_id > self._old_until:
-                self._go_on()
-            self._feed(entry_id, batch)
+        self._holds = len(found.entries) > 1
+        try:
+            for entry_id, batch in found.entries:
+                if self._old_until is not None and entry_id > self._old_until:
+                    self._go_on()
+                self._feed(entry_id, batch)
+        finally:
+            self._clients.let_go()
         for message in found.inbox:
             self.on_inbox(message)
         with self._condition.lock:
@@ -218,7 +223,7 @@ class Follower:
                 last, (producer, _, what, again) = effect
                 assert isinstance(what, (Said, Command))
                 delivers = not self._is_silent or producer == self._node
-                pass_on(Position(epoch, ms, n, last), what, delivers, rereads or again)
+                pass_on(Position(epoch, ms, n, last), what, delivers, rereads or again, self._holds)
             elif isinstance(effect, Repeat):
                 if effect.earlier:  # our window has it not, though clients of other nodes may have missed it
                     last = effect.earlier

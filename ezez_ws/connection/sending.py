@@ -281,14 +281,17 @@ class Sending(Deferring):
             self.settle(outcome)
         return is_deferred or (outcome is not FULL and outcome is not REFUSED)
 
-    def offer(self, broadcast: Broadcast) -> Put:
-        """Send an event, if there is room; what comes of it is to be given to ``settle``."""
+    def offer(self, broadcast: Broadcast, holds: bool = False) -> Put:
+        """Send an event, if there is room; what comes of it is to be given to ``settle``.
+
+        ``holds``: it may be ``HELD``; then ``stream.let_go`` is to be called, too.
+        """
         stream = self.stream
         with stream.sending:
             event_id = self._last_id + 1
             message = broadcast.message(event_id)
             self._last_id = event_id  # as in ``_put_event``
-            outcome = stream.put_prepared(message)
+            outcome = stream.put_prepared(message, holds)
             if outcome is FULL or outcome is REFUSED:
                 self._last_id = event_id - 1
         return outcome

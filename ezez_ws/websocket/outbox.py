@@ -16,10 +16,11 @@ from .frames import BINARY, CLOSE, FIN, PING, PONG, RSV1, Masks, Prepared, assem
 if TYPE_CHECKING:
     from .deflate import Deflater
 
-__all__ = ["FULL", "REFUSED", "WAITING", "WRITTEN", "Outbox", "Put"]
+__all__ = ["FULL", "HELD", "REFUSED", "WAITING", "WRITTEN", "Outbox", "Put"]
 
 _BATCH = 65536  # small frames that wait are written together up to this many bytes
 _SMALL = 4096
+_HELD = 16384  # bytes that are held at most
 _FLUSH_AT_ONCE = 1 << 20  # the flusher turns to the next peer after this many bytes
 
 Buffer = bytes | bytearray | memoryview
@@ -32,9 +33,10 @@ class Put(enum.Enum):
     WRITTEN = 1  # the kernel has it
     WAITING = 2  # it waits, or a part of it does; ``watch`` must be called once the lock is released
     FULL = 3  # nothing of it was handed over, as there is no room
+    HELD = 4  # it waits for ``let_go``, which must be called once the lock is released
 
 
-REFUSED, WRITTEN, WAITING, FULL = Put  # a look into the class takes several times as long
+REFUSED, WRITTEN, WAITING, FULL, HELD = Put  # a look into the class takes several times as long
 
 
 class Outbox:
@@ -55,6 +57,7 @@ class Outbox:
         self.deflater: Deflater | None = None
         self._waiting: list[Buffer] = []  # a bytearray at its end still grows; a deque would take ten times the memory
         self.waiting_bytes = 0
+        self._held = False  # all that waits was held for ``let_go``; the kernel has refused nothing of it
         self._torn = False  # the first that waits is the rest of a frame: nothing may come before it
         self._pong: bytes | None = None
         self._ping: bytes | None = None
@@ -68,6 +71,8 @@ class Outbox:
 
     def has_room(self, size: int) -> bool:
         """Tell whether a message of ``size`` bytes may be put now. Requires holding the lock."""
+        if self._held:
+            self._flush()
         return not self._waiting or self.waiting_bytes + size <= self._limit
 
     def put(self, payload: bytes, opcode: int = BINARY, needs_room: bool = True) -> Put:
@@ -86,15 +91,36 @@ class Outbox:
             raise
         return self._put_frame(self._frame(opcode, compressed or payload, RSV1 if compressed else 0))
 
-    def put_prepared(self, message: Prepared) -> Put:
-        """Send a message that others get, too. Requires holding the lock."""
+    def put_prepared(self, message: Prepared, holds: bool = False) -> Put:
+        """Send a message that others get, too. Requires holding the lock.
+
+        ``holds``: more will follow soon, with which it may leave: a small one is kept until something else is sent, or
+        ``let_go`` is called.
+        """
         if self._masks is not None or self.deflater is not None:
             return self.put(message.payload)
         if not self.open:
             return REFUSED
+        if holds and self._hold(message.frame):
+            return HELD
         if self._waiting and not self.has_room(len(message.payload)):
             return FULL
         return self._put_frame(message.frame)
+
+    def _hold(self, frame: bytes) -> bool:
+        """Keep a frame for ``let_go``, if it is small, and behind nothing else. Requires holding the lock."""
+        if len(frame) > _SMALL or self.waiting_bytes + len(frame) > min(self._limit, _HELD):
+            return False
+        if not self._held and (self._waiting or self._pong is not None or self._ping is not None):
+            return False
+        self._held = self._known_to_flusher = True
+        self._append(frame, 0)
+        return True
+
+    def let_go(self) -> None:
+        """Write what was held. Requires not holding the lock."""
+        if not self.flush():
+            self.watch()
 
     def send(self, payload: bytes, opcode: int = BINARY) -> Put:
         """Send a message that needs no id and no room: one of the protocol's own, or a raw one of the user's."""
@@ -223,6 +249,9 @@ class Outbox:
                 if written == len(frame):
                     return self._note_waiting() if self._wire.buffered and self._wire.unflushed else WRITTEN
                 self._torn = written > 0
+            elif self._held:
+                self._flush()
+                return self._put_frame(frame)
             self._append(frame, written)
             return self._note_waiting()
         except WireError:
@@ -270,13 +299,14 @@ class Outbox:
 
     def _write_control(self) -> bool:
         """Write a control frame now, unless others wait before it; true where it waits. Requires holding the lock."""
-        if self._waiting or not self._flush():
+        if (self._waiting and not self._held) or not self._flush():
             self._known_to_flusher = True
             return True
         return False
 
     def _flush(self) -> bool:
         """Requires holding the lock."""
+        self._held = False
         try:
             budget = _FLUSH_AT_ONCE
             while budget > 0 and not self._broken:
@@ -325,7 +355,7 @@ class Outbox:
     def _take_first(self) -> Buffer:
         first = self._waiting.pop(0)
         self.waiting_bytes -= len(first)
-        return first
+        return bytes(first) if type(first) is bytearray else first
 
     def _keep(self, rest: memoryview) -> None:
         self._waiting.insert(0, rest)

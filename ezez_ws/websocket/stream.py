@@ -181,6 +181,10 @@ class Stream:
             self._outbox.flush()
         return readable or to_receive
 
+    def let_go(self) -> None:
+        """Write what ``put_prepared`` has held. Any thread may call it, without the lock."""
+        self._outbox.let_go()
+
     def send(self, data: bytes | str) -> bool:
         """Send one raw message, text or binary, without waiting for room; false where nothing can be sent any more."""
         payload, opcode = (data.encode(), TEXT) if isinstance(data, str) else (bytes(data), BINARY)

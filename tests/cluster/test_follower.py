@@ -44,6 +44,15 @@ class FollowerTest(unittest.TestCase):
         self.assertTrue(self.follower.met.is_set())
         self.assertEqual(["event 3"], self.delivered())
 
+    def test_events_of_several_entries_are_held_until_all_of_them_are_read(self) -> None:
+        self.follower._meet(Opened("epoch", b"secret", (0, 0)))
+        for numbers in ((1,), (2, 3)):
+            self.clients.reset_mock()
+            self.read(*numbers)
+            calls = [call.args for call in self.clients.pass_on.call_args_list if call.args[1] is not None]
+            self.assertEqual([len(numbers) > 1] * len(numbers), [args[3] for args in calls])
+            self.assertEqual(mock.call.let_go(), self.clients.mock_calls[-1])
+
     def test_so_it_is_where_the_last_of_that_was_trimmed_meanwhile(self) -> None:
         self.follower._meet(Opened("epoch", b"secret", (2, 0)))
         self.read(1, 3)

@@ -6,9 +6,12 @@ import threading
 import unittest
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
-from ezez_ws import Audience, Joined, Publication, QueueFull, SerializationError
+from ezez_ws import Audience, Codec, Joined, Publication, QueueFull, SerializationError
+from ezez_ws.cluster import clients as clients_module
 from ezez_ws.cluster import hub as hub_module
+from ezez_ws.cluster.entries import Said, Target
 from tests.interrupting import CAN_INTERRUPT, interrupt
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
@@ -46,6 +49,37 @@ class RoomsTest(ServingTestCase):
         expected = [["both"], ["both", "b"], ["both", "b"], []]
         for (_, peer), names in zip(pairs, expected, strict=True):
             self.assertEqual([*names, "end"], [name for name, _ in read_events(peer, len(names) + 1)])
+
+    def test_events_that_are_held_come_in_order_with_all_else_that_is_sent(self) -> None:
+        server = self.serve()
+        (side, peer), (other, second) = (self.pair(server) for _ in range(2))
+        side.join("a")
+        other.join("a")
+        clients = side._ezez_connection._hub.clients
+        numbers = itertools.count(1)
+
+        def pass_on(count: int) -> None:
+            for _ in range(count):
+                number = next(numbers)
+                said = Said(Target(("a",)), "held", Codec().encode([number]))
+                clients.pass_on(clients.top._replace(n=clients.top.n + 1), said, True, True)
+
+        with mock.patch.object(clients_module, "_HOLDING", 60.0):
+            pass_on(3)
+            side.send("sent", [])
+            self.assertEqual([*(("held", [n]) for n in (1, 2, 3)), ("sent", [])], read_events(peer, 4))
+            pass_on(2)
+            self.assertEqual(2 * 5, clients.counters.delivered)
+            clients.let_go()
+            self.assertEqual([("held", [n]) for n in (4, 5)], read_events(peer, 2))
+        with mock.patch.object(clients_module, "_HOLDING", 0.0):
+            pass_on(1)
+        self.assertEqual([("held", [6])], read_events(peer, 1))
+        self.assertEqual([("held", [n]) for n in range(1, 7)], read_events(second, 6))
+        other.disconnect()
+        pass_on(1)
+        clients.let_go()
+        self.assertEqual([("held", [7])], read_events(peer, 1))
 
     def test_audiences_except_rooms_and_clients(self) -> None:
         server = self.serve()

@@ -17,7 +17,7 @@ from unittest import mock
 
 import ezez_ws.websocket.outbox as outbox_module
 from ezez_ws.threads.waiting import Event
-from ezez_ws.websocket.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, Message, encode_close
+from ezez_ws.websocket.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, Message, Prepared, encode_close
 from ezez_ws.websocket.outbox import Buffer, Outbox, Put
 from ezez_ws.wire.sockets import SocketWire, WireError
 from tests.support import REPO, EZEZTestCase, eventually, switch_interval
@@ -298,6 +298,94 @@ class ControlTest(OutboxTestCase):
             self.assertTrue(eventually(outbox.flush))
             outbox.end_writing()
             self.assertEqual(reader.read_to_end(), wanted)
+
+
+class CountingWire(SocketWire):
+    """Counts the writes."""
+
+    writes = 0
+
+    def write_now(self, data: Buffer) -> int:
+        self.writes += 1
+        return super().write_now(data)
+
+
+class HoldingTest(OutboxTestCase):
+    def hold(self, outbox: Outbox, payload: bytes) -> Put:
+        with outbox.lock:
+            return outbox.put_prepared(Prepared(payload), True)
+
+    def test_what_is_held_leaves_together(self) -> None:
+        outbox, wire, reader = self.make(CountingWire)
+        payloads = [bytes([i]) * i for i in range(20)]
+        self.assertEqual({Put.HELD}, {self.hold(outbox, payload) for payload in payloads})
+        self.assertEqual(0, wire.writes)
+        outbox.let_go()
+        self.assertEqual(reader.read_until(20), [Message(BINARY, payload) for payload in payloads])
+        outbox.let_go()
+        self.assertEqual(1, wire.writes)
+
+    def test_it_leaves_before_whatever_is_sent_next(self) -> None:
+        acts: list[tuple[Callable[[Outbox], object], list[int]]] = [
+            (lambda outbox: self.put(outbox, b"next"), [BINARY, BINARY]),
+            (lambda outbox: outbox.send(b"next", TEXT), [BINARY, TEXT]),
+            (lambda outbox: outbox.ping(b"next"), [PING, BINARY]),  # control frames go before what waits
+            (lambda outbox: outbox.pong(b"next"), [PONG, BINARY]),
+            (lambda outbox: outbox.close(1000, ""), [BINARY, CLOSE]),
+            (lambda outbox: self.hold(outbox, b"large" * 1000), [BINARY, BINARY]),
+        ]
+        for act, opcodes in acts:
+            outbox, wire, reader = self.make(CountingWire)
+            self.hold(outbox, b"held")
+            act(outbox)
+            self.assertEqual(opcodes, [message.opcode for message in reader.read_until(2)])
+            self.assertEqual(b"held", reader.messages[opcodes.index(BINARY)].payload)
+            outbox.let_go()
+            self.assertEqual(2, wire.writes)
+            self.assertFalse(flusher_threads())
+
+    def test_it_takes_no_room_from_others_and_is_bounded(self) -> None:
+        for limit, most in ((200, 200), (MIB, 16384)):
+            outbox, _, reader = self.make(limit=limit)
+            held = 0
+            while self.hold(outbox, bytes(48)) is Put.HELD:
+                held += 50
+            self.assertEqual(most // 50 * 50, held)
+            outbox.let_go()
+            self.assertEqual(held // 50 + 1, len(reader.read_until(held // 50 + 1)))
+            self.hold(outbox, bytes(48))
+            self.assertIs(self.put(outbox, bytes(199)), Put.WRITTEN)
+            self.hold(outbox, bytes(48))
+            with outbox.lock:
+                self.assertTrue(outbox.has_room(10 * MIB))
+
+    def test_for_a_peer_that_takes_nothing_it_is_as_what_was_put(self) -> None:
+        outbox, _, reader = self.make()
+        self.hold(outbox, b"held")
+        message = self.fill(outbox)
+        with outbox.lock:
+            self.assertIs(outbox.put_prepared(Prepared(bytes(MIB)), True), Put.FULL)
+        self.assertEqual(reader.read_until(2), [Message(BINARY, b"held"), message])
+        outbox, wire, reader = self.make(BudgetWire)
+        self.hold(outbox, b"a" * 8)
+        self.hold(outbox, b"b")
+        wire.budget = 5
+        with outbox.lock:
+            self.assertFalse(outbox.flush())
+        self.assertIs(self.hold(outbox, b"c"), Put.WAITING)
+        wire.budget = 1000
+        outbox.let_go()
+        self.assertEqual([b"a" * 8, b"b", b"c"], [payload for _, payload in reader.read_until(3)])
+
+    def test_it_is_dropped_where_the_connection_is_cut(self) -> None:
+        outbox, _, reader = self.make()
+        self.hold(outbox, b"held")
+        outbox.cut()
+        outbox.let_go()
+        self.assertIs(self.hold(outbox, b"late"), Put.REFUSED)
+        outbox.dispose()
+        outbox.let_go()
+        self.assertEqual([], reader.read_to_end())
 
 
 class RoomTest(OutboxTestCase):
