@@ -37,6 +37,7 @@ _LONGEST_READ = 3.0  # seconds
 _GRACE = 1.0  # seconds for a thread to leave the writer when that has been cut
 _TTL = 300.0  # seconds for which a reply is waited for at all
 _BROKEN_OFF = "publishing was broken off; it may have arrived"
+_AT_ONCE_OR_NOT = Deadline(0)
 _CLOSED = Ending(1000, "the emitter was closed")
 
 
@@ -70,13 +71,21 @@ class _Turn:
             self._holder = who
             return True
 
-        return bool(self._condition.wait_for(try_it, deadline))
+        with self._condition.lock:
+            taken = try_it()
+        if taken is None and not deadline.passed():
+            taken = self._condition.wait_for(try_it, deadline)
+        return bool(taken)
 
     def _give(self, who: object) -> None:
-        with self._condition.lock:
-            if self._holder is who:
-                self._holder = None
-            self._condition.changed()
+        if self._holder is who:
+            with self._condition.lock:
+                self._condition.changed()
+                self._holder = None  # last: until then it is given once more
+
+    def is_taken(self) -> bool:
+        """Tell whether somebody has it, at a glance."""
+        return self._holder is not None
 
 
 class _Waiting:
@@ -214,11 +223,14 @@ class Emitter:
             with self._lock:
                 self._queue.append(waiting)
             while not waiting.over:
-                if self._writing.run(lambda: self._append_some(waiting, deadline), Deadline(0), lambda: waiting.over):
+                if not self._writing.is_taken() and self._writing.run(
+                    lambda: self._append_some(waiting, deadline), _AT_ONCE_OR_NOT, lambda: waiting.over
+                ):
                     self._wake_next()
-                else:  # who has the turn gives it back by its own deadline
+                elif not waiting.over:  # who has the turn gives it back by its own deadline, and then looks for us
                     waiting.wakes.wait(_SLICE)  # not for longer: an exception may have kept it from waking us
-                    waiting.wakes.clear()
+                    if not waiting.over:
+                        waiting.wakes.clear()
         except BaseException:
             with self._lock:
                 if waiting in self._queue:

@@ -163,7 +163,10 @@ def encode_entry(entry: Entry) -> bytes:
 
     ``SerializationError``: something in it cannot travel. An ``Unknown`` is only its kind.
     """
-    return encode_head(entry.producer, entry.seq) + encode_what(entry.what) + (AGAIN if entry.again else b"")
+    producer, seq, what, again = entry
+    if isinstance(what, Said) and not again:
+        return PLAIN.encode((FORMAT, producer, seq, "event", list(what.target), what.event, what.args))
+    return encode_head(producer, seq) + encode_what(what) + (AGAIN if again else b"")
 
 
 def encode_head(producer: str, seq: int) -> bytes:
