@@ -3,9 +3,9 @@
 Lint, types, the suite and its coverage; ``make test`` runs this. The last line is ``N passed, M failed``: a step that
 fails counts as one failure and does not keep the others from running, the suite counts as many as tests have failed.
 
-The suite runs in parts, each in a process of its own, and three of them at a time: those tests that mostly wait, for
-other processes or a clock; all others; and beside these two, at a low priority, mypy, the tests that a busy machine
-cannot make fail, and, without the C extension, those about the code that it stands for.
+The suite runs in parts at the same time, each in a process of its own: those tests that mostly wait, for other
+processes or a clock; all others; and beside these two, at a low priority, the tests that a busy machine cannot make
+fail; and mypy and then, without the C extension, the tests about the code that it stands for.
 
 ``--suite`` leaves out lint and coverage, ``--portable`` also what is marked as ``SAME_ON_EVERY_PYTHON``: these two are
 for the other Pythons of a machine.
@@ -107,22 +107,22 @@ def run_suite(tally: Tally, options: list[str], coverage: bool, steps: Sequence[
     both = ["--without", "MAY_RUN_BESIDE"]
     rest = Part("tests", [*options, *both, "--without", "MOSTLY_WAITS"], coverage)
     waiting = Part("those that mostly wait", [*options, *both, "--only", "MOSTLY_WAITS"], coverage)
-    aside = [Part("beside the others", [*options, "--only", "MAY_RUN_BESIDE"], coverage, beside=True)]
-    if not os.environ.get(IN_PYTHON):  # else all parts go without the extension
-        extension = [*options, "--only", "ABOUT_THE_EXTENSION"]
-        aside.append(Part("without the C extension", extension, coverage, beside=True, environment={IN_PYTHON: "1"}))
+    low = Part("beside the others", [*options, "--only", "MAY_RUN_BESIDE"], coverage, beside=True)
+    extension = Part("without the C extension", [*options, "--only", "ABOUT_THE_EXTENSION"], coverage, beside=True)
+    extension.environment[IN_PYTHON] = "1"
+    last = [] if os.environ.get(IN_PYTHON) else [extension]  # else all parts go without it
 
-    def run_aside(out: IO[str]) -> None:
+    def run_steps(out: IO[str]) -> None:
         for step in steps:
             tally.step(step, out)
-        for part in aside:
+        for part in last:
             part.run(out)
 
     with ExitStack() as others:
-        for run in (waiting.run, run_aside):  # their output comes when all others have had theirs
+        for run in (run_steps, low.run, waiting.run):
             others.enter_context(beside(run))
         rest.run()
-    for part in (rest, waiting, *aside):
+    for part in (rest, waiting, low, *last):
         tally.add(part)
 
 

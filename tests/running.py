@@ -24,6 +24,7 @@ class RunnerTestCase(EZEZTestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
+        (self.folder / "hypothesis.py").write_text("raise ImportError")  # it takes longer than all that is tested here
 
     def run_tests(
         self, body: str, *options: str, name: str = "sample_tests", env: dict[str, str] | None = None

@@ -1,5 +1,6 @@
 """Servers on one Redis: in this process, and as processes of their own that can be killed."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -57,7 +58,11 @@ class NodeProcess:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=REPO
         )
         self._lock = threading.Lock()
-        self.url: str = self.ask("url")
+
+    @functools.cached_property
+    def url(self) -> str:
+        """Its server's; asked for when it is needed, so that several can start at once."""
+        return str(self.ask("url"))
 
     def ask(self, what: str, *args: Any) -> Any:
         """Have it do something; return what comes of it."""
