@@ -26,7 +26,7 @@ from typing import IO
 
 from tests.support import REPO
 
-__all__ = ["LINT", "Part", "Tally"]
+__all__ = ["IN_PYTHON", "LINT", "Part", "Tally", "run_suite"]
 
 IN_PYTHON = "EZEZ_WS_PURE_PYTHON"  # the environment variable that has the library do without its extension
 LINT = ("ruff check --quiet .", "ruff format --quiet --check .", "mypy")

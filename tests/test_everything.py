@@ -7,7 +7,7 @@ import re
 import unittest
 from unittest import mock
 
-from tests.everything import LINT, Part, Tally
+from tests.everything import IN_PYTHON, LINT, Part, Tally, run_suite
 from tests.running import RunnerTestCase
 from tests.support import REPO
 
@@ -62,6 +62,31 @@ class TallyTest(RunnerTestCase):
             self.write("1 +")
             tally.step(f"compileall -fqq {self.folder}")
         self.assertEqual(tally, Tally(0, 1, 0))
+
+
+class SuiteTest(unittest.TestCase):
+    def test_each_module_is_in_one_part_whatever_its_marks(self) -> None:
+        parts: list[list[str]] = []
+
+        def run(part: Part, out: object = None) -> None:
+            part.counts = "1 0 0"
+            if IN_PYTHON not in part.environment:
+                parts.append(part.options)
+
+        tally = Tally()
+        with mock.patch.object(Part, "run", run), mock.patch.dict(os.environ, {IN_PYTHON: ""}):
+            run_suite(tally, [], coverage=False)
+        self.assertEqual(4, tally.passed)
+        for marks in ([], ["MAY_RUN_BESIDE"], ["MOSTLY_WAITS"], ["MAY_RUN_BESIDE", "MOSTLY_WAITS"]):
+            chosen = [
+                options
+                for options in parts
+                if all(
+                    (mark in marks) == (what == "--only")
+                    for what, mark in zip(options[::2], options[1::2], strict=True)
+                )
+            ]
+            self.assertEqual(1, len(chosen), (marks, parts))
 
 
 class LintTest(unittest.TestCase):

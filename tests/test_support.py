@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 import tempfile
 import time
@@ -134,6 +135,20 @@ class RunnerTest(RunnerTestCase):
         self.assertEqual(counts.read_text(), "1 1 0\n")
         self.assertNotIn("1 passed, 1 failed", done.stdout)
         self.assertEqual(done.returncode, 1)
+
+    def test_the_slowest_are_shown_with_the_time_in_which_they_compute(self) -> None:
+        done = self.run_tests(
+            """
+            class Sample(EZEZTestCase):
+                def test_a(self): pass
+                def test_b(self): time.sleep(0.1)
+                def test_c(self): time.sleep(0.2)
+            """,
+            "--slowest=2",
+        )
+        shown = re.findall(r"^slow: +([\d.]+) s, computing +[\d.]+ s: .+\.test_(.)$", done.stdout, re.MULTILINE)
+        self.assertEqual(["c", "b"], [name for _, name in sorted(shown, reverse=True)])
+        self.assert_counts(done, 3, 0)
 
     def test_names_and_patterns_select_tests(self) -> None:
         body = """
