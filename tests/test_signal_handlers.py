@@ -328,6 +328,7 @@ class EveryPlaceTest(ServingTestCase):
             self.found = interrupt(lambda: self.send("first"), number, module, wait)
             if self.found:
                 self.assertEqual(["wait_reply()", "wait_closed()"], [text.split()[0] for text in refused])
+        gate.open()
 
     def test_a_disconnect_ends_the_connection_behind_the_interrupted_message(self) -> None:
         for number in itertools.count(1):

@@ -319,7 +319,7 @@ class TimeTest(ServingTestCase):
             elif not took:
                 time.sleep(0.02)
 
-        server = self.serve(ping_interval=None)
+        server = self.serve(ping_interval=None, close_timeout=0.3)
         server.on("event", listen)
         peer = self.peer(server)
         peer.send_event("event", ["first"])
