@@ -6,7 +6,7 @@ where nobody looks at it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 from .cluster.audience import Member
 from .connection.listeners import Listener, Listening
@@ -95,6 +95,8 @@ OnCluster: TypeAlias = Callable[[str, str], object]
 """``on_cluster(change, detail)``"""
 
 L = TypeVar("L", bound=ServerListener[Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 D = TypeVar("D", bound=EZEZServerClient[Any], contravariant=True)
 
 
@@ -109,6 +111,21 @@ class ServerListening(Listening, Generic[C]):
 
     if TYPE_CHECKING:
 
+        @overload  # type: ignore[override]
+        def handler(
+            self,
+            event: str,
+            function: Callable[Concatenate[EZEZServerClient[C], P], R],
+            *,
+            validate: bool | None = None,
+        ) -> Callable[Concatenate[EZEZServerClient[C], P], R]: ...
+        @overload
+        def handler(
+            self, event: str, *, validate: bool | None = None
+        ) -> Callable[
+            [Callable[Concatenate[EZEZServerClient[C], P], R]], Callable[Concatenate[EZEZServerClient[C], P], R]
+        ]: ...
+        def handler(self, event: str, function: Any = ..., *, validate: bool | None = None) -> Any: ...
         @overload  # type: ignore[override]
         def on(self, event: str, listener: ServerListener[C]) -> ServerListener[C]: ...
         @overload

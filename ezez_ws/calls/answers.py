@@ -1,10 +1,9 @@
 """What an answer means: a reply becomes a value or an exception."""
 
 import threading
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..connection.replies import Reply, SentMessage
+from ..connection.replies import Reply, ReplyFunction
 from ..errors import InvalidArgs, RemoteError
 from ..messages.protocol import EVENT_ERROR, Ids
 from ..options import check_seconds
@@ -17,7 +16,7 @@ class Received(NamedTuple):
 
     event: str
     args: list[Any]
-    reply: Callable[..., SentMessage]
+    reply: ReplyFunction
     ids: Ids
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from ..connection.connection import Connection
 from ..connection.listeners import Listeners
-from ..connection.replies import Reply, SentMessage
+from ..connection.replies import EventArgs, Reply, ReplyFunction, SentMessage
 from ..errors import ConnectionClosed, EZEZError, QueueFull, ReplyTimeout, TooManyReplies
 from ..messages.codec import Codec
-from ..messages.protocol import CloseCode, check_event_name
+from ..messages.protocol import CloseCode, Ids, check_event_name
 from ..options import check_args, check_callback
 from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code
@@ -35,7 +35,7 @@ _ABNORMAL = Ending(CloseCode.ABNORMAL, "")
 class Calling:
     """What clients, their counterparts on a server and those on other nodes have in common: calls."""
 
-    def send(self, event: str, args: Any = ()) -> SentMessage:
+    def send(self, event: str, args: EventArgs = ()) -> SentMessage:
         """Send an event."""
         raise NotImplementedError
 
@@ -44,7 +44,7 @@ class Calling:
         raise NotImplementedError
 
     @calls_user_code
-    def call(self, event: str, args: Any = (), timeout: float | None = None) -> Any:
+    def call(self, event: str, args: EventArgs = (), timeout: float | None = None) -> Any:
         """Send an event, wait for the answer, and return its value.
 
         Whatever program answers: a handler's value is returned, and of another reply its arguments: none is ``None``,
@@ -79,7 +79,7 @@ class Calling:
         return make_proxy(self, contract, timeout)
 
     @overload
-    def submit(self, event: str, args: Any = ()) -> "Future[Any]": ...
+    def submit(self, event: str, args: EventArgs = ()) -> "Future[Any]": ...
     @overload
     def submit(self, event: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]": ...
     def submit(self, event: Any, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -187,7 +187,7 @@ def wait_for(
     wrong: list[BaseException] = []
 
     @calls_user_code
-    def look(args: list[Any], reply: Callable[..., SentMessage], ids: Any) -> None:
+    def look(args: list[Any], reply: ReplyFunction, ids: Ids) -> None:
         if token._outcome is None:
             received = Received(event, args, reply, ids)
             try:

@@ -14,7 +14,7 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..connection.listeners import Listening
-from ..connection.replies import Pending
+from ..connection.replies import Pending, ReplyFunction
 from ..errors import CallError, ConnectionClosed, InvalidArgs, SendTimeout, SerializationError
 from ..messages.protocol import EVENT_ERROR, EVENT_OK, check_listened_name
 from ..threads.interrupted import calls_user_code
@@ -31,13 +31,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Current(threading.local):
     """What the handler that runs on this thread answers."""
 
-    reply: Callable[..., Any] | None = None
+    reply: ReplyFunction | None = None
 
 
 _current = _Current()
 
 
-def current_reply() -> Callable[..., Any]:
+def current_reply() -> ReplyFunction:
     """Return the ``reply`` of the event whose handler runs on this thread; who uses it answers in the handler's place.
 
     ``RuntimeError`` where none runs. It may be kept, and called later, on any thread.

@@ -270,7 +270,7 @@ class RegistrationTest(ServingTestCase):
 
         for wrong in (coroutine, generator, nothing, named, 5, None):
             with self.subTest(wrong), self.assertRaises(TypeError):
-                server.handler("x", wrong)  # type: ignore[type-var]
+                server.handler("x", wrong)  # type: ignore[arg-type]
         server.handler("x", lambda client: 1)  # nothing of those was kept
 
     def test_the_names_of_answers_cannot_be_listened_to_but_be_sent(self) -> None:
