@@ -6,7 +6,7 @@ import unittest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ezez_ws import EZEZWebsocketServer, browser
+from ezez_ws import CallError, EZEZServerClient, EZEZWebsocketServer, RemoteError, browser
 from tests.browser.chromium import ChromiumTestCase
 from tests.support import free_port
 
@@ -130,11 +130,13 @@ class ChromiumTest(ChromiumTestCase):
     def test_calls_are_answered_by_what_a_function_returns_or_throws_on_both_sides(self) -> None:
         server = self.serve(on_auth_request=lambda client, key: True)
 
-        @server.on("price-of")
-        def price_of(client: Any, args: Any, reply: Any, ids: Any) -> None:
-            answer = client.send("sure?", args).wait_reply(timeout=10)
-            refused = {"code": "refused", "message": "not sure", "data": answer.args}
-            reply(*((answer.event, [4.5]) if answer.event == "ezez-ws:ok" else ("ezez-ws:error", [refused])))
+        @server.handler("price-of")
+        def price_of(client: EZEZServerClient, article: str) -> float:
+            try:
+                client.call("sure?", [article], timeout=10)
+            except RemoteError as error:
+                raise CallError("refused", error.message, error.data) from None
+            return 4.5
 
         code = """
             const client = new EZEZWebSocketClient(args[0]);
@@ -148,8 +150,7 @@ class ChromiumTest(ChromiumTestCase):
             const error = await shop.price_of("mud").catch((error) => error);
             client.close();
             return [price, error.name, error.code, error.message, error.data, `${error}`];"""
-        refused = {"code": "no", "message": "mud?", "data": ["mud"]}
-        told = [4.5, "RemoteError", "refused", "not sure", [refused], "RemoteError: refused: not sure"]
+        told = [4.5, "RemoteError", "refused", "mud?", ["mud"], "RemoteError: refused: mud?"]
         page, printed = self.page_with_console()
         self.assertEqual(self.run_on(page, code, server.url), told)
         self.assertEqual(printed, [])
