@@ -8,8 +8,9 @@ where nobody looks at it.
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
+from .calls.handlers import Handling
 from .cluster.audience import Member
-from .connection.listeners import Listener, Listening
+from .connection.listeners import Listener
 from .connection.replies import EventArgs, ReplyFunction
 from .context import C
 from .errors import ConnectionFailed
@@ -106,8 +107,8 @@ class _WithDefault(Protocol[D]):
     def __call__(self, client: D, args: list[Any], reply: ReplyFunction, ids: Ids, default: Any = ..., /) -> object: ...
 
 
-class ServerListening(Listening, Generic[C]):
-    """``Listening``, with listeners that take the client, too."""
+class ServerListening(Handling, Generic[C]):
+    """``Handling``, with listeners and handlers that take the client, too."""
 
     if TYPE_CHECKING:
 

@@ -14,7 +14,6 @@ from . import callbacks
 from .calls.answers import Result
 from .calls.calling import call_each
 from .calls.contract import ContractOf
-from .calls.handlers import Handling
 from .calls.implement import Factory, implement_by
 from .cluster.audience import Audience, ClusterStatus, Member, Publication, Publishing
 from .cluster.entries import Command, Said, Target
@@ -58,7 +57,7 @@ T = TypeVar("T")
 _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 
 
-class EZEZWebsocketServer(callbacks.ServerListening[C], Handling):
+class EZEZWebsocketServer(callbacks.ServerListening[C]):
     """Serves named events over WebSocket, a thread for each connection.
 
     Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
