@@ -111,6 +111,18 @@ class EzezConnection(Connection):
             self.ready.set_result(None)
 
 
+class CallingConnection(EzezConnection):
+    """The same, but calls a handler in place of a listener."""
+
+    small = event(b"call", b"f", b"x" * SMALL)
+
+
+class CheckedConnection(EzezConnection):
+    """Calls a handler that checks three arguments, which make a message as long."""
+
+    small = CODEC.encode(["checked", 1, None, 5, "x" * (SMALL - 20), 2.5])
+
+
 class RecoveringConnection(EzezConnection):
     """The same with recovery: ready when it is in its room, and then it knows what to show when it comes back."""
 
@@ -192,6 +204,8 @@ class SocketIOConnection(Connection):
 DIALECTS: dict[str, type[Connection]] = {
     "echo": Connection,
     "ezez": EzezConnection,
+    "calling": CallingConnection,
+    "checked": CheckedConnection,
     "recovering": RecoveringConnection,
     "socketio": SocketIOConnection,
 }

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 from .agent import REPO, Agent
 
 __all__ = [
+    "BY_REPLY",
+    "CALLED",
     "CEILING",
+    "CHECKED",
     "GENERATOR",
     "IN_PYTHON",
     "IN_ROOMS",
@@ -82,6 +85,16 @@ PEERS: dict[str, Connection] = {
     NODE: Connection("node.mjs", "ezez", ("node", "@ezez/utils", "ws"), threads=0),
     GENERATOR: Connection("picows_echo", "echo", ("picows", "uvloop"), threads=0),
 }
+
+BY_REPLY = f"{OURS}, by reply"
+CHECKED = f"{OURS}, three arguments checked"
+CALLED: dict[str, Connection] = {
+    OURS: Connection("ours", "calling"),
+    BY_REPLY: PEERS[OURS],
+    CHECKED: Connection("ours", "checked", ("pydantic",)),
+    SOCKETIO: PEERS[SOCKETIO],
+}
+"""Who answers calls: by a handler, or as in roundtrip."""
 
 IN_ROOMS: dict[str, Connection] = {
     OURS: Connection("ours_in_rooms", "ezez"),

@@ -78,9 +78,11 @@ class Run:
             yield from names[:: -1 if number % 2 else 1]
 
     @contextlib.contextmanager
-    def stage(self, who: str, connections: int = 0, **options: Any) -> Iterator[Stage]:
+    def stage(
+        self, who: str, connections: int = 0, peers: Mapping[str, Connection] = PEERS, **options: Any
+    ) -> Iterator[Stage]:
         """Start a server with ``options`` and connect the load generator so many times."""
-        with PEERS[who].start(**options) as server, self.load(server.hello["url"], PEERS[who].dialect) as load:
+        with peers[who].start(**options) as server, self.load(server.hello["url"], peers[who].dialect) as load:
             stage = Stage(self, who, server, load)
             if connections:
                 stage.ask("connect", count=connections)

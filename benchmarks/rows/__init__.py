@@ -9,7 +9,7 @@ from .bulk import bulk
 from .cluster import cluster_fanout, cluster_idle, cluster_latency, cluster_pairs, emit
 from .codec import codec
 from .connect import connect
-from .echoes import latency, many, pipelined, roundtrip
+from .echoes import call, latency, many, pipelined, roundtrip
 from .fanout import fanout, fanout_stalled
 from .growth import growth
 from .idle import idle
@@ -32,6 +32,7 @@ ROWS: dict[str, Row] = {
     "latency": Row(latency),
     "pipelined": Row(pipelined),
     "many": Row(many),
+    "call": Row(call),
     "fanout": Row(fanout),
     "fanout-stalled": Row(fanout_stalled),
     "idle": Row(idle),

@@ -1,12 +1,25 @@
-"""roundtrip, latency, pipelined, many: a small message there and back, on few or many connections."""
+"""roundtrip, latency, pipelined, many, call: a small message there and back, on few or many connections."""
 
 from collections.abc import Sequence
 
-from ..peers import CEILING, GENERATOR, NODE, ONE_CORE, OURS, PURE, SIMPLE, SOCKETIO, WEBSOCKETS
+from ..peers import (
+    BY_REPLY,
+    CALLED,
+    CEILING,
+    CHECKED,
+    GENERATOR,
+    NODE,
+    ONE_CORE,
+    OURS,
+    PURE,
+    SIMPLE,
+    SOCKETIO,
+    WEBSOCKETS,
+)
 from ..results import Goal, Line
 from ..run import Run
 
-__all__ = ["latency", "many", "pipelined", "roundtrip"]
+__all__ = ["call", "latency", "many", "pipelined", "roundtrip"]
 
 UNIT = "messages/s"
 MESSAGING = (OURS, WEBSOCKETS, SIMPLE, SOCKETIO, NODE, GENERATOR)
@@ -40,6 +53,17 @@ def many(run: Run) -> list[Line]:
                 line.add(AT_50, _rate(run, who, 50, 1))
             line.add(who, _rate(run, who, 2000, 1))
     return [line]
+
+
+def call(run: Run) -> list[Line]:
+    """Answered by a handler, in place of a listener's reply; python-socketio's acknowledgement is its own."""
+    line = Line("call", "50 connections, answered by a handler", UNIT, goals=[Goal(BY_REPLY, 0.85)])
+    for who in run.alternate(run.present(*CALLED, peers=CALLED)):
+        with run.tolerate(who), run.stage(who, 50, CALLED) as stage:
+            line.add(who, float(stage.ask("echo", connections=50, in_flight=1, seconds=run.seconds)["rate"]))
+    checked = line.variant(CHECKED, "three arguments checked")
+    checked.goals = [Goal(BY_REPLY, 0.6)]
+    return [line, checked]
 
 
 def _echoes(run: Run, row: str, names: Sequence[str], connections: int, in_flight: int, goals: Sequence[Goal]) -> Line:

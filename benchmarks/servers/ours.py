@@ -19,6 +19,14 @@ def start(**options: Any) -> str:
     def ping(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
         reply("pong", args)
 
+    @server.handler("call")
+    def call(client, text):  # type: ignore[no-untyped-def]  # nothing is to be checked
+        return text
+
+    @server.handler("checked")
+    def checked(client: EZEZServerClient, number: int, text: str, share: float) -> str:
+        return text
+
     @server.on("fanout")
     def fanout(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
         nonlocal longest

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ..errors import ConnectionClosed, EZEZError, MalformedMessage, SendTimeout
 from ..logs import logger, shown
 from ..messages.codec import Codec
-from ..messages.protocol import EVENT_ERROR, CloseCode
+from ..messages.protocol import EVENT_ERROR, EVENT_OK, CloseCode
 from ..threads.deadline import Deadline
 from ..threads.fork import ForkGuard, Uncopied
 from ..threads.interrupted import refuse_to_wait
@@ -205,7 +205,7 @@ class Connection(Outliving, Sending, Uncopied):
         """Tell of an event that nobody handles, once for each name, and answer it with an error, if wanted."""
         if (self.listeners if self._shared_listeners is None else self._shared_listeners).tells(name):
             logger.debug("%s: nobody handles or listens to %r", self.name, shown(name), extra=self.extra(name))
-        if self.options.unknown_events == "error":
+        if self.options.unknown_events == "error" and name not in (EVENT_OK, EVENT_ERROR):
             error = {"code": "unknown-event", "message": f"nobody handles {shown(name)!r}", "data": None}
             with contextlib.suppress(ConnectionClosed, SendTimeout):
                 self.send(EVENT_ERROR, [error], event_id, None)
