@@ -548,8 +548,9 @@ const refusal = (code, message, data = null) => ({ code, message, data });
 function remoteError(args) {
     const isOurs = args.length === 1 && isPlainObject(args[0]) && Object.hasOwn(args[0], "code");
     const { code, message, data = null } = isOurs ? args[0] : { data: args };
-    const text = (...values) => values.find((value) => typeof value === "string");
-    return new RemoteError(text(code, "error"), text(message, ...args, ""), data);
+    const isString = (value) => typeof value === "string";
+    const text = isString(message) ? message : args.find(isString) ?? "";
+    return new RemoteError(isString(code) ? code : "error", text, data);
 }
 
 /** Whether a property of a proxy is a method of its contract, and nothing that JavaScript asks every object for. */

@@ -85,6 +85,15 @@ class AnswersTest(CallTestCase):
                 self.assertEqual(running.result(), ["RemoteError", *told])
                 self.expect([ERROR])
 
+    def test_an_answer_of_very_many_arguments_is_one_too(self) -> None:
+        peer, _ = self.host()
+        for event, told in [(OK, [200_001]), (ERROR, [200_001, "last"])]:
+            running, question = self.start_call(
+                peer, "client.call('ask').then((all) => [all.length], ({ data, message }) => [data?.length, message])"
+            )
+            peer.send_event(event, [*[1] * 200_000, "last"], reply_to=question)
+            self.assertEqual(running.result(), told)
+
     def test_a_remote_error_is_printed_with_its_code_and_without_control_characters(self) -> None:
         code = """
             const error = new RemoteError("a\\x1b", "b\\nc");
