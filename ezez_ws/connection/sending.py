@@ -149,10 +149,7 @@ class Sending(Deferring):
         """
         stream, inbox = self.stream, self.inbox
         with stream.sending:
-            if sent is None:
-                if on_reply is not None:
-                    self._check_room_for_callback(event)
-            elif sent._is_kept and sent._home is self:
+            if on_reply is not None and sent is None:
                 self._check_room_for_callback(event)
             event_id = self._last_id + 1
             message = encode(event, event_id, reply_to, args)
@@ -192,6 +189,8 @@ class Sending(Deferring):
         It takes the place of one with an ``on_reply``: ``TooManyReplies``. ``SendTimeout``: there was no room for
         ``send_timeout`` seconds, and the connection is cut, or at once and it is not, where it does not wait.
         """
+        with self.stream.sending:
+            self._check_room_for_callback(event)  # some threads at once may get past it
         if waits or self.is_interrupted() or self.deferred:
             handed: Any = self.send_encoded(sent, event, body, None)
         else:
