@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+from ezez_ws import browser
 from ezez_ws.calls.asyncapi import write_asyncapi
 from ezez_ws.calls.describe import describe, differences, essence, fingerprint
 from ezez_ws.calls.markdown import write_markdown
@@ -20,14 +21,16 @@ COMPILER = NODE_MODULES / "typescript" / "bin" / "tsc"
 
 OPTIONS = (
     *("--strict", "--noEmit", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes", "--target", "es2022"),
-    *("--module", "esnext", "--moduleResolution", "bundler", "--lib", "es2022"),
+    *("--module", "esnext", "--moduleResolution", "bundler", "--lib", "es2022,dom"),
 )
 
 RIGHT = """\
 import type { Everything, ItemInput, Tree } from "./everything";
 import type { Shop } from "./shop";
-declare const shop: Shop;
-declare const all: Everything;
+import { EZEZWebSocketClient } from "./ezez-ws.js";
+const client = new EZEZWebSocketClient("ws://127.0.0.1:8080");
+const shop = client.proxy<Shop>({ notices: ["sold"] });
+const all = client.proxy<Everything>();
 async function use(): Promise<void> {
     const price: string = await shop.price("tea");
     shop.sold(price);
@@ -62,6 +65,7 @@ WRONG = (
     "await all.raw('x', 1);",
     "await all.animal({ kind: 'cow' }, '', '', '');",
     "await all.named(1);",
+    "client.proxy<Shop>({ notices: ['price'] });",
 )
 
 PHONE_OPTIONS = '{ notices: ["news_flash"], events: { "phone.hang_up": "phone.hang_up" } }'
@@ -98,6 +102,7 @@ class TypeScriptTest(EZEZTestCase):
         head = RIGHT.partition("async function")[0].replace("\n", " ")
         wrong = [f"async function wrong{index}() {{ {body} }}" for index, body in enumerate(WRONG, 2)]
         files = {"right.ts": RIGHT, "wrong.ts": "\n".join([head, *wrong])}
+        files["ezez-ws.d.ts"] = (browser.PATH / "ezez-ws.d.ts").read_text("utf-8")
         files |= {f"{one.__name__.lower()}.d.ts": write_typescript(*forms(one)) for one in (Everything, Shop)}
         with tempfile.TemporaryDirectory() as folder:
             for name, text in files.items():
