@@ -124,7 +124,7 @@ class EZEZWebsocketServer(callbacks.ServerListening[C]):
         check_server(given)
         self._ezez_listeners = Listeners("client, args, reply, ids")
         self.__codec = given["codec"]
-        self.__factories: list[Factory] = []  # only appended to
+        self.__factories: list[Factory] = []  # one for each contract
         try:
             context = Context(default_context)
         except Exception as error:
@@ -465,7 +465,7 @@ class EZEZWebsocketServer(callbacks.ServerListening[C]):
         ``factory``, the class or any callable, is called as ``factory(client)``, once a connection, on its thread,
         before ``on_auth_ok``. Where it raises, or makes what lacks a method, that is told as an error of a callback,
         and the events are answered with the code ``internal``. ``TypeError``: the class is no contract, or the factory
-        one that lacks a method. ``ValueError``: it is implemented already, or one of its events has a handler.
+        one that lacks a method. ``ValueError``: one of its events has a handler already; then none is registered.
         """
         self._ezez_fork_guard.check()
         implement_by(self, self.__factories, contract, factory)

@@ -38,7 +38,7 @@ class EZEZServerClient(Implementing, Calling, Generic[C]):
     what type checkers take its ``context`` for.
     """
 
-    _ezez_implementations: Mapping[type, Any] = {}  # by contract; replaced by its own thread, and never changed
+    _ezez_implementations: Mapping[Any, Any] = {}  # by factory; replaced by its own thread, and never changed
 
     def __init__(self, connection: ServerConnection, hub: Hub, request: HandshakeRequest, context: Context[C]) -> None:
         self._ezez_connection = connection

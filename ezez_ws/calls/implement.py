@@ -6,6 +6,7 @@ connection, by a factory, before ``on_auth_ok``; its handlers find it by the cli
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, update_wrapper
+from types import FunctionType
 from typing import Any, TypeVar
 
 from ..errors import CallError
@@ -59,15 +60,15 @@ class Factory:
         self.__module__, _, self.__qualname__ = name_of(factory).rpartition(".")  # for what is told of its errors
 
     def __call__(self, client: Any) -> None:
-        if self.contract not in client._ezez_implementations:
+        if self not in client._ezez_implementations:
             self._make(client)
 
     @calls_user_code
     def _make(self, client: Any) -> Any:
-        client._ezez_implementations = {**client._ezez_implementations, self.contract: None}
+        client._ezez_implementations = {**client._ezez_implementations, self: None}
         made = self._factory(client)
         _check(self.methods, made, f"{type(made).__qualname__}, which {name_of(self._factory)} has made,")
-        client._ezez_implementations = {**client._ezez_implementations, self.contract: made}
+        client._ezez_implementations = {**client._ezez_implementations, self: made}
         return made
 
     def find(self, name: str) -> Callable[..., Any]:
@@ -75,7 +76,7 @@ class Factory:
 
         def call(client: Any, *args: Any) -> Any:
             known = client._ezez_implementations
-            made = known[self.contract] if self.contract in known else self._make(client)
+            made = known[self] if self in known else self._make(client)
             if made is None:
                 raise RuntimeError(f"{name_of(self._factory)} has failed for this client, or has not returned yet")
             return getattr(made, name)(*args)
@@ -86,11 +87,9 @@ class Factory:
 def implement_by(server: Any, factories: list[Factory], contract: Any, factory: Any) -> None:
     """Have a server answer the events of a contract, by what ``factory(client)`` makes for each connection."""
     one = Factory(contract, factory)
-    if contract in (other.contract for other in factories):
-        raise ValueError(f"{contract.__qualname__} is implemented already by this server")
     _register(server, one.methods, one.find)
-    factories.append(one)
-    if len(factories) == 1:
+    factories[:] = [*(other for other in factories if other.contract is not contract), one]
+    if CONTRACT_EVENT not in server._ezez_listeners.handlers:
         function = partial(_tell_contract, factories)
         handler = FunctionHandler(function, Parameters(function, 1, False), True)
         server._ezez_listeners.add_handler(CONTRACT_EVENT, handler)
@@ -149,10 +148,16 @@ def _check(methods: Mapping[str, Method], implementation: Any, what: str) -> Non
     missing = [name for name, one in found.items() if not callable(one) or getattr(one, "__isabstractmethod__", False)]
     if missing:
         raise TypeError(f"{what} lacks {', '.join(f'{name}()' for name in missing)}")
-    if not isinstance(implementation, type):
-        for name, method in methods.items():
-            called = f"{name}({', '.join(one.name for one in method.parameters.arguments)})"
-            check_callable(f"{what}.{name}()", found[name], called)
+    for name, method in methods.items():
+        given = [one.name for one in method.parameters.arguments]
+        if isinstance(implementation, type):
+            if (
+                type(next(vars(base)[name] for base in implementation.__mro__ if name in vars(base)))
+                is not FunctionType
+            ):
+                continue  # what it takes is known when there is an object
+            given.insert(0, "self")
+        check_callable(f"{what}.{name}()", found[name], f"{name}({', '.join(given)})")
 
 
 def _tell_contract(factories: list[Factory], client: Any, name: Any = None) -> str:

@@ -4,8 +4,8 @@ import unittest
 from decimal import Decimal
 from typing import Any
 
-from ezez_ws import EZEZServerClient, RemoteError
-from tests.serving import Calls, ServingTestCase
+from ezez_ws import EZEZServerClient, EZEZWebSocketClient, RemoteError
+from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import needs_pydantic
 
 MAY_RUN_BESIDE = True
@@ -138,6 +138,8 @@ class ImplementedTest(ServingTestCase):
         for factory in (Half, dict):
             with self.assertRaisesRegex(TypeError, r"lacks .*sold\(\)"):
                 server.implement(Shop, factory)
+        with self.assertRaisesRegex(TypeError, r"price\(self, article\), but takes \(self\)"):
+            server.implement(Shop, self.desk(Calls(), price=lambda self: Decimal(1)))
         with self.assertRaisesRegex(TypeError, "factory"):
             server.implement(Shop, lambda: None)  # type: ignore[misc, arg-type]
         with self.assertRaisesRegex(TypeError, "not the class"):
@@ -167,13 +169,59 @@ class ImplementedTest(ServingTestCase):
         server.handler("sold", lambda client: None)  # a notice is listened to, which is no matter
         desk = self.desk(Calls())
         server.implement(Shop, desk)
-        with self.assertRaisesRegex(ValueError, "Shop is implemented already"):
+        with self.assertRaisesRegex(ValueError, "'price' has a handler already"):
             server.implement(Shop, desk)
         server.handler("phone.hang_up", lambda client: None)
         wrong: Any = lambda client: None  # noqa: E731
         with self.assertRaisesRegex(ValueError, "phone.hang_up"):
             server.implement(Phone, wrong)
         server.handler("ring", lambda client: None)
+
+    def test_another_takes_the_place_of_one_whose_events_are_off(self) -> None:
+        from tests.calls.contracts import Shop
+
+        server = self.serve()
+        server.implement(Shop, self.desk(Calls(), price=lambda self, article: Decimal(1)))
+        shop = self.client(server).proxy(Shop, timeout=10)
+        self.assertEqual(Decimal(1), shop.price("tea"))
+        for event in ("price", "sold"):
+            server.off(event)
+        calls = Calls()
+        server.implement(Shop, self.desk(calls))
+        self.assertEqual(Decimal("4.50"), shop.price("tea"))
+        shop.sold("tea")
+        self.assertEqual(["made", "sold"], [call[0] for call in calls.wait(2)])
+
+    def test_one_that_asks_back_and_is_called_meanwhile_is_not_there_yet(self) -> None:
+        from tests.calls.contracts import Phone, Shop
+
+        desk = self.desk(Calls())
+        server = self.make(on_error=Calls().named("error"))
+
+        def ask(there: EZEZServerClient) -> Any:
+            self.assertEqual("internal", there.proxy(Phone, timeout=10).ring(1))
+            return desk(there)
+
+        server.implement(Shop, ask)
+        server.start()
+        assert server.url is not None
+        client = EZEZWebSocketClient(server.url, auth=KEY)
+        self.addCleanup(client.close)
+
+        class Mine(Phone):
+            def ring(self, times: int) -> str:
+                try:
+                    return str(client.call("price", ["tea"], 10))
+                except RemoteError as error:
+                    return error.code
+
+            def hang_up(self) -> None: ...
+
+            def news_flash(self, text: str) -> None: ...
+
+        client.implement(Phone, Mine())
+        client.connect()
+        self.assertEqual(Decimal("4.50"), client.proxy(Shop, timeout=10).price("tea"))
 
     def test_one_that_is_implemented_late_is_made_for_who_is_there_and_made_once(self) -> None:
         from tests.calls.contracts import Shop
