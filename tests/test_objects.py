@@ -334,6 +334,11 @@ class GenericsTest(ServingTestCase):
         self.assertIs(EZEZWebsocketServer, type(server))
         self.assertEqual({"__orig_class__"}, set(vars(server)) - set(vars(self.serve())))
 
+        class Mine(EZEZWebsocketServer[Guest]):
+            pass
+
+        self.assertEqual(set(vars(self.serve())), set(vars(Mine(on_auth_request=lambda client, key: True))))
+
     def test_a_context_of_a_type_is_a_plain_one(self) -> None:
         context = Context[Guest]({"nickname": "a"})
         for same in (context, copy.copy(context), copy.deepcopy(context), pickle.loads(pickle.dumps(context))):

@@ -41,6 +41,7 @@ with server.clients[0].context as context:
     context["other"] = 1
 bare = EZEZWebsocketServer(on_auth_request=lambda client, key: is_admin(client))
 also: EZEZWebsocketServer = bare
+empty: EZEZWebsocketServer = EZEZWebsocketServer(on_auth_request=admit, default_context={"rooms": []})
 client = EZEZWebSocketClient("ws://127.0.0.1:8080", auth="secret", on_auth_ok=lambda: print("in"))
 with server, EZEZWebSocketClient(server.url) as there, socket.create_connection((server.host, server.port)):
     print(there.send("sum", [2, 3]).wait_reply(timeout=5).args)
