@@ -5,8 +5,9 @@ its rooms, between what came before it and what came after.
 
     python -m tests.stress.recovering [SECONDS [MODE [SEED]]]
 
-Modes: ``quiet`` (nodes are killed), ``kill`` (the broker, too; it loses nothing), ``freeze`` (it stands still) and
-``flush`` (it is emptied; no node is killed, as what it has just published would be lost with it).
+Modes: ``quiet`` (nodes are killed), ``kill`` (the broker, too; it loses nothing), ``freeze`` (it stands still),
+``flush`` (it is emptied; no node is killed, as what it has just published would be lost with it) and ``lose`` (the
+broker is killed, and loses what it has had last, while a node is killed and another starts: nothing may come twice).
 """
 
 import contextlib
@@ -30,7 +31,8 @@ from ezez_ws import EZEZServerClient, EZEZWebSocketClient, EZEZWebsocketServer, 
 from tests.redis_server import RedisServer, redis_missing
 from tests.support import REPO, eventually
 
-MODES = ("quiet", "kill", "freeze", "flush")
+MODES = ("quiet", "kill", "freeze", "flush", "lose")
+LOST = "was lost without a word"
 ROOMS = ["abc", "ab", "bc", "ac", "a", "c"]  # of each client; and one of its own
 
 
@@ -250,7 +252,7 @@ class Returning:
                 default=len(self.heard),
             )
             if not any(before < index < after and set(rooms) & set(event.rooms) for index, rooms in told):
-                problems.append(f"{event} was lost without a word")
+                problems.append(f"{event} {LOST}")
         return [f"client {self.number}: {problem}" for problem in problems]
 
 
@@ -266,7 +268,7 @@ def recovering(_: object, seconds: float, mode: str | None = None, seed: int | N
     mode = mode or MODES[seed % len(MODES)]
     rng = random.Random(seed)
     logging.getLogger("ezez_ws").setLevel(logging.ERROR)  # it is cut all the time
-    broker = RedisServer(appendonly="always" if mode == "kill" else None).start()
+    broker = RedisServer(appendonly={"kill": "always", "lose": "everysec"}.get(mode)).start()
     with tempfile.TemporaryDirectory(prefix="ezez-stress-") as name, contextlib.ExitStack() as closing:
         closing.callback(broker.close)
         folder = Path(name)
@@ -304,6 +306,8 @@ def recovering(_: object, seconds: float, mode: str | None = None, seed: int | N
             problems.append("the last events did not reach all")
         for one in clients:
             problems += one.judge(published, confirmed)
+        if mode == "lose":  # who is killed cannot append again what the broker has lost
+            problems = [problem for problem in problems if not problem.endswith(LOST)]
         told = sum(not isinstance(one, Event) for client in clients for one in client.heard)
         if told and mode == "quiet":
             problems.append(f"on_missed was called {told} times though nothing was lost")
@@ -322,6 +326,12 @@ def fail(
     until: float,
 ) -> None:
     """Let the broker and the nodes fail every few seconds, and clients speak meanwhile."""
+
+    def replace_node(number: int, count: int) -> None:
+        nodes[number].close()
+        nodes[number] = Node(f"node{number}.{count}", broker.url, folder, mode == "kill")
+        nodes[number].tell()
+
     count, fails_at = 0, time.monotonic() + 1.0
     while time.monotonic() < until:
         rng.choice(clients).client.send("say", rng.sample("abc", rng.randint(1, 2)))
@@ -338,10 +348,12 @@ def fail(
             broker.command("FLUSHALL")
         if mode != "flush":
             count += 1
-            number = rng.randrange(len(nodes))
-            nodes[number].close()
-            nodes[number] = Node(f"node{number}.{count}", broker.url, folder, mode == "kill")
-            nodes[number].tell()
+            starting = threading.Thread(target=replace_node, args=(rng.randrange(len(nodes)), count))
+            starting.start()
+            for _ in range(rng.randint(1, 3) if mode == "lose" else 0):
+                time.sleep(rng.uniform(0, 0.5))
+                broker.restart()
+            starting.join()
         fails_at = time.monotonic() + rng.uniform(1.0, 3.0)
 
 
