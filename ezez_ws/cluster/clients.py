@@ -246,15 +246,15 @@ class Clients:
                 if rooms[room]:
                     since[room] = stay.position.order
         missed = [
-            kept
-            for kept in self.window.find_missed(since)
-            if not any(session.has_got(room, kept.order, top) for room in kept.said.target.rooms)
-            and not session.is_barred(kept.said.target, kept.order, top, since)
+            (order, said, size)
+            for order, said, size in self.window.find_missed(since)
+            if not any(session.has_got(room, order, top) for room in said.target.rooms)
+            and not session.is_barred(said.target, order, top, since)
         ]
-        if sum(kept.size for kept in missed) > self._limits.recovery_limit_bytes:
+        if sum(size for _, _, size in missed) > self._limits.recovery_limit_bytes:
             rooms.update(dict.fromkeys(since, False))
             missed = []
-        events = [self._as_published(kept.said, Position(top.epoch, *kept.order)) for kept in missed]
+        events = [self._as_published(said, Position(top.epoch, *order)) for order, said, _ in missed]
         return _Replay(rooms, {room: session.stays[room].since for room, is_back in rooms.items() if is_back}, events)
 
     def _as_published(self, said: Said, position: Position) -> tuple[str, bytes]:

@@ -5,7 +5,6 @@ Pure; not locked: the hub's order lock guards it.
 
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from .entries import Said
 
@@ -17,13 +16,8 @@ Order = tuple[int, int, int]
 _OVERHEAD = 400  # bytes that an entry takes beside its text, as measured
 _PER_ROOM = 80
 
-
-class Kept(NamedTuple):
-    """A publication in the window."""
-
-    order: Order
-    said: Said
-    size: int
+Kept = tuple[Order, Said, int]
+"""A publication, and how many bytes it takes. No named tuple: the garbage collector looks at bare ones once only."""
 
 
 class Window:
@@ -44,7 +38,7 @@ class Window:
     @property
     def seconds(self) -> float:
         """The time between its oldest and its newest publication."""
-        return (self._all[-1].order[0] - self._all[0].order[0]) / 1000 if self._all else 0.0
+        return (self._all[-1][0][0] - self._all[0][0][0]) / 1000 if self._all else 0.0
 
     def begin_anew(self, begin: Order) -> None:
         """Forget all: what lies before ``begin`` cannot be had any more."""
@@ -60,7 +54,7 @@ class Window:
         size = len(args) + len(event) + _OVERHEAD
         for text in (*rooms, *but_rooms, *but_clients) if but_rooms or but_clients else rooms:
             size += len(text) + _PER_ROOM
-        kept = Kept(order, said, size)
+        kept = (order, said, size)
         self._all.append(kept)
         for room in rooms if len(rooms) == 1 else set(rooms):
             there = self._by_room.get(room)
@@ -68,17 +62,17 @@ class Window:
                 there = self._by_room[room] = deque()
             there.append(kept)
         self.bytes += size
-        if self.bytes > self._limit or order[0] - self._all[0].order[0] > self._milliseconds:
+        if self.bytes > self._limit or order[0] - self._all[0][0][0] > self._milliseconds:
             self.trim(order[0])
 
     def trim(self, now: int) -> None:
         """Let go of what is too old at a time of the log's clock, in milliseconds, or too much."""
-        while self._all and (self.bytes > self._limit or now - self._all[0].order[0] > self._milliseconds):
-            kept = self._all.popleft()
-            self.bytes -= kept.size
-            self.begin = max(self.begin, kept.order)  # what is read again in a new epoch lies before it
-            self.let_go_ms = kept.order[0]
-            for room in set(kept.said.target.rooms):
+        while self._all and (self.bytes > self._limit or now - self._all[0][0][0] > self._milliseconds):
+            order, said, size = self._all.popleft()
+            self.bytes -= size
+            self.begin = max(self.begin, order)  # what is read again in a new epoch lies before it
+            self.let_go_ms = order[0]
+            for room in set(said.target.rooms):
                 there = self._by_room[room]
                 there.popleft()
                 if not there:
@@ -89,7 +83,8 @@ class Window:
         found: dict[Order, Kept] = {}
         for room, position in since.items():
             for kept in reversed(self._by_room.get(room, ())):
-                if kept.order <= position:
+                order = kept[0]
+                if order <= position:
                     break
-                found[kept.order] = kept
+                found[order] = kept
         return [found[order] for order in sorted(found)]

@@ -1,5 +1,6 @@
 """Publications to bytes and back, and everything that is none."""
 
+import gc
 import unittest
 from typing import Any
 
@@ -191,7 +192,12 @@ class EntriesTest(unittest.TestCase):
             Entry("q" * 64, 10**15 - 1, Said(Target(("b", 'é"'), ("c",), ("q:1",)), "", b"\0"), again=True),
             Entry("p", 3, Said(Target(("*",)), "hi", b"x" * 16_000)),
         ]
-        self.assertEqual(usual, read_batch(encode_batch([encode_entry(entry) for entry in usual])))
+        found = read_batch(encode_batch([encode_entry(entry) for entry in usual]))
+        self.assertEqual(usual, found)
+        for entry in found:
+            assert isinstance(entry, Entry) and isinstance(entry.what, Said)
+            for made in (entry, entry.what, entry.what.target):
+                self.assertFalse(gc.is_tracked(made), "a node keeps many of them")
         others = [
             Entry("p", 1, Bye()),
             Entry("p", 10**15, usual[0].what),

@@ -21,8 +21,10 @@ class WindowTest(unittest.TestCase):
         for number, rooms in enumerate((("a",), ("b",), ("a", "b"), ("c",), ("b", "a"))):
             window.add((number, 0, 1), said(*rooms))
         found = window.find_missed({"a": (0, 0, 1), "b": (1, 0, 1)})
-        self.assertEqual([2, 4], [kept.order[0] for kept in found])
-        self.assertEqual([0, 1, 2, 4], [one.order[0] for one in window.find_missed({"a": (0, 0, 0), "b": (0, 0, 0)})])
+        self.assertEqual([2, 4], [order[0] for order, _, _ in found])
+        self.assertEqual(
+            [0, 1, 2, 4], [order[0] for order, _, _ in window.find_missed({"a": (0, 0, 0), "b": (0, 0, 0)})]
+        )
         self.assertEqual([], window.find_missed({"d": (0, 0, 0)}))
 
     def test_what_is_too_old_or_too_much_goes_first(self) -> None:
@@ -77,6 +79,6 @@ class WindowTest(unittest.TestCase):
         self.assertEqual(len(kept), len(window))
         expected = [at for at, rooms in kept if any(room in since and at > since[room] for room in rooms)]
         found = window.find_missed({room: (at, 0, 1) for room, at in since.items()})
-        self.assertEqual(expected, [one.order[0] for one in found])
+        self.assertEqual(expected, [order[0] for order, _, _ in found])
         self.assertTrue(all(now - at <= 1000 for at, _ in kept))
         self.assertLessEqual(window.bytes, 5000)

@@ -635,6 +635,8 @@ target_of(const Reader *in, const Field *field)
             Py_CLEAR(target);
     }
     Py_XDECREF(lists);
+    if (target != NULL)
+        PyObject_GC_UnTrack(target);
     return target;
 }
 
@@ -691,6 +693,10 @@ read_publication(Reader *in, const Field *publication)
     PyTuple_SET_ITEM(entry, 1, number);
     if (args == NULL || number == NULL)
         Py_CLEAR(entry);
+    if (entry != NULL) { /* they hold texts, bytes and each other; the node keeps tens of thousands of them */
+        PyObject_GC_UnTrack(said);
+        PyObject_GC_UnTrack(entry);
+    }
     return entry;
 }
 
