@@ -32,7 +32,7 @@ __all__ = ["Clients", "RecoveryLimits"]
 
 Act = Callable[[], object]
 
-_HOLDING = 0.004  # seconds for which events are held, to leave with those behind them
+_HOLDING = 0.01  # seconds for which events are held, to leave with those behind them
 _CATCH_UP = 1.0  # seconds that ``join`` waits where the client has read further than this node
 _SETTLES = 10.0  # seconds in which nodes append again what an earlier log had: twice what they keep
 

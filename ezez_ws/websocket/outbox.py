@@ -109,12 +109,17 @@ class Outbox:
 
     def _hold(self, frame: bytes) -> bool:
         """Keep a frame for ``let_go``, if it is small, and behind nothing else. Requires holding the lock."""
-        if len(frame) > _SMALL or self.waiting_bytes + len(frame) > min(self._limit, _HELD):
+        size = len(frame)
+        if size > _SMALL or self.waiting_bytes + size > min(self._limit, _HELD):
             return False
-        if not self._held and (self._waiting or self._pong is not None or self._ping is not None):
+        if not self._waiting and self._pong is None and self._ping is None:
+            self._held = self._known_to_flusher = True
+            self._waiting.append(bytearray(frame))
+        elif self._held and self._waiting and isinstance(self._waiting[-1], bytearray):
+            self._waiting[-1] += frame
+        else:
             return False
-        self._held = self._known_to_flusher = True
-        self._append(frame, 0)
+        self.waiting_bytes += size
         return True
 
     def let_go(self) -> None:
