@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rooms", "Session", "check_room"]
 
+_NOTHING: Mapping[str, Order] = {}
 _MOST_PAST = 256  # rooms that were left, and are remembered
 
 
@@ -43,7 +44,7 @@ class Session:
         self.resumed = presented is not None and bool(presented.stays)
         self.id = "" if presented is None else presented.session or make_session()
         self.formerly = "" if presented is None else presented.claimed
-        self.read: Mapping[str, Order] = {} if presented is None else presented.read
+        self.read = _NOTHING if presented is None else presented.read
         self.rooms: dict[str, Position] = {}
         self.infos = _NOTHING  # of the rooms in which it is listed; never changed, only replaced
         self.over = False  # its connection has ended

@@ -218,6 +218,20 @@ class MovingTest(NodesTestCase):
                 eventually(lambda late=late: late.cluster.connected, 20)  # type: ignore[misc]
                 self.assert_once(moving, one)
 
+    def test_who_has_been_here_for_long_gets_what_the_node_reads_late(self) -> None:
+        broker, one = self.start(appendonly="always")
+        late, proxy = self.start_far(broker)
+        moving = Moving(self, late)
+        moving.leave()
+        moving.come_to(late)
+        self.cut_off(late, proxy)
+        one.to("lobby").send("said", ["late"]).wait(10)
+        broker.restart()
+        self.wait_for_epoch(one)
+        with mock.patch("ezez_ws.cluster.clients._SETTLES", 0.0):
+            proxy.redirect(broker.port)
+            self.assertEqual([("late",)], moving.calls.wait())
+
     def test_who_leaves_a_node_that_is_behind_is_where_it_was_before(self) -> None:
         broker, one = self.start()
         late, proxy = self.start_far(broker)
