@@ -10,20 +10,18 @@ def check_key(client, key):
 server = EZEZWebsocketServer(port=0, on_auth_request=check_key)
 
 
-@server.on("sum")
-def add(client, args, reply, ids):
-    reply("total", [sum(args)])
+@server.handler("sum")
+def add(client, a: int, b: int) -> int:
+    return a + b
 
 
-@server.on("order")
-def take_order(client, args, reply, ids):
-    answer = client.send("sure?", args).wait_reply(timeout=5)  # asks back, and waits right here
-    reply("served" if answer.event == "yes" else "cancelled", args)
+@server.handler("order")
+def take_order(client, article: str) -> str:
+    sure = client.call("sure?", [article], timeout=5)  # asks back, and waits right here
+    return "served" if sure else "cancelled"
 
 
 with server, EZEZWebSocketClient(server.url, auth="secret") as client:
-    client.on("sure?", lambda args, reply, ids: reply("yes"))
-    total = client.send("sum", [2, 3]).wait_reply(timeout=5)
-    print(total.event, total.args)  # total [5]
-    order = client.send("order", ["tea"]).wait_reply(timeout=5)
-    print(order.event, order.args)  # served ['tea']
+    client.handler("sure?", lambda article: article == "tea")
+    print(client.call("sum", [2, 3], timeout=5))  # 5
+    print(client.call("order", ["tea"], timeout=5))  # served

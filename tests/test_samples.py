@@ -100,7 +100,7 @@ class Running:
 class QuickstartTest(EZEZTestCase):
     def test_it_prints_the_two_answers(self) -> None:
         done = run_sample("samples/quickstart.py")
-        self.assertEqual((0, "total [5]\nserved ['tea']\n", ""), (done.returncode, done.stdout, done.stderr))
+        self.assertEqual((0, "5\nserved\n", ""), (done.returncode, done.stdout, done.stderr))
 
 
 class DemoTest(EZEZTestCase):

@@ -125,7 +125,7 @@ class InstalledTest(PackagingTestCase):
         python, quick_start = programs / "python", (REPO / "samples/quickstart.py").read_text(encoding="utf-8")
         self.assertIn(str(programs.parent), run(python, "-c", WHERE, cwd=self.folder))
         self.assertRegex(run(python, "-c", VERSION, cwd=self.folder), r"\A\d+\.\d+\.\d+\n\Z")
-        self.assertEqual("total [5]\nserved ['tea']\n", run(python, "-c", quick_start, cwd=self.folder))
+        self.assertEqual("5\nserved\n", run(python, "-c", quick_start, cwd=self.folder))
         for command in ([programs / "ezez-ws"], [python, "-m", "ezez_ws"]):
             self.assertRegex(run(*command, "--version", cwd=self.folder), r"\Aezez-ws \d")
             self.assertIn("cannot connect", run(*command, "call", "ws://127.0.0.1:1", "e", cwd=self.folder, code=1))
