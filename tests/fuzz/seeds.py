@@ -8,6 +8,7 @@ import random
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ezez_ws.messages.codec import UNDEFINED, BigInt, Codec
 from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
@@ -190,6 +191,14 @@ def _json(text: str) -> bytes:
 # -- the C extension ---------------------------------------------------------------------------------------------------
 
 
+_PUBLICATIONS: dict[str, list[Any]] = {
+    "event": [1, "0af9:b.c_-", 7, "event", [["a", "b"], ["c"], ["n:1"]], "hi", b"\0x"],
+    "again": [1, "p", 1, "event", [["*"], [], []], "", b"", 1],
+    "later": [1, "p", 1, "event", [["a"], [], [], []], "hi", b"", 1, "more"],
+    "other": [1, "p", 1, "do", [["a"], [], []], "join", ["b"]],
+}
+
+
 def _speedups() -> Inputs:
     """The messages and the frames of the targets above, and bytes that values are made of."""
     inputs = {f"values-{seed}": b"\2" + random.Random(seed).randbytes(240) for seed in range(12)}
@@ -197,6 +206,8 @@ def _speedups() -> Inputs:
     for name, data in _codec().items():
         options = data[0] & 0xF0 | (4 if data[0] & 3 == 2 else 0)  # the codec that takes three containers, and sizes
         inputs[f"message-{name}"] = bytes((options,)) + data[1:]
+    for name, fields in _PUBLICATIONS.items():
+        inputs[f"publication-{name}"] = b"\0" + Codec().encode(fields)
     for name, data in _frames().items():
         inputs[f"frames-{name}"] = bytes((0x1F if data[0] & 1 else 0x1B,)) + data[2:]
     return inputs

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
+from ezez_ws.cluster.entries import Entry, Said, Target, decode_entry, encode_batch, encode_entry, read_batch
 from ezez_ws.errors import MalformedMessage, SerializationError
 from ezez_ws.messages import codec as codec_module
 from ezez_ws.messages import decoding as decoding_module
@@ -103,10 +104,20 @@ def _check_decoding(codec: Codec, message: bytes) -> None:
         _same(event, lambda: parse_event(list(values)), "decode_event")
     else:
         _same(event, lambda: codec._decoder.decode(message), "decode_event")
+    _check_publication(message)
     if values is not NotImplemented:
         name, event_id, reply_to = [*values, None, None, None][:3]
         _check_message(codec, name, event_id, reply_to, values[3:])
         _check_values(codec, values)
+
+
+def _check_publication(message: bytes) -> None:
+    before = encode_entry(Entry("p", 1, Said(Target(("a",)), "hi", b"")))
+    for found in read_batch(encode_batch([before, message, before]))[1:2]:
+        if isinstance(found, Entry):
+            _same(found, lambda: decode_entry(message), "read_batch")
+        else:
+            assert found == message, f"read_batch: {found!r} of {message!r}"
 
 
 def _repaired(message: bytes) -> bytes:
