@@ -30,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 MINUTES ?= 60
 
-.PHONY: help demo test node docs conformance soak fuzz sanitize bench bench-check clean
+.PHONY: help demo test node docs conformance soak fuzz sanitize installed bench bench-check clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 14
@@ -125,6 +125,9 @@ sanitize: $(SANITIZE)/installed-$(VERSION)
 	@cd $(SANITIZE)/copy && LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 EZEZ_REQUIRE_SPEEDUPS=1 \
 		../bin/python -m tests $(SANITIZED)
+
+# For who runs `make docs` and `make sanitize` while something else uses the repository: this is what changes it.
+installed: $(DOCS)/installed-$(VERSION) $(SANITIZE)/installed-$(VERSION)
 
 BENCH := .venv-bench
 RESULTS := benchmarks/results/results.json
