@@ -5,6 +5,7 @@ connection, by a factory, before ``on_auth_ok``; its handlers find it by the cli
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial, update_wrapper
 from types import FunctionType
 from typing import Any, TypeVar
@@ -44,6 +45,26 @@ class Implementing(Handling):
         _register(self, methods, lambda name: getattr(implementation, name))
 
 
+class _Making:
+    """What a factory still makes: it asks the client back, and calls that come meanwhile wait for it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []  # in the order in which they came
+
+    def put_off(self, call: Callable[[], Any]) -> "Future[Any]":
+        future: Future[Any] = Future()
+
+        @calls_user_code
+        def act() -> None:
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+        self.waiting.append(act)
+        return future
+
+
 class Factory:
     """Makes what implements a contract, for each connection of a server, on its thread.
 
@@ -64,21 +85,29 @@ class Factory:
             self._make(client)
 
     @calls_user_code
-    def _make(self, client: Any) -> Any:
-        client._ezez_implementations = {**client._ezez_implementations, self: None}
-        made = self._factory(client)
-        _check(self.methods, made, f"{type(made).__qualname__}, which {name_of(self._factory)} has made,")
-        client._ezez_implementations = {**client._ezez_implementations, self: made}
-        return made
+    def _make(self, client: Any) -> None:
+        making, made = _Making(), None
+        client._ezez_implementations = {**client._ezez_implementations, self: making}
+        try:
+            one = self._factory(client)
+            _check(self.methods, one, f"{type(one).__qualname__}, which {name_of(self._factory)} has made,")
+            made = one
+        finally:
+            client._ezez_implementations = {**client._ezez_implementations, self: made}
+            for act in making.waiting:
+                act()
 
     def find(self, name: str) -> Callable[..., Any]:
         """Return what calls a method of the object of a client."""
 
         def call(client: Any, *args: Any) -> Any:
-            known = client._ezez_implementations
-            made = known[self] if self in known else self._make(client)
+            if self not in client._ezez_implementations:
+                self._make(client)
+            made = client._ezez_implementations[self]
+            if type(made) is _Making:
+                return made.put_off(partial(call, client, *args))
             if made is None:
-                raise RuntimeError(f"{name_of(self._factory)} has failed for this client, or has not returned yet")
+                raise RuntimeError(f"{name_of(self._factory)} has made nothing for this client")
             return getattr(made, name)(*args)
 
         return update_wrapper(call, self.methods[name].function)
@@ -127,7 +156,9 @@ def _hear_client(method: Method, function: Callable[..., Any]) -> Callable[..., 
     read = method.parameters.read or _as_they_are
 
     def hear(client: Any, args: list[Any], reply: Any, ids: Any) -> None:
-        function(client, *read(args))
+        done = function(client, *read(args))
+        if isinstance(done, Future):  # put off
+            done.add_done_callback(lambda done: client._ezez_connection.call(done.result))
 
     return _named(hear, function)
 

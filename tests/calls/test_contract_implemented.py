@@ -192,36 +192,44 @@ class ImplementedTest(ServingTestCase):
         shop.sold("tea")
         self.assertEqual(["made", "sold"], [call[0] for call in calls.wait(2)])
 
-    def test_one_that_asks_back_and_is_called_meanwhile_is_not_there_yet(self) -> None:
+    def test_calls_wait_for_a_factory_that_asks_back(self) -> None:
         from tests.calls.contracts import Phone, Shop
 
-        desk = self.desk(Calls())
-        server = self.make(on_error=Calls().named("error"))
+        calls, errors, gate = Calls(), Calls(), self.gate()
+        desk = self.desk(calls, sold=lambda self, article, count=1: calls.add("sold", 1 // count))
+        server = self.make(on_error=errors.named("error", 1))
 
         def ask(there: EZEZServerClient) -> Any:
-            self.assertEqual("internal", there.proxy(Phone, timeout=10).ring(1))
+            calls.add(there.proxy(Phone, timeout=10).ring(1))
             return desk(there)
+
+        class Mine(Phone):
+            def ring(self, times: int) -> str:
+                shop.sold("tea", 1)
+                shop.sold("tea", 0)
+                prices.append(client.submit(shop.price, "tea"))
+                prices.append(client.submit(shop.price, "no such"))
+                gate()
+                return "ring"
+
+            def hang_up(self) -> None: ...
+
+            def news_flash(self, text: str) -> None: ...
 
         server.implement(Shop, ask)
         server.start()
         assert server.url is not None
         client = EZEZWebSocketClient(server.url, auth=KEY)
         self.addCleanup(client.close)
-
-        class Mine(Phone):
-            def ring(self, times: int) -> str:
-                try:
-                    return str(client.call("price", ["tea"], 10))
-                except RemoteError as error:
-                    return error.code
-
-            def hang_up(self) -> None: ...
-
-            def news_flash(self, text: str) -> None: ...
-
+        shop, prices = client.proxy(Shop, timeout=10), list[Any]()
         client.implement(Phone, Mine())
-        client.connect()
-        self.assertEqual(Decimal("4.50"), client.proxy(Shop, timeout=10).price("tea"))
+        client.start()
+        gate.wait_entered()
+        gate.open()
+        self.assertEqual(["ring", "made", "sold"], [call[0] for call in calls.wait(3)])
+        self.assertEqual(Decimal("4.50"), prices[0].result(10))
+        self.assertIsInstance(prices[1].exception(10), RemoteError)
+        self.assertEqual([ZeroDivisionError, KeyError], [type(error) for _, error in errors.wait(2)])
 
     def test_one_that_is_implemented_late_is_made_for_who_is_there_and_made_once(self) -> None:
         from tests.calls.contracts import Shop
