@@ -180,20 +180,22 @@ def fingerprint(contract: type) -> str:
 
 def differences(here: Any, there: Any, place: str = "") -> Iterator[str]:
     """Say in a line each where two values of JSON differ."""
-    if isinstance(here, dict) and isinstance(there, dict):
-        for key in sorted({*here, *there}):
-            inner = f"{place}.{key}" if place else str(key)
-            if key not in there:
-                yield f"{inner}: only here: {_shown(here[key])}"
-            elif key not in here:
-                yield f"{inner}: only there: {_shown(there[key])}"
-            else:
-                yield from differences(here[key], there[key], inner)
-    elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
-        for index, pair in enumerate(zip(here, there, strict=True)):
-            yield from differences(*pair, f"{place}[{index}]")
-    elif _shown(here) != _shown(there):  # so that 1, 1.0 and true are not the same
-        yield f"{place}: here {_shown(here)}, there {_shown(there)}"
+    if isinstance(here, list) and isinstance(there, list):
+        parts = [{f"[{index}]": one for index, one in enumerate(side)} for side in (here, there)]
+    elif isinstance(here, dict) and isinstance(there, dict):
+        parts = [{f".{key}" if place else str(key): one for key, one in side.items()} for side in (here, there)]
+    else:
+        if _shown(here) != _shown(there):  # so that 1, 1.0 and true are not the same
+            yield f"{place}: here {_shown(here)}, there {_shown(there)}"
+        return
+    ours, theirs = parts
+    for key in [*ours, *(key for key in theirs if key not in ours)]:
+        if key not in theirs:
+            yield f"{place}{key}: only here: {_shown(ours[key])}"
+        elif key not in ours:
+            yield f"{place}{key}: only there: {_shown(theirs[key])}"
+        else:
+            yield from differences(ours[key], theirs[key], place + key)
 
 
 def _shown(value: Any) -> str:

@@ -201,12 +201,14 @@ class FingerprintTest(EZEZTestCase):
         )
 
     def test_differences_are_found_wherever_they_are(self) -> None:
-        found = list(
-            differences({"a": [1, 2], "b": {}, "c": True, "e": 0}, {"a": [1], "b": {"x": 1}, "c": 1, "d": None, "e": 0})
-        )
-        self.assertEqual(
-            ["a: here [1, 2], there [1]", "b.x: only there: 1", "c: here true, there 1", "d: only there: null"], found
-        )
+        here = {"a": [1, {"b": 2}, 3], "b": {}, "c": True, "e": 0, "f": [], "g": 1}
+        there = {"a": [1, {"b": 3}], "b": {"x": 1}, "c": 1, "d": None, "e": 0, "f": {}}
+        found = [
+            *("a[1].b: here 2, there 3", "a[2]: only here: 3", "b.x: only there: 1", "c: here true, there 1"),
+            *("f: here [], there {}", "g: only here: 1", "d: only there: null"),
+        ]
+        self.assertEqual(found, list(differences(here, there)))
+        self.assertEqual([], list(differences(here, json.loads(json.dumps(here)))))
 
 
 if __name__ == "__main__":
