@@ -67,6 +67,10 @@ export class Connection {
             samples: (args, reply) => reply("samples", SAMPLES),
             dates: (args, reply) => reply("dates", [new Date(0), { nested: [new Date(1577934245678)] }]),
             "answer as": ([event, ...values], reply) => reply(event, values),
+            // a question before our answer, which is what came
+            "ask back": ([question, ...values], reply) => this.send(question, values, (args, _, [event]) => {
+                reply("asked back", [event, ...args]);
+            }),
             // a conversation: our reply is a question, whose answer we answer
             interview: (args, reply) => reply("your name?", [], ([name], answer) => {
                 answer("your age?", [name], ([age], thank) => thank("noted", [name, age]));
