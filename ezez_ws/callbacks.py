@@ -126,18 +126,27 @@ class ServerListening(Handling, Generic[C]):
         ) -> Callable[
             [Callable[Concatenate[EZEZServerClient[C], P], R]], Callable[Concatenate[EZEZServerClient[C], P], R]
         ]: ...
-        def handler(self, event: str, function: Any = ..., *, validate: bool | None = None) -> Any: ...
+        def handler(self, event: str, function: Any = ..., *, validate: bool | None = None) -> Any:
+            """Answer an event of any client by what ``function(client, *args)`` returns or raises. Also as a decorator.
+
+            It runs after the listeners of the event, unless the client has a handler of its own for it. All else is as
+            with ``EZEZWebSocketClient.handler``.
+            """
+
         @overload  # type: ignore[override]
         def on(self, event: str, listener: ServerListener[C]) -> ServerListener[C]: ...
         @overload
         def on(self, event: str, listener: _WithDefault[EZEZServerClient[C]]) -> ServerListener[C]: ...  # type: ignore[overload-cannot-match]
         @overload
         def on(self, event: str) -> Callable[[L], L]: ...
-        def on(self, event: str, listener: Any = ...) -> Any: ...
+        def on(self, event: str, listener: Any = ...) -> Any:
+            """Listen to an event of any client: ``listener(client, args, reply, ids)``. Also as a decorator."""
+
         @overload  # type: ignore[override]
         def once(self, event: str, listener: ServerListener[C]) -> ServerListener[C]: ...
         @overload
         def once(self, event: str, listener: _WithDefault[EZEZServerClient[C]]) -> ServerListener[C]: ...  # type: ignore[overload-cannot-match]
         @overload
         def once(self, event: str) -> Callable[[L], L]: ...
-        def once(self, event: str, listener: Any = ...) -> Any: ...
+        def once(self, event: str, listener: Any = ...) -> Any:
+            """Listen to the next event of that name only, whoever sends it. Also as a decorator."""

@@ -59,6 +59,10 @@ class SiteTest(EZEZTestCase):
         text = read("api.html")
         for name in ezez_ws.__all__:
             self.assertIn(f'id="ezez_ws.{name}"', text)
+        for documented in (ezez_ws.EZEZWebsocketServer, ezez_ws.EZEZServerClient, ezez_ws.EZEZWebSocketClient):
+            for name in dir(documented):
+                if not name.startswith("_"):  # those of bases, too
+                    self.assertIn(f'id="ezez_ws.{documented.__name__}.{name}"', text)
         shown = re.sub(r"<[^>]+>", "", text)
         self.assertIn("goes on reading and runs the listeners of other events meanwhile", re.sub(r"\s+", " ", shown))
 
