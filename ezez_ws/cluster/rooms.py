@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Rooms", "Session", "check_room"]
 
-_NOTHING: Mapping[str, Order] = {}
 _MOST_PAST = 256  # rooms that were left, and are remembered
 
 

@@ -50,7 +50,7 @@ class FollowerTest(unittest.TestCase):
             self.clients.reset_mock()
             self.read(*numbers)
             calls = [call.args for call in self.clients.pass_on.call_args_list if call.args[1] is not None]
-            self.assertEqual([len(numbers) > 1] * len(numbers), [args[3] for args in calls])
+            self.assertEqual([len(numbers) > 1] * len(numbers), [args[4] for args in calls])
             self.assertEqual(mock.call.let_go(), self.clients.mock_calls[-1])
 
     def test_so_it_is_where_the_last_of_that_was_trimmed_meanwhile(self) -> None:
