@@ -114,7 +114,7 @@ class Answer(Future[Any]):
         """Wait until the future is told, reading where nobody else does."""
         deadline = Deadline(check_timeout(timeout))
         if not self.done() and self._sent._wait(deadline) is not None:
-            self._sent._tell(True)
+            self._sent._tell(False)  # whose thread it is calls the callbacks
 
     def tell(self, outcome: Outcome) -> None:
         """Note what has become of the message; only the first counts."""

@@ -63,6 +63,7 @@ class Follower:
         self._trim_at = 0  # of the log's time, when it is trimmed again
         self._heartbeat = round(backplane.heartbeat * 1000)
         self._patience = round(backplane.node_timeout * 1000)
+        self._gone: list[str] = []  # nodes, to be told when what they have sent before is
         self._lag = 0.0  # seconds of the log's time that are still to be read
 
     def start(self) -> None:
@@ -172,6 +173,8 @@ class Follower:
             self._clients.let_go()
         for message in found.inbox:
             self.on_inbox(message)
+        while self._gone:
+            self.on_node_gone(self._gone.pop(0))
         with self._condition.lock:
             self._lag = 0.0 if found.newest is None else max(0.0, (found.newest[0] - self._after[0]) / 1000)
         if self._old_until is not None and self._after >= self._old_until:
@@ -259,7 +262,7 @@ class Follower:
         elif isinstance(effect, NodeGone):
             if effect.node != self._node:
                 self._tell(logging.INFO, "node-gone", effect.node)
-                self.on_node_gone(effect.node)
+                self._gone.append(effect.node)
         elif isinstance(effect, Foreign):
             limited.tell(logging.WARNING, "foreign", "an entry of the log was left out: %s", shown(effect.text), few=1)
 

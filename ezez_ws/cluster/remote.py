@@ -126,7 +126,7 @@ class Asks:
         self._next = 1
         self._sweep_at = _FEW
         self._awaited: OrderedDict[int, tuple[weakref.ref[SentMessage], str, float]] = OrderedDict()  # with the address
-        self._kept: dict[SentMessage, Timer] = {}  # those that have a future, and what ends it
+        self._kept: dict[SentMessage, tuple[int, Timer]] = {}  # those that have a future, and what ends it
         self.do: Callable[[Callable[[], object]], object] | None = None  # has a thread do it that runs user code
         self._closed: Ending | None = None
 
@@ -150,7 +150,8 @@ class Asks:
     def forget(self, sent: SentMessage) -> None:
         """Do not wait for the answer to a message with a future any more."""
         with self._condition.lock:
-            timer = self._kept.pop(sent, None)
+            number, timer = self._kept.pop(sent, (0, None))
+            self._awaited.pop(number, None)
         if timer is not None:
             timer.cancel()
 
@@ -161,10 +162,7 @@ class Asks:
             self.do(partial(self._tell, sent))
 
     def _tell(self, sent: SentMessage) -> None:
-        try:
-            sent._outcome = self.wait_reply(sent, Deadline(0))  # which decodes it
-        except EZEZError as error:
-            sent._outcome = error  # type: ignore[assignment]
+        self.wait_reply(sent, Deadline(0))  # which decodes it
         sent._tell(True)
 
     def _send(self, sent: SentMessage, address: str, event: str, body: bytes, reply_to: int | None) -> SentMessage:
@@ -179,7 +177,7 @@ class Asks:
         if sent._is_kept:
             timer = janitor.call_later(self._ttl, partial(self._settle, number, EXPIRED))
             with self._condition.lock:
-                self._kept[sent] = timer
+                self._kept[sent] = number, timer
         is_ours = self.answering is not None and node == self._node
         if not is_ours and not self.is_known(node):
             self._settle(number, NODE_GONE)
@@ -189,6 +187,7 @@ class Asks:
             except BaseException:
                 with self._condition.lock:
                     self._awaited.pop(number, None)
+                self.forget(sent)
                 raise
         return sent
 
@@ -307,7 +306,7 @@ class Asks:
         outcome: Any = sent._outcome
         if isinstance(outcome, _Raw):
             outcome = sent._outcome = self._read(outcome, sent)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, Exception) and not sent._is_kept:  # else it is for the future
             raise type(outcome)(*outcome.args)
         return outcome  # type: ignore[no-any-return]
 

@@ -106,6 +106,7 @@ class Teller:
                     return
                 act = self._acts.popleft() if self._acts else partial(self._call, *self._waiting.popleft())
             act()
+            del act  # and what it holds
 
     @calls_user_code
     def _call(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:

@@ -5,7 +5,7 @@ import unittest
 from typing import Any
 from unittest import mock
 
-from ezez_ws.cluster.entries import Entry, Said, Target, encode_batch, encode_entry
+from ezez_ws.cluster.entries import Beat, Bye, Entry, Said, Target, encode_batch, encode_entry
 from ezez_ws.cluster.follower import Follower
 from ezez_ws.cluster.log import LogDown, Opened, Read
 from ezez_ws.cluster.teller import Teller
@@ -52,6 +52,17 @@ class FollowerTest(unittest.TestCase):
             calls = [call.args for call in self.clients.pass_on.call_args_list if call.args[1] is not None]
             self.assertEqual([len(numbers) > 1] * len(numbers), [args[4] for args in calls])
             self.assertEqual(mock.call.let_go(), self.clients.mock_calls[-1])
+
+    def test_what_a_node_has_sent_before_it_ended_is_taken_before_it_is_gone(self) -> None:
+        told: list[Any] = []
+        self.follower.on_inbox, self.follower.on_node_gone = told.append, told.append
+        self.follower._meet(Opened("epoch", b"secret", (0, 0)))
+        batches = [
+            ((n, 0), encode_batch([encode_entry(Entry("other", n, what))])) for n, what in ((1, Beat()), (2, Bye()))
+        ]
+        self.reader.read.return_value = Read(batches, [b"answer"])
+        self.follower._read()
+        self.assertEqual([b"answer", "other"], told)
 
     def test_so_it_is_where_the_last_of_that_was_trimmed_meanwhile(self) -> None:
         self.follower._meet(Opened("epoch", b"secret", (2, 0)))
