@@ -89,7 +89,7 @@ class EZEZWebSocketClient(Implementing, Calling):
         send_buffer_limit: int = 4 << 20,
         send_timeout: float = 30.0,
         max_awaiting_replies: int = 10_000,
-        unknown_events: str = "ignore",
+        unknown_events: Literal["ignore", "error"] = "ignore",
         close_timeout: float = 5.0,
         compression: Literal["deflate"] | None = None,
         connect_timeout: float = 10.0,

@@ -115,7 +115,7 @@ class EZEZWebsocketServer(callbacks.ServerListening[C]):
         send_buffer_limit: int = 4 << 20,
         send_timeout: float = 30.0,
         max_awaiting_replies: int = 10_000,
-        unknown_events: str = "ignore",
+        unknown_events: Literal["ignore", "error"] = "ignore",
         close_timeout: float = 5.0,
         compression: Literal["deflate"] | None = None,
         reuse_port: bool = False,
@@ -442,10 +442,10 @@ class EZEZWebsocketServer(callbacks.ServerListening[C]):
     def call_all(
         self,
         event: str,
-        args: Any = (),
-        where: Callable[[EZEZServerClient], Any] | None = None,
+        args: callbacks.EventArgs = (),
+        where: Callable[[EZEZServerClient[C]], object] | None = None,
         timeout: float | None = 10.0,
-    ) -> dict[EZEZServerClient, Result]:
+    ) -> dict[EZEZServerClient[C], Result]:
         """Call every authenticated client of this process at once, and gather what they answer.
 
         On any thread, in a listener too. It never waits for room: a client without room in its send buffer has a
