@@ -6,12 +6,10 @@ Pure; not locked: the hub's order lock guards it.
 from collections import deque
 from collections.abc import Mapping
 
+from ..messages.recovery import Order
 from .entries import Said
 
 __all__ = ["Kept", "Order", "Window"]
-
-Order = tuple[int, int, int]
-"""A position's numbers, which are compared within one epoch."""
 
 _OVERHEAD = 400  # bytes that an entry takes beside its text, as measured
 _PER_ROOM = 80

@@ -9,13 +9,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import MalformedMessage
-from ..messages.recovery import EVERYONE, At, Entered, Joined, Left, Missed, Position, Published, parse_position
+from ..messages.recovery import (
+    EVERYONE,
+    REREAD,
+    At,
+    Entered,
+    Joined,
+    Left,
+    Missed,
+    Order,
+    Position,
+    Published,
+    parse_position,
+)
 from ..threads.interrupted import make_lock
 
 __all__ = ["Memory"]
 
 _MOST_ROOMS = 10_000  # so that a server cannot make it remember without end
 _LONGEST_TEXT = 255  # bytes of a room's name, of a ticket, of a position
+_MOST_EPOCHS = 16  # of which it knows how far it has read
 _FIRST_LIMIT = 64 << 10  # bytes of an authentication message, until a server has said what it takes
 
 
@@ -32,6 +45,9 @@ class Memory:
 
     ``visit`` says which connection calls. A thread that still runs the listeners of an older one must not move what the
     new one has shown to the server; what it has not handled by then is replayed, and would come twice.
+
+    A node that is behind may not know that the client has read more of its log elsewhere: the tickets may be gone. So
+    what comes once more, and is of no replay, is ignored, and in no log does the client's place go back.
     """
 
     def __init__(self) -> None:
@@ -43,6 +59,7 @@ class Memory:
         self._known: dict[str, _Known] = {}  # in the order of entrance
         self._entered: set[str] = set()  # on this connection
         self._at: Position | None = None  # where these stand
+        self._had: dict[str, Order] = {}  # how far it has read, over all connections before this, by epoch
         self._replayed: list[str] = []  # the rooms of a replay, and what is still to come of it
         self._to_come = 0
 
@@ -96,21 +113,24 @@ class Memory:
     def heed(self, said: Published | Joined | Left | At | Missed, visit: object = None) -> list[str] | None:
         """Take a message of the server's; return of which rooms events were lost.
 
-        ``None``: another connection has begun, and the message is to be ignored.
+        ``None``: the message is to be ignored. Another connection has begun, or it was there on an earlier one.
         """
         with self._lock:
             if visit is not self._visit:
                 return None
             if isinstance(said, Published):
+                had = self._had.get(said.position.epoch.removesuffix(REREAD))
+                if had is not None and had >= said.position.order and not self._to_come:
+                    return None
                 self._move(said.position)
             elif isinstance(said, At):
-                self._at = said.position
+                self._at = self._not_before(said.position)
             elif isinstance(said, Joined):
                 return self._enter(said)
             elif isinstance(said, Left):
                 self._leave(said.rooms)
             else:
-                self._at = said.position
+                self._at = self._not_before(said.position)
                 return sorted(self._entered)
             return []
 
@@ -121,8 +141,18 @@ class Memory:
         for room in self._entered:
             if self._at is not None and room in self._known:
                 self._known[room] = self._known[room]._replace(position=self._at)
+        if self._at is not None:
+            epoch = self._at.epoch.removesuffix(REREAD)
+            self._had[epoch] = max(self._at.order, self._had.pop(epoch, self._at.order))
+            if len(self._had) > _MOST_EPOCHS:
+                del self._had[next(iter(self._had))]
         self._entered, self._at, self._replayed, self._to_come = set(), None, [], 0
         self.rooms = frozenset()
+
+    def _not_before(self, position: Position) -> Position:
+        """Return a position, or how far it was read on earlier connections, if that is further, and of the same log."""
+        had = self._had.get(position.epoch.removesuffix(REREAD), position.order)
+        return position if had <= position.order else Position(position.epoch, *had)
 
     def _leave(self, rooms: list[str]) -> None:
         for room in rooms:
@@ -160,7 +190,7 @@ class Memory:
         self._replayed, self._to_come = rooms, joined.replayed
         if not replays:
             self._entered.update(rooms)
-        self._at = joined.position
+        self._at = self._not_before(joined.position)
         self.rooms = frozenset((self._entered | set(rooms)) - {EVERYONE})
         return sorted(missed)
 

@@ -32,6 +32,7 @@ __all__ = [
     "Joined",
     "Left",
     "Missed",
+    "Order",
     "Position",
     "Published",
     "parse_position",
@@ -48,6 +49,10 @@ AT = RESERVED + "at"
 MISSED = RESERVED + "missed"
 
 _POSITION = re.compile(r"([0-9a-zA-Z_-]{1,64}):(\d{1,16})-(\d{1,16})\.(\d{1,9})", re.ASCII)
+
+
+Order = tuple[int, int, int]
+"""A position's numbers, which are compared within one epoch."""
 
 
 class Position(NamedTuple):

@@ -68,6 +68,21 @@ class MemoryTest(unittest.TestCase):
         self.memory.heed(published(10))
         self.assertEqual({"a": 10, "b": 5}, self.positions())
 
+    def test_what_it_has_read_elsewhere_does_not_come_again_from_a_node_that_is_behind(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5)))
+        self.memory.heed(published(9))
+        self.positions()
+        nowhere = Joined([Entered("a", None, "none:0-0.0", "")], Position("none", 0, 0, 0), 0)  # by one with no log yet
+        self.assertEqual(["a"], self.memory.heed(nowhere))
+        self.assertEqual({}, self.positions())
+        self.assertEqual(["a"], self.memory.heed(joined(7, ("a", None, 7))))
+        self.assertEqual([None, None, []], [self.memory.heed(published(number)) for number in (8, 9, 10)])
+        self.positions()
+        self.memory.heed(joined(7, ("a", False, 7)))
+        self.assertEqual({"a": 10}, self.positions(), "it has not read less than before")
+        self.memory.heed(joined(12, ("a", True, 7), ("b", True, 3), replayed=2))
+        self.assertEqual([[], []], [self.memory.heed(published(number)) for number in (4, 11)], "a replay is whole")
+
     def test_a_replay_that_is_broken_off_goes_on_where_it_was(self) -> None:
         self.memory.heed(joined(5, ("a", None, 5), ("b", None, 5)))
         self.memory.heed(published(7))
