@@ -9,7 +9,7 @@ tell it, and leave the callbacks to the connection's thread.
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, TimeoutError
 from typing import Any
 
 from ..connection.replies import EXPIRED, Home, Outcome, Reply, SentMessage
@@ -113,8 +113,13 @@ class Answer(Future[Any]):
     def _wait(self, timeout: float | None) -> None:
         """Wait until the future is told, reading where nobody else does."""
         deadline = Deadline(check_timeout(timeout))
-        if not self.done() and self._sent._wait(deadline) is not None:
+        if self.done():
+            return
+        if self._sent._wait(deadline) is not None:
             self._sent._tell(False)  # whose thread it is calls the callbacks
+        elif not self.done():
+            silence = self._sent._make_timeout(timeout)
+            raise TimeoutError(str(silence)) from silence.__cause__
 
     def tell(self, outcome: Outcome) -> None:
         """Note what has become of the message; only the first counts."""

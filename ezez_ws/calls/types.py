@@ -189,7 +189,13 @@ class Type:
         checked = with_bigints(self._adapter.validate_python(value, strict=True), value)
         if type(checked) is bytes:
             return checked
-        written = self._adapter.dump_python(checked, mode="json", by_alias=True, warnings="error")
+        try:
+            written = self._adapter.dump_python(checked, mode="json", by_alias=True, warnings="error")
+        except ValueError:  # its text has the values: find the place, without them
+            self._json_adapter.validate_json(
+                self._adapter.dump_json(checked, by_alias=True, warnings=False), strict=True
+            )
+            raise Unfit(self.what, [_problem("value_error", "Value is not as annotated")]) from None
         return with_bigints(written, self._adapter.dump_python(checked, by_alias=True))
 
 

@@ -43,7 +43,7 @@ COMMANDS = {
 _EPILOG = """\
 An ARG is JSON where it is JSON, and a text otherwise; '"5"' is the text 5. What begins with {, [ or " must be JSON.
 Arguments that begin with a dash come after --.
-Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 6 another contract, 130 Ctrl-C,
+Exit codes: 0, 1 no connection, 2 usage, 3 refused, 4 no reply in time, 5 an error, 6 another contract, 130 Ctrl-C,
 143 SIGTERM, 129 SIGHUP.
 """
 _MISSING = "the following arguments are required: "  # as argparse says it

@@ -104,11 +104,15 @@ class Listeners:
         _check_listener(event, listener)
         check_callable(f"the listener of {event!r}", listener, f"listener({self._called})")
         self._change(lambda: self._replace(event, [*self._entries(event), _Entry(listener, once)]))
+        self._look_at_name("on", event)
+        return listener
+
+    def _look_at_name(self, method: str, event: str) -> None:
+        """Warn of a name that another library makes an event of."""
         option = _MEANT.get(event)
         if option is not None and self.tells(event):
-            text = "on(%r): no event of this name comes by itself; what is meant is most likely the option %s"
-            limited.tell(logging.WARNING, ("name", event), text, event, option, extra={"event": event})
-        return listener
+            text = "%s(%r): no event of this name comes by itself; what is meant is most likely the option %s"
+            limited.tell(logging.WARNING, ("name", event), text, method, event, option, extra={"event": event})
 
     def tells(self, event: str) -> bool:
         """Whether a word about a name is due, which it is once."""
@@ -131,6 +135,7 @@ class Listeners:
         self._change(add)
         if refused:
             raise ValueError(f"event {event!r} has a handler already; off({event!r}) removes it")
+        self._look_at_name("handler", event)
 
     def _change(self, change: Callable[[], object]) -> None:
         """Change the table, holding the lock; in a signal handler that has interrupted a change, right after that."""

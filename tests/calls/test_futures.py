@@ -50,7 +50,7 @@ class FutureTest(ServingTestCase):
 
     def test_result_gives_up_after_its_time_and_the_answer_still_counts(self) -> None:
         future = self.side.submit("x")
-        with self.assertRaises(concurrent.futures.TimeoutError):
+        with self.assertRaisesRegex(concurrent.futures.TimeoutError, r"^no reply to 'x' .* within 0.01 seconds$"):
             future.result(0.01)
         self.answer()
         self.assertEqual(1, future.result(10))

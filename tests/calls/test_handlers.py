@@ -247,6 +247,11 @@ class RegistrationTest(ServingTestCase):
         server.off("x", function)
         server.handler("x", lambda client: 2)
 
+    def test_a_name_that_another_library_makes_an_event_of_is_warned_of(self) -> None:
+        with self.assertLogs("ezez_ws", "WARNING") as logs:
+            self.make().handler("connect", lambda client: None)
+        self.assertIn("handler('connect'): no event of this name comes by itself", logs.output[0])
+
     def test_as_a_decorator_it_returns_the_function(self) -> None:
         server = self.make()
 

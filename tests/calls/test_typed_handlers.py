@@ -1,5 +1,6 @@
 """Handlers with annotations, over a connection: what comes in is checked and converted, what they return is written."""
 
+import traceback
 import unittest
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ class Item:
     price: Decimal
     serial: int = 0
     day: date | None = None
+
+
+@dataclass
+class Counted:
+    count: int
 
 
 class TypedHandlerTest(ServingTestCase):
@@ -97,6 +103,16 @@ class TypedHandlerTest(ServingTestCase):
         texts = [str(call[1]) for call in self.told.wait(2)]
         self.assertRegex(texts[0], r"^the return value of .*now\(\): Input should be an instance of Item")
         self.assertRegex(texts[1], r"^the return value of .*later\(\): Input should be a valid integer")
+
+    def test_a_wrong_field_in_what_is_returned_is_told_by_its_place_and_without_its_value(self) -> None:
+        @self.server.handler("x")
+        def f(client: EZEZServerClient) -> list[Counted]:
+            return [Counted(1), Counted("SECRET")]  # type: ignore[arg-type]
+
+        self.assertEqual("internal", self.refusal().code)
+        ((_, error),) = self.told.wait(1)
+        self.assertRegex(str(error), r"1\.count: Input should be a valid integer")
+        self.assertNotIn("SECRET", "".join(traceback.format_exception(error)))
 
     def test_what_a_validator_raises_is_internal_and_told_here(self) -> None:
         def fail(_: Any) -> Any:
