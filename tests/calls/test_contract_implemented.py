@@ -6,7 +6,7 @@ from typing import Any
 
 from ezez_ws import EZEZServerClient, EZEZWebSocketClient, RemoteError
 from tests.serving import KEY, Calls, ServingTestCase
-from tests.support import needs_pydantic
+from tests.support import eventually, needs_pydantic
 
 MAY_RUN_BESIDE = True
 
@@ -278,6 +278,7 @@ class ImplementedTest(ServingTestCase):
         with self.assertLogs("ezez_ws", "ERROR") as logged:
             client.send("sold", ["tea"])
             self.assertRaises(RemoteError, client.proxy(Shop, timeout=10).price, "no such")
+            eventually(lambda: len(logged.output) == 2)  # who asks is answered before it is told
         self.assertIn("Shop.sold", logged.output[0])
         self.assertIn("Shop.price", logged.output[1])
 
