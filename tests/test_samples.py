@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from unittest import mock
 
 from ezez_ws import AuthRejected, EZEZWebSocketClient
 from tests.redis_server import RedisTestCase
-from tests.support import REPO, EZEZTestCase, eventually, free_port, required, run_sample
+from tests.support import REPO, EZEZTestCase, allow_seconds, eventually, free_port, needs_pydantic, required, run_sample
 from tests.wsgi.webserver import WebServer
 
 MAY_RUN_BESIDE = True
@@ -392,6 +393,82 @@ class ScaledTest(RedisTestCase):
         self.assertEqual((1, ""), (done.returncode, done.stdout))
         self.assertRegex(done.stderr, r"\Anot said: .+\n\Z")
         self.assertNotIn("secret", done.stderr)
+
+
+@needs_pydantic
+class JobsTest(EZEZTestCase):
+    """A server, workers that come and go, and a script, each a process."""
+
+    def setUp(self) -> None:
+        environment = mock.patch.dict(os.environ, JOBS_KEY="clé", JOBS_PORT="0")
+        environment.start()
+        self.addCleanup(environment.stop)
+        self.server = self.run_program("server")
+        self.address = self.server.read_until(r"http://(127\.0\.0\.1:\d+)")[1]
+        os.environ["JOBS_URL"] = f"ws://{self.address}/ws"
+
+    def run_program(self, name: str, *args: str) -> Running:
+        running = Running(f"samples/jobs/{name}.py", *args)
+        self.addCleanup(running.__exit__)
+        return running
+
+    def page(self, data: bytes | None = None) -> str:
+        with urllib.request.urlopen(f"http://{self.address}/", data, timeout=20) as page:
+            return str(page.read().decode())
+
+    def jobs(self) -> list[tuple[str, ...]]:
+        """What the page shows: limit, state and result of each."""
+        return re.findall(r"<tr><td>\d+<td>(.*)<td>(.*)<td>(.*)", self.page())
+
+    @unittest.skipIf(os.name == "nt", "POSIX signals")
+    @allow_seconds(120)
+    def test_each_job_is_done_once_though_a_worker_is_killed_in_the_middle_of_one(self) -> None:
+        script = self.run_program("submit", "1000", "400000", "2000", "3000")
+        eventually(lambda: len(self.jobs()) == 4, 20)
+        self.assertEqual({"waiting"}, {state for _, state, _ in self.jobs()})
+        worker = self.run_program("worker")
+        worker.read_until("below 400000", 30)
+        worker.process.kill()
+        worker.wait()
+        eventually(lambda: self.jobs()[1][1] == "waiting", 20)
+        script.read_until("^168 primes below 1000$")
+        second = self.run_program("worker")
+        third = self.run_program("worker")
+        self.assertEqual(0, script.process.wait(60))
+        script.wait()
+        counts = {"1000": "168", "400000": "33860", "2000": "303", "3000": "430"}
+        printed = [f"{count} primes below {limit}" for limit, count in counts.items()]
+        self.assertEqual(sorted(printed), sorted(filter(None, map(str.strip, script.seen))))
+        self.assertEqual(list(counts.items()), [(limit, result) for limit, _, result in self.jobs()])
+        for running in (second, third, self.server):
+            running.process.send_signal(signal.SIGINT)
+            self.assertEqual(0, running.wait())
+            self.assertNotIn("Traceback", "".join(running.seen))
+
+    def test_the_page_takes_jobs_too_and_says_what_it_does_not_take(self) -> None:
+        self.assertIn("5000", self.page(b"limit=5000"))
+        for wrong in (b"limit=1", b"limit=x", b""):
+            with self.assertRaises(urllib.error.HTTPError) as caught:
+                self.page(wrong)
+            self.assertEqual(400, caught.exception.code)
+            caught.exception.close()
+        worker = self.run_program("worker")
+        worker.read_until("below 5000")
+        eventually(lambda: self.jobs()[0][2] == "669", 20)
+
+    @unittest.skipIf(os.name == "nt", "POSIX signals")
+    def test_ctrl_c_ends_a_script_that_waits_quietly(self) -> None:
+        script = self.run_program("submit", "1000")
+        eventually(self.jobs, 20)
+        script.process.send_signal(signal.SIGINT)
+        self.assertEqual(130, script.wait())
+        self.assertNotIn("Traceback", "".join(script.seen))
+
+    def test_a_job_that_does_not_fit_is_not_handed_in(self) -> None:
+        done = run_sample("samples/jobs/submit.py", "1")
+        self.assertEqual((1, ""), (done.returncode, done.stdout))
+        self.assertEqual("not done: invalid-args: limit: Input should be greater than or equal to 2\n", done.stderr)
+        self.assertEqual([], self.jobs())
 
 
 class LegacyScriptTest(EZEZTestCase):
