@@ -444,7 +444,9 @@ class Clients:
             self._warned, self._ahead = set(), {}
             for session in self._newcomers:
                 self._see_whether_ahead(session)
+            told_to = [(one.connection, self._tell_loss(one)) for one in self._ahead]  # what came here since was older
             self._read_on.changed()
+        _settle(told_to)
 
     def end_rereading(self) -> None:
         """Note that all is new from now on: clients that can recover get their entrances again, with new tickets."""

@@ -218,6 +218,23 @@ class MovingTest(NodesTestCase):
                 eventually(lambda late=late: late.cluster.connected, 20)  # type: ignore[misc]
                 self.assert_once(moving, one)
 
+    def test_who_has_read_further_in_a_log_that_its_node_meets_later_is_told(self) -> None:
+        broker, one = self.start()
+        late, proxy = self.start_far(broker)
+        self.cut_off(late, proxy)
+        broker.restart()  # it has nothing any more
+        self.wait_for_epoch(one)
+        moving = Moving(self, one)
+        one.to("lobby").send("said", ["new"]).wait(10)
+        moving.calls.wait()
+        moving.leave()
+        moving.come_to(late)
+        eventually(lambda: "lobby" in moving.client.rooms)
+        told = len(moving.calls.seen)
+        proxy.redirect(broker.port)
+        self.assertEqual(("missed",), moving.calls.wait(told + 1)[told])
+        self.assert_once(moving, one)
+
     def test_who_has_been_here_for_long_gets_what_the_node_reads_late(self) -> None:
         broker, one = self.start(appendonly="always")
         late, proxy = self.start_far(broker)
