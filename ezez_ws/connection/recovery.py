@@ -141,7 +141,7 @@ class Memory:
         for room in self._entered:
             if self._at is not None and room in self._known:
                 self._known[room] = self._known[room]._replace(position=self._at)
-        if self._at is not None:
+        if self._at is not None and not self._to_come:  # else the rest of a replay is still to be read
             epoch = self._at.epoch.removesuffix(REREAD)
             self._had[epoch] = max(self._at.order, self._had.pop(epoch, self._at.order))
             if len(self._had) > _MOST_EPOCHS:

@@ -83,6 +83,15 @@ class MemoryTest(unittest.TestCase):
         self.memory.heed(joined(12, ("a", True, 7), ("b", True, 3), replayed=2))
         self.assertEqual([[], []], [self.memory.heed(published(number)) for number in (4, 11)], "a replay is whole")
 
+    def test_a_replay_that_is_broken_off_is_nothing_that_it_has_read(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5)))
+        self.positions()
+        self.memory.heed(joined(20, ("a", True, 5), replayed=3))
+        self.memory.heed(published(6))
+        self.assertEqual({"a": 6}, self.positions())
+        self.memory.heed(joined(7, ("a", True, 5)))  # by a node that is behind
+        self.assertEqual([[], []], [self.memory.heed(published(number)) for number in (8, 20)])
+
     def test_a_replay_that_is_broken_off_goes_on_where_it_was(self) -> None:
         self.memory.heed(joined(5, ("a", None, 5), ("b", None, 5)))
         self.memory.heed(published(7))
