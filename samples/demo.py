@@ -38,27 +38,27 @@ def run_server(key):
         ),
     )
 
-    @server.on("sum")
-    def add(client, args, reply, ids):
-        say("server", f'listener of "sum" gets {args}: reply("total", [{sum(args)}])')
-        reply("total", [sum(args)])
+    @server.handler("sum")
+    def add(client, *numbers):
+        say("server", f'handler of "sum" gets {numbers}: return {sum(numbers)}')
+        return sum(numbers)
 
-    @server.on("order")
-    def take_order(client, args, reply, ids):
-        say("server", f'listener of "order" gets {args}; before it answers it asks back, and waits:')
-        say("server", 'client.send("sugar?").wait_reply(timeout=5)')
-        answer = client.send("sugar?").wait_reply(timeout=5)
-        say("server", f"the listener goes on with {answer.event!r} {answer.args}")
+    @server.handler("order")
+    def take_order(client, what):
+        say("server", f'handler of "order" gets ({what!r}); before it answers it asks back, and waits:')
+        say("server", 'client.call("sugar?", timeout=5)')
+        sugar = client.call("sugar?", timeout=5)
+        say("server", f"the handler goes on with {sugar!r}")
         with client.context as context:
-            context["orders"].append(args[0])
-        reply("served", [f"{args[0]}, {answer.args[0]}"])
+            context["orders"].append(what)
+        return f"{what}, {sugar}"
 
     def ask_names():
         for client in server.clients:
-            say("server", f'client {client.connection_id}: send("question", ["Your name?"]).wait_reply(timeout=5)')
-            answer = client.send("question", ["Your name?"]).wait_reply(timeout=5)
-            say("server", f"-> {answer.event!r} {answer.args}, so client.context['name'] = {answer.args[0]!r}")
-            client.context["name"] = answer.args[0]
+            say("server", f'client {client.connection_id}: call("question", ["Your name?"], timeout=5)')
+            name = client.call("question", ["Your name?"], timeout=5)
+            say("server", f"-> {name!r}, so client.context['name'] = {name!r}")
+            client.context["name"] = name
 
     def show_contexts():
         for client in server.clients:
@@ -92,15 +92,15 @@ def run_client(name, url, key):
 
     client = EZEZWebSocketClient(url, auth=key, auto_reconnect=False, on_disconnect=gone)
 
-    @client.on("question")
-    def tell_name(args, reply, ids):
-        say(name, f'listener of "question" gets {args}: reply("answer", [{name!r}])')
-        reply("answer", [name])
+    @client.handler("question")
+    def tell_name(question):
+        say(name, f'handler of "question" gets ({question!r}): return {name!r}')
+        return name
 
-    @client.on("sugar?")
-    def want_sugar(args, reply, ids):
-        say(name, 'listener of "sugar?": reply("yes", ["two lumps"])')
-        reply("yes", ["two lumps"])
+    @client.handler("sugar?")
+    def want_sugar():
+        say(name, 'handler of "sugar?": return "two lumps"')
+        return "two lumps"
 
     @client.on("news")
     def read_news(args, reply, ids):
@@ -108,9 +108,8 @@ def run_client(name, url, key):
 
     def ask(event, *args):
         values = [int(arg) if arg.isdigit() else arg for arg in args]
-        say(name, f'client.send("{event}", {values}).wait_reply(timeout=5)')
-        answer = client.send(event, values).wait_reply(timeout=5)
-        say(name, f"-> {answer.event!r} {answer.args}")
+        say(name, f'client.call("{event}", {values}, timeout=5)')
+        say(name, f"-> {client.call(event, values, timeout=5)!r}")
 
     def wait_closed():
         client.wait_closed(timeout=5)
@@ -148,17 +147,17 @@ def tour(stage, key):
     stage.expect(r"on_auth_rejected\(client 2", r"mallory +-> AuthRejected", r"on_disconnect\(client 2, 1008")
     stage.expect_exit("mallory")
 
-    stage.step("A client asks the server, and waits for the reply.")
+    stage.step("A client calls the server, whose handler answers by what it returns.")
     stage.tell("anna", "ask", "sum", "2", "3")
-    stage.expect(r"anna +-> 'total' \[5\]")
+    stage.expect(r"anna +-> 5")
 
-    stage.step("The server asks its clients, waits, and keeps the answers in their contexts.")
+    stage.step("The server calls its clients, and keeps the answers in their contexts.")
     stage.tell("server", "ask_names")
-    stage.expect(r"server +-> 'answer' \['anna'\]", r"server +-> 'answer' \['bert'\]")
+    stage.expect(r"server +-> 'anna'", r"server +-> 'bert'")
 
-    stage.step("A listener asks back and waits, on the connection that it serves.")
+    stage.step("A handler asks back and waits, on the connection that it serves.")
     stage.tell("bert", "ask", "order", "tea")
-    stage.expect(r"bert +-> 'served' \['tea, two lumps'\]")
+    stage.expect(r"bert +-> 'tea, two lumps'")
 
     stage.step("What the server now knows of each client.")
     stage.tell("server", "show_contexts")

@@ -45,9 +45,9 @@ def news():
     return f"sent to {count}\n"
 
 
-@server.on("sum")
-def add(client, args, reply, ids):
-    reply("total", [sum(args)])
+@server.handler("sum")
+def add(client, *numbers):
+    return sum(numbers)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-from ezez_ws import ConnectionClosed, EZEZWebSocketClient, EZEZWebsocketServer, ReplyTimeout
+from ezez_ws import CallError, ConnectionClosed, EZEZWebSocketClient, EZEZWebsocketServer, RemoteError, ReplyTimeout
 
 KEY = os.environ.get("AGENT_KEY", "")
 NO_KEY = """set AGENT_KEY on both ends: python -c "import secrets; print(secrets.token_urlsafe())" makes one"""
@@ -37,10 +37,10 @@ class Agent:
         self.client = None
 
     def ask(self, question, *args, attempts=3, timeout=1.0, arrival_timeout=10.0):
-        """Return the arguments of the answer. A question may reach the agent twice, so it must do no harm twice."""
+        """Return the answer. A question may reach the agent twice, so it must do no harm twice."""
         for attempt in range(1, attempts + 1):
             try:
-                return self._connected(arrival_timeout).send(question, args).wait_reply(timeout).args
+                return self._connected(arrival_timeout).call(question, args, timeout)
             except (ReplyTimeout, ConnectionClosed, queue.Empty) as error:
                 print(f"  {question}: attempt {attempt} of {attempts} failed: {error or 'no agent'}", flush=True)
         raise NoAnswer(question)
@@ -53,34 +53,37 @@ class Agent:
 
 def report(agent):
     """The script as such: question after question."""
-    (name,) = agent.ask("hostname")
-    print(f"agent on {name}")
+    print(f"agent on {agent.ask('hostname')}")
     for path in ("/", "."):
         total, free = agent.ask("disk", path)
         print(f"disk {path}: {free / total:.0%} free")
-    (load,) = agent.ask("load", timeout=0.5)  # this agent is too slow the first time
+    load = agent.ask("load", timeout=0.5)  # this agent is too slow the first time
     print(f"load: {load}")
-    try:
-        agent.ask("weather", attempts=2, timeout=0.3)  # which it knows nothing about
-    except NoAnswer as error:
-        print(f"{error}: no answer, going on without")
+    for path, question in (("/nowhere", "disk"), ("tomorrow", "weather")):
+        try:
+            agent.ask(question, path)
+        except RemoteError as error:
+            print(f"{question} {path}: {error.message}")
 
 
 def run_agent(url):
     """The other end: answers questions, stays connected until it is told goodbye."""
-    client = EZEZWebSocketClient(url, auth=KEY)
-    client.on("hostname", lambda args, reply, ids: reply("answer", [socket.gethostname()]))
+    client = EZEZWebSocketClient(url, auth=KEY, unknown_events="error")
+    client.handler("hostname", socket.gethostname)
     delays = [0.8]  # the first time the load takes a while to find out
 
-    @client.on("disk")
-    def disk(args, reply, ids):
-        usage = shutil.disk_usage(args[0])
-        reply("answer", [usage.total, usage.free])
+    @client.handler("disk")
+    def disk(path):
+        try:
+            usage = shutil.disk_usage(path)
+        except FileNotFoundError:
+            raise CallError("no-path", "there is no such path") from None
+        return usage.total, usage.free
 
-    @client.on("load")
-    def load(args, reply, ids):
+    @client.handler("load")
+    def load():
         time.sleep(delays.pop() if delays else 0)
-        reply("answer", [os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0])
+        return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
     @client.on("goodbye")
     def goodbye(args, reply, ids):

@@ -1,4 +1,4 @@
-"""How a test suite embeds a server: a free port, a client, and assertions on replies.
+"""How a test suite embeds a server: a free port, a client, and assertions on answers.
 
     python -m unittest samples/test_with_unittest.py
 
@@ -9,7 +9,7 @@ import hmac
 import threading
 import unittest
 
-from ezez_ws import AuthRejected, EZEZWebSocketClient, EZEZWebsocketServer, ReplyTimeout
+from ezez_ws import AuthRejected, CallError, EZEZWebSocketClient, EZEZWebsocketServer, RemoteError, ReplyTimeout
 
 
 def check_key(client, key):
@@ -21,17 +21,16 @@ def make_price_server(port):
     server = EZEZWebsocketServer(port=port, on_auth_request=check_key)
     prices = {"tea": 4}
 
-    @server.on("price")
-    def price(client, args, reply, ids):
-        if args[0] in prices:
-            reply("price", [prices[args[0]]])
-        else:
-            reply("unknown")
+    @server.handler("price")
+    def price(client, article):
+        if article not in prices:
+            raise CallError("unknown-article", f"no {article} here")
+        return prices[article]
 
-    @server.on("set-price")
-    def set_price(client, args, reply, ids):
-        prices[args[0]] = args[1]
-        server.broadcast("price-changed", args)
+    @server.handler("set-price")
+    def set_price(client, article, price):
+        prices[article] = price
+        server.broadcast("price-changed", [article, price])
 
     return server
 
@@ -50,23 +49,24 @@ class PriceServerTest(unittest.TestCase):
         return client
 
     def test_a_known_price_is_told(self):
-        answer = self.client.send("price", ["tea"]).wait_reply(timeout=5)
-        self.assertEqual((answer.event, answer.args), ("price", [4]))
+        self.assertEqual(self.client.call("price", ["tea"], timeout=5), 4)
 
     def test_an_unknown_one_is_not(self):
-        self.assertEqual(self.client.send("price", ["gold"]).wait_reply(timeout=5).event, "unknown")
+        with self.assertRaises(RemoteError) as caught:
+            self.client.call("price", ["gold"], timeout=5)
+        self.assertEqual(caught.exception.code, "unknown-article")
 
     def test_everybody_hears_of_a_change(self):
         other = self.connect()
         heard = threading.Event()
         other.on("price-changed", lambda args, reply, ids: heard.set())
-        other.send("price", ["tea"]).wait_reply(timeout=5)  # now the server has it among those it broadcasts to
-        self.client.send("set-price", ["tea", 5])
+        other.call("price", ["tea"], timeout=5)  # now the server has it among those it broadcasts to
+        self.client.call("set-price", ["tea", 5], timeout=5)
         self.assertTrue(heard.wait(timeout=5))
 
     def test_an_event_that_nobody_answers_ends_by_its_timeout(self):
         with self.assertRaises(ReplyTimeout):
-            self.client.send("hello").wait_reply(timeout=0.2)
+            self.client.call("hello", timeout=0.2)
 
     def test_a_wrong_key_is_refused(self):
         with self.assertRaises(AuthRejected):

@@ -55,16 +55,14 @@ def websocket():
     return server.wsgi_app
 
 
-@server.on("say")
-def say(client, args, reply, ids):
-    (text,) = args
+@server.handler("say")
+def say(client, text):
     client.to(ROOM).send("said", [client.context["name"], text])
-    reply("ok")
 
 
-@server.on("who")
-def who(client, args, reply, ids):
-    reply("here", [sorted(member.info["name"] for member in server.members(ROOM))])
+@server.handler("who")
+def who(client):
+    return sorted(member.info["name"] for member in server.members(ROOM))
 
 
 @app.get("/")
