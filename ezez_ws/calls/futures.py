@@ -8,6 +8,7 @@ tell it, and leave the callbacks to the connection's thread.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, TimeoutError
 from typing import Any
@@ -25,6 +26,16 @@ __all__ = ["Answer", "Submitted"]
 _UNREAD = object()
 
 
+class _Condition(threading.Condition):
+    """One whose ``with`` statement calls the lock's own methods, which no exception of a signal's handler comes out of.
+
+    In the standard library's a lock that has just been taken can be left so, and who reads would wait for it for ever.
+    """
+
+    __enter__ = property(lambda self: self._lock.__enter__)
+    __exit__ = property(lambda self: self._lock.__exit__)
+
+
 class Answer(Future[Any]):
     """The answer to a call, to come. It is a ``concurrent.futures.Future``, but for who calls its callbacks.
 
@@ -34,6 +45,7 @@ class Answer(Future[Any]):
 
     def __init__(self, sent: "Submitted", read: Callable[[Any], Any] | None) -> None:
         super().__init__()
+        self._condition = _Condition(make_lock())  # type: ignore[arg-type]
         self._own_lock = make_lock()
         self._callbacks: list[Callable[[Any], object]] | None = []
         self._sent = sent

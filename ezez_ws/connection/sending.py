@@ -71,7 +71,8 @@ class Sending(Deferring):
             check_callback("on_reply", on_reply)
         if self.deferred or self.stream.sending._is_owned() or self.inbox.lock._is_owned():
             if self.is_interrupted():
-                return self._send_later(check_event_name(event), self._encode(args), on_reply, reply_to)
+                event, body = check_event_name(event), self._encode(args)
+                return self._send_later(event, body, on_reply, reply_to) or self.unsent(reply_to)
             self._let_deferred_go()
         if self._encode_at_once is not None:
             sent = self._put_event(None, self._encode_at_once, event, args, on_reply, reply_to)
@@ -107,10 +108,10 @@ class Sending(Deferring):
 
     def _send_later(
         self, event: str, body: bytes, on_reply: OnReply | None, reply_to: int | None, given: SentMessage | None = None
-    ) -> SentMessage:
-        """Send an event as soon as what was interrupted is done, and there is room."""
+    ) -> SentMessage | None:
+        """Send an event as soon as what was interrupted is done, and there is room; ``None`` where it never will be."""
         if not self.alive:
-            return self.unsent(reply_to)
+            return None
         if on_reply is not None:
             self._check_room_for_callback(event)
         sent = SentMessage(self, None, reply_to, None, event) if given is None else given
@@ -191,11 +192,17 @@ class Sending(Deferring):
         """
         with self.stream.sending:
             self._check_room_for_callback(event)  # some threads at once may get past it
-        if waits or self.is_interrupted() or self.deferred:
-            handed: Any = self.send_encoded(sent, event, body, None)
+        handed: Any = FULL
+        if self.is_interrupted():
+            handed = self._send_later(event, body, None, None, sent)
+        elif waits:
+            self._let_deferred_go()
+            handed = self.send_encoded(sent, event, body, None)
         else:
-            handed = self._put_event(sent, self._codec._encode_event, event, body, None, None)
-            if type(handed) is int:
+            self.do_deferred()
+            if not self.deferred:  # which nothing overtakes
+                handed = self._put_event(sent, self._codec._encode_event, event, body, None, None)
+            if handed is not sent and handed is not REFUSED:
                 raise SendTimeout("the client's send buffer has no room; the message was not sent")
         if handed is None or handed is REFUSED:
             return False

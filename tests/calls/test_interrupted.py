@@ -1,0 +1,104 @@
+"""Calls in the handlers of signals, and exceptions out of these in the middle of calls."""
+
+import concurrent.futures._base
+import itertools
+import threading
+import unittest
+from collections.abc import Callable
+from concurrent.futures import wait as wait_for_all
+from functools import partial
+from typing import Any
+
+import ezez_ws.connection.inbox
+import ezez_ws.connection.replies
+import ezez_ws.connection.routing
+import ezez_ws.connection.sending
+import ezez_ws.websocket.outbox
+import ezez_ws.websocket.stream
+from ezez_ws import EVENT_OK, ConnectionClosed, SendTimeout
+from tests.interrupting import CAN_INTERRUPT, interrupt
+from tests.serving import ServingTestCase
+from tests.support import allow_seconds, eventually
+
+SENDING = (ezez_ws.connection.sending, ezez_ws.websocket.outbox, ezez_ws.websocket.stream)
+
+
+@unittest.skipUnless(CAN_INTERRUPT, "a trace function of this Python is not told of each instruction")
+class EveryPlaceTest(ServingTestCase):
+    @allow_seconds(60)
+    def test_a_submit_in_the_middle_of_another_gets_an_id_and_an_answer_of_its_own(self) -> None:
+        server = self.serve(ping_interval=None)
+        server.handler("echo", lambda side, value: value)
+        client = self.client(server, ping_interval=None)
+        count = 0
+        for module in SENDING:
+            for number in itertools.count(1):
+                with self.subTest(module=module.__name__, place=number):
+                    futures: list[Any] = []
+                    second = lambda futures=futures: futures.append(client.submit("echo", ["second"]))  # noqa: E731
+                    first = lambda futures=futures: futures.insert(0, client.submit("echo", ["first"]))  # noqa: E731
+                    found = interrupt(first, number, module, second)
+                    self.assertEqual(["first", "second"][: len(futures)], [future.result(10) for future in futures])
+                    count += found
+                if not found:
+                    break
+        self.assertGreater(count, 20)
+
+    def test_an_exception_leaves_no_lock_of_a_future_held(self) -> None:
+        client = self.client(self.serve())
+        uses: dict[str, Callable[[Any], object]] = {
+            "done": lambda future: future.done(),
+            "cancel": lambda future: future.cancel(),
+        }
+        for (name, use), module in itertools.product(uses.items(), (threading, concurrent.futures._base)):
+            for number in itertools.count(1):
+                with self.subTest(use=name, module=module.__name__, place=number):
+                    future = client.submit("nobody")
+                    found = interrupt(partial(use, future), number, module)
+                    self.assertFalse(future._condition._is_owned())  # type: ignore[attr-defined]
+                if not found:
+                    break
+
+
+class DeferredTest(ServingTestCase):
+    """A call by a handler that has interrupted the sending on the same connection."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = self.serve(ping_interval=None, send_buffer_limit=100_000)
+        self.side, self.raw = self.pair(self.server, receive_buffer=4096)
+        self.connection = self.side._ezez_connection
+
+    def test_it_goes_out_right_behind_what_was_interrupted(self) -> None:
+        with self.connection.stream.sending:
+            future = self.side.submit("deferred")
+            self.assertIsNone(future._sent.event_id)  # type: ignore[attr-defined]
+        self.side.send("next")
+        deferred, following = self.raw.read_event(), self.raw.read_event()
+        self.assertEqual(["deferred", "next"], [deferred.name, following.name])
+        self.raw.send_event(EVENT_OK, [1], reply_to=deferred.ids.event_id)
+        self.assertEqual(1, future.result(10))
+
+    def test_where_the_connection_has_ended_or_ends_it_does_too(self) -> None:
+        with self.connection.stream.sending:
+            ending = self.side.submit("deferred")
+            self.connection.cut()
+            ended = self.side.submit("deferred")
+        self.assertEqual({ending, ended}, wait_for_all([ending, ended], 10).done)
+        for future in (ending, ended):
+            self.assertIsInstance(future.exception(0), ConnectionClosed)
+
+    def test_what_waits_for_room_is_neither_overtaken_nor_waited_for_by_call_all(self) -> None:
+        big = ["x" * 8_000_000]  # more than the kernel takes
+        self.side.send("big", big)
+        eventually(lambda: self.connection.stream._outbox.waiting_bytes > 100_000, what="a full buffer")
+        with self.connection.stream.sending:
+            self.side.send("deferred", big)
+        ((_, error),) = self.server.call_all("small").values()
+        self.assertIsInstance(error, SendTimeout)
+        self.assertTrue(self.side.alive)
+        self.assertEqual(["big", "deferred"], [self.raw.read_event().name for _ in range(2)])
+
+
+if __name__ == "__main__":
+    unittest.main()
