@@ -105,20 +105,19 @@ class FunctionHandler:
 
     @calls_user_code
     def _complete(self, connection: "Connection", event: str, pending: Pending, future: "Future[Any]") -> None:
-        """Answer with what has become of a future. Whoever completes it calls this."""
+        """Answer with what has become of a future. Whoever completes it calls this, and gets nothing of its errors."""
+        error = CancelledError() if future.cancelled() else future.exception()
         try:
-            try:
-                value = future.result()
-            except CallError as error:
+            if isinstance(error, CallError):
                 self._refuse(pending, error)
-            except (Exception, CancelledError):
-                _fail(pending)
-                raise
+            elif error is None:
+                self._answer(pending, future.result())
             else:
-                self._answer(pending, value)
-        except Exception as error:
-            told = partial(connection.callback_failed, self.function, error, event, "the handler")
-            connection.have_owner(told)
+                _fail(pending)
+        except Exception as wrong:
+            error = wrong
+        if error is not None and not isinstance(error, CallError):
+            connection.have_owner(partial(connection.callback_failed, self.function, error, event, "the handler"))
 
 
 def _send(pending: Pending, event: str, value: Any) -> None:

@@ -119,6 +119,7 @@ class AnswerTest(ServingTestCase):
             (lambda future: future.set_result([1]), (EVENT_OK, [1])),
             (lambda future: future.set_exception(CallError("c", "m")), (EVENT_ERROR, error("c", "m"))),
             (lambda future: future.set_exception(KeyError("secret")), (EVENT_ERROR, INTERNAL)),
+            (lambda future: future.set_exception(SystemExit(3)), (EVENT_ERROR, INTERNAL)),  # nor does it end a pool
             (lambda future: future.cancel(), (EVENT_ERROR, INTERNAL)),
             (lambda future: future.set_result(object()), (EVENT_ERROR, INTERNAL)),
         ]
@@ -132,8 +133,8 @@ class AnswerTest(ServingTestCase):
                 answered = self.asker.read_event()
                 self.assertEqual((*answer, 1 + 2 * number), (answered.name, *answered.args, answered.ids.reply_to))
         self.asker.send_event("ping")  # a peer would have answered the ping that wakes the connection's thread
-        names = [type(error).__name__ for error in self.errors(3)]
-        self.assertEqual(["KeyError", "CancelledError", "SerializationError"], names)
+        names = [type(error).__name__ for error in self.errors(4)]
+        self.assertEqual(["KeyError", "SystemExit", "CancelledError", "SerializationError"], names)
 
     def test_nothing_more_is_sent_where_a_listener_or_the_handler_itself_has_replied(self) -> None:
         self.server.handler("x", lambda client: "handler")
