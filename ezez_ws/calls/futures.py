@@ -166,11 +166,10 @@ class Submitted(SentMessage):
         self.future = Answer(self, read)
 
     def _settle(self, outcome: Outcome, payload: bytes | None = None) -> None:
-        if self._outcome is None:
-            super()._settle(outcome)
-            home: Any = self._home
-            if home is not None:
-                home.note_settled(self)
+        super()._settle(outcome)
+        home: Any = self._home
+        if home is not None:  # settled before, too: an exception may have come between these two
+            home.note_settled(self)
 
     def _tell(self, calls_back: bool) -> bool:
         future = self.future

@@ -359,12 +359,16 @@ class ReplyTable:
 
     def settle(self, reply: Reply, payload: Any) -> RoutedReply | None:
         """Hand a reply, which came as ``payload``, to who waits for it; ``None`` where nobody does."""
-        entry = self.take(reply.ids.reply_to or 0)
+        event_id = reply.ids.reply_to or 0
+        if self._last is not None or self._gone:
+            self.tidy()
+        entry = self._entries.get(event_id)
         if entry is None:
             return None
         sent = entry()
         if sent is not None:
             sent._settle(reply, payload)
+        self.take(event_id)  # last: over an exception the connection's end must still find what is not settled
         return RoutedReply(payload, entry.on_reply)
 
     def note_settled(self, sent: SentMessage) -> None:
@@ -407,18 +411,18 @@ class ReplyTable:
         self.tidy()
         expired = list(takewhile(lambda entry: entry.deadline <= now, list(self._entries.values())))
         for entry in expired:
-            self.take(entry.event_id)
             _settle(entry, EXPIRED)
+            self.take(entry.event_id)
         return expired
 
     def take_all(self, ending: Ending) -> list[_Entry]:
         """Remove and settle everything, as the connection has ended."""
         self.tidy()
         entries = list(self._entries.values())
-        self._entries.clear()
-        self.callbacks = self.waiting = self.kept = 0
         for entry in entries:
             _settle(entry, ending)
+        self._entries.clear()
+        self.callbacks = self.waiting = self.kept = 0
         return entries
 
     def _enter(self, sent: SentMessage, event_id: int, on_reply: OnReply | None, deadline: float) -> None:

@@ -9,16 +9,18 @@ from concurrent.futures import wait as wait_for_all
 from functools import partial
 from typing import Any
 
-import ezez_ws.connection.inbox
+import ezez_ws.calls.futures
 import ezez_ws.connection.replies
-import ezez_ws.connection.routing
 import ezez_ws.connection.sending
 import ezez_ws.websocket.outbox
 import ezez_ws.websocket.stream
-from ezez_ws import EVENT_OK, ConnectionClosed, SendTimeout
+from ezez_ws import EVENT_OK, ConnectionClosed, Ids, SendTimeout
+from ezez_ws.calls.futures import Submitted
+from ezez_ws.connection.replies import Reply, ReplyTable, answer_nobody
+from ezez_ws.websocket.stream import Ending
 from tests.interrupting import CAN_INTERRUPT, interrupt
 from tests.serving import ServingTestCase
-from tests.support import allow_seconds, eventually
+from tests.support import EZEZTestCase, allow_seconds, eventually
 
 SENDING = (ezez_ws.connection.sending, ezez_ws.websocket.outbox, ezez_ws.websocket.stream)
 
@@ -56,6 +58,34 @@ class EveryPlaceTest(ServingTestCase):
                     future = client.submit("nobody")
                     found = interrupt(partial(use, future), number, module)
                     self.assertFalse(future._condition._is_owned())  # type: ignore[attr-defined]
+                if not found:
+                    break
+
+
+@unittest.skipUnless(CAN_INTERRUPT, "a trace function of this Python is not told of each instruction")
+class SettlingTest(EZEZTestCase):
+    def test_after_an_exception_the_connections_end_finds_every_call_that_is_not_settled(self) -> None:
+        reply = Reply(EVENT_OK, [1], answer_nobody, Ids(7, 1))
+        ending = Ending(1006, "")
+        ways: list[Callable[[ReplyTable], object]] = [
+            lambda table: table.settle(reply, b""),
+            lambda table: table.take_expired(10),
+            lambda table: table.take_all(ending),
+        ]
+        for way, (act, module) in enumerate(
+            itertools.product(ways, (ezez_ws.connection.replies, ezez_ws.calls.futures))
+        ):
+            for number in itertools.count(1):
+                with self.subTest(way=way, place=number):
+                    table = ReplyTable()
+                    calls = [Submitted(table, "x") for _ in range(2)]  # type: ignore[arg-type]
+                    for event_id, call in enumerate(calls, 1):
+                        table.expect(call, event_id, None, 10)
+                    found = interrupt(partial(act, table), number, module)
+                    table.take_all(ending)
+                    self.assertEqual(set(calls), set(table.settled))
+                    self.assertNotIn(None, [call._outcome for call in calls])
+                    self.assertEqual((0, 0, 0), (len(table), table.awaited, table.kept))
                 if not found:
                     break
 
