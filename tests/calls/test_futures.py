@@ -141,6 +141,17 @@ class FutureTest(ServingTestCase):
         peer.send_pong()
         self.assertRegex(threads.wait()[0][0], "^ezez-conn")
 
+    def test_who_waits_for_one_whose_time_is_over_does_not_run_its_callbacks(self) -> None:
+        side, peer = self.pair(self.serve(clear_awaiting_replies_after=0.2))
+        threads = Calls()
+        future = side.submit("x")
+        future.add_done_callback(lambda _: threads.add(threading.current_thread().name))
+        self.assertIsInstance(future.exception(10), ReplyTimeout)
+        peer.read_event()
+        peer.read(PING)
+        peer.send_pong()
+        self.assertRegex(threads.wait()[0][0], "^ezez-conn")
+
     def test_a_foreign_thread_that_waits_with_the_standard_librarys_means_is_woken(self) -> None:
         futures = [self.side.submit("x") for _ in range(3)]
         waiting = self.in_thread(lambda: wait_for_all(futures, 10, FIRST_COMPLETED).done)
