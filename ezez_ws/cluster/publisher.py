@@ -305,12 +305,18 @@ class Publisher(Uncopied):
             before, self._trim_before = self._trim_before, 0
         if before:
             writer.trim(before)  # first: it may be what makes room
+        if self._closing:  # before our goodbye: who has read that waits for no answer of ours
+            self._put_messages(writer)
         batch = self._next_batch()
         if batch:
             writer.append([item.data for item in batch])
             self._confirm(batch)
             self._came_up()
             self._make_up_for_changes()
+        self._put_messages(writer)
+
+    def _put_messages(self, writer: LogWriter) -> None:
+        """Put what waits into the inboxes of others, or some of it."""
         for _ in range(_MESSAGES_AT_ONCE):
             with self._lock:
                 if not self._messages:

@@ -572,6 +572,28 @@ class AloneTest(EZEZTestCase):
         self.assertEqual([b"1", b"2"], self.plan.writer.sent)
         eventually(self.states.is_up)
 
+    def test_messages_to_inboxes_go_before_the_goodbye(self) -> None:
+        entered, gate = threading.Event(), threading.Event()
+        said_before: list[int] = []
+
+        def open_late() -> str:
+            entered.set()
+            gate.wait(30)
+            return "epoch"
+
+        self.plan.writer.open = open_late  # type: ignore[method-assign]
+        self.plan.writer.before_sending = lambda: said_before.append(len(self.plan.writer.log))
+        self.publisher.start()
+        self.assertTrue(entered.wait(30))
+        self.publisher.send_to("b", b"an answer")
+        closing = threading.Thread(target=self.publisher.close, args=[Deadline(30)])
+        closing.start()
+        eventually(lambda: self.publisher._closing)
+        gate.set()
+        closing.join()
+        self.assertEqual([0], said_before)
+        self.assertEqual("bye", Codec().decode(self.plan.writer.log[-1])[3])
+
     def test_an_error_of_ours_ends_nothing(self) -> None:
         def fail() -> None:
             self.plan.writer.first = lambda: None
