@@ -77,6 +77,8 @@ class Factory:
         self._factory = factory
         if isinstance(factory, type):
             _check(self.methods, factory, factory.__qualname__)
+        elif not callable(factory):
+            raise TypeError(f"the factory must be a class or another callable, not {type(factory).__name__}")
         check_callable("the factory", factory, "factory(client)")
         self.__module__, _, self.__qualname__ = name_of(factory).rpartition(".")  # for what is told of its errors
 

@@ -142,6 +142,9 @@ class ImplementedTest(ServingTestCase):
             server.implement(Shop, self.desk(Calls(), price=lambda self: Decimal(1)))
         with self.assertRaisesRegex(TypeError, "factory"):
             server.implement(Shop, lambda: None)  # type: ignore[misc, arg-type]
+        for factory in (5, None, object()):
+            with self.assertRaisesRegex(TypeError, "^the factory must be a class or another callable, not "):
+                server.implement(Shop, factory)
         with self.assertRaisesRegex(TypeError, "not the class"):
             self.client(self.serve()).implement(Shop, self.desk(Calls()))
 
