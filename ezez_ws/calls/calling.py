@@ -147,29 +147,42 @@ def call_each(
     asked = [one for one in connections if one.authenticated and (where is None or where(one.client))]
     answers: dict[ServerConnection, Answer] = {}
     results: dict[Any, Result] = {}
-    for one in asked:
-        sent = Submitted(one, event)
-        try:
-            ending = submit_on(one, sent, event, body, waits=False)
-            if ending is not None:
-                sent.fail(ending)
-        except EZEZError as error:  # too many replies, or no room: this client's alone
-            sent.fail(error)
-        answers[one] = sent.future
-    # first the connection that this thread alone can read
-    for one in sorted(asked, key=lambda one: not one.inbox.is_owner()):
-        results[one.client] = _gather(answers[one], event, deadline, timeout)
+    try:
+        for one in asked:
+            sent = Submitted(one, event)
+            answers[one] = sent.future
+            _submit_at_once(one, sent, event, body)
+        # first the connection that this thread alone can read
+        for one in sorted(asked, key=lambda one: not one.inbox.is_owner()):
+            results[one.client] = _gather(answers[one], event, deadline, timeout)
+    except BaseException:  # such as Ctrl-C: nobody else has these futures
+        for answer in answers.values():
+            answer.cancel()
+        raise
     return results
+
+
+def _submit_at_once(connection: "ServerConnection", sent: Submitted, event: str, body: bytes) -> None:
+    """Ask one client without waiting for room; what is wrong with that is in the future."""
+    try:
+        ending = submit_on(connection, sent, event, body, waits=False)
+        if ending is not None:
+            sent.fail(ending)
+    except EZEZError as error:  # too many replies, or no room: this client's alone
+        sent.fail(error)
 
 
 def _gather(answer: Answer, event: str, deadline: Deadline, timeout: float | None) -> Result:
     try:
         return Result(answer.result(deadline.remaining()), None)
     except FutureTimeout as error:
-        if not answer.cancel():
-            return Result(None, error)  # the time that replies are waited for at all
-        return Result(None, ReplyTimeout(f"no reply to {event!r} within {timeout or 0:g} seconds"))
+        if isinstance(error, EZEZError):
+            return Result(None, error)  # no room, or the time that replies are waited for at all
+        if answer.cancel():
+            return Result(None, ReplyTimeout(f"no reply to {event!r} within {timeout or 0:g} seconds"))
+        return _gather(answer, event, deadline, timeout)  # it has come meanwhile
     except Exception as error:
+        answer.cancel()  # where it could not be waited for, in a signal's handler
         return Result(None, error)
 
 

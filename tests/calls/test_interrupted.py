@@ -5,18 +5,21 @@ import itertools
 import threading
 import unittest
 from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait as wait_for_all
 from functools import partial
 from typing import Any
 
+import ezez_ws.calls.calling
 import ezez_ws.calls.futures
 import ezez_ws.connection.replies
 import ezez_ws.connection.sending
 import ezez_ws.websocket.outbox
 import ezez_ws.websocket.stream
-from ezez_ws import EVENT_OK, ConnectionClosed, Ids, SendTimeout
+from ezez_ws import EVENT_OK, ConnectionClosed, Ids, Result, SendTimeout
 from ezez_ws.calls.futures import Submitted
 from ezez_ws.connection.replies import Reply, ReplyTable, answer_nobody
+from ezez_ws.threads.deadline import Deadline
 from ezez_ws.websocket.stream import Ending
 from tests.interrupting import CAN_INTERRUPT, interrupt
 from tests.serving import ServingTestCase
@@ -45,6 +48,17 @@ class EveryPlaceTest(ServingTestCase):
                 if not found:
                     break
         self.assertGreater(count, 20)
+
+    def test_an_exception_out_of_call_all_leaves_nothing_that_is_waited_for(self) -> None:
+        server = self.serve()
+        self.pair(server)
+        self.pair(server)
+        for number in itertools.count(1):
+            with self.subTest(place=number):
+                found = interrupt(lambda: server.call_all("nobody", timeout=0.001), number, ezez_ws.calls.calling)
+                self.assertEqual([0, 0], [side.awaiting_replies_count for side in server.clients])
+            if not found:
+                break
 
     def test_an_exception_leaves_no_lock_of_a_future_held(self) -> None:
         client = self.client(self.serve())
@@ -88,6 +102,19 @@ class SettlingTest(EZEZTestCase):
                     self.assertEqual((0, 0, 0), (len(table), table.awaited, table.kept))
                 if not found:
                     break
+
+
+class GatheringTest(EZEZTestCase):
+    def test_an_answer_that_comes_when_the_time_is_just_over_is_not_lost(self) -> None:
+        answer = Submitted(None, "x").future
+
+        def be_late(timeout: float | None) -> None:
+            answer._wait = lambda timeout: None  # type: ignore[method-assign]
+            answer.set_result(5)
+            raise FutureTimeout
+
+        answer._wait = be_late  # type: ignore[method-assign]
+        self.assertEqual(Result(5, None), ezez_ws.calls.calling._gather(answer, "x", Deadline(0), 0))
 
 
 class DeferredTest(ServingTestCase):
