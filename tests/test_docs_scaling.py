@@ -6,7 +6,7 @@ import unittest
 from ezez_ws import Emitter, RedisBackplane
 from tests.redis_server import RedisServer, needs_redis
 from tests.serving import ServingTestCase
-from tests.support import REPO
+from tests.support import REPO, eventually
 
 SAME_ON_EVERY_PYTHON = True
 
@@ -54,7 +54,8 @@ class ConfigurationTest(ServingTestCase):
         client.on("ask", lambda args, reply, ids: reply("answer"))
         address = client.send("address").wait_reply(timeout=10).args[0]
         self.assertTrue(server.to("lobby").send("news").wait(timeout=10))
-        self.assertEqual([address], [one.address for one in server.members("lobby", timeout=10)])
+        # what the log has confirmed this node may still have to read
+        eventually(lambda: [one.address for one in server.members("lobby", timeout=10)] == [address])
         with Emitter(backplane) as emitter:
             self.assertTrue(emitter.to("lobby").send("news").wait(timeout=10))
             self.assertEqual("answer", emitter.client_at(address).send("ask").wait_reply(timeout=10).event)
