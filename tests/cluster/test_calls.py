@@ -316,6 +316,38 @@ class EndTest(TwoNodesTestCase):
         self.there.close()
         self.assert_ended(futures, told, (1001, "server shutdown"))
 
+    def test_hundreds_are_open_when_the_connection_is_cut_and_nothing_of_them_is_left(self) -> None:
+        self.client.handler("echo", lambda number: number)
+        told = Calls()
+        futures = [self.remote.submit("echo" if number % 3 else "never answered", [number]) for number in range(300)]
+        for future in futures[::2]:
+            future.add_done_callback(told.add)
+        for future in futures[::17]:
+            future.cancel()
+        self.side._ezez_connection.cut()
+        self.assertEqual(set(futures), wait_for_all(futures, 30).done)
+        for number, future in enumerate(futures):
+            if not future.cancelled() and future.exception(0) is None:
+                self.assertEqual(number, future.result(0))
+            elif not future.cancelled():
+                self.assertIsInstance(future.exception(0), ConnectionClosed)
+        self.assertEqual(150, len(told.wait(150)))
+        asks, answering = self.remote._asks, self.hub(self.there).asks.answering
+        assert answering is not None
+        eventually(lambda: not (asks._awaited or asks._kept or answering._asked))
+
+    def test_what_a_client_was_asked_is_answered_though_the_broker_is_another_one_by_then(self) -> None:
+        gate = self.gate()
+        self.client.handler("gate", gate)
+        future = self.remote.submit("gate")
+        gate.wait_entered()
+        nodes = (self.here, self.there)
+        before = [node.cluster.epochs for node in nodes]
+        self.redis.restart()
+        eventually(lambda: all(node.cluster.epochs > old for node, old in zip(nodes, before, strict=True)), 30)
+        gate.open()
+        self.assertIsNone(future.result(30))
+
     def test_a_callback_that_closes_its_server_and_one_that_asks_of_the_closed(self) -> None:
         told = Calls()
         self.client.handler("there", lambda: "there")

@@ -67,6 +67,10 @@ export class Connection {
             samples: (args, reply) => reply("samples", SAMPLES),
             dates: (args, reply) => reply("dates", [new Date(0), { nested: [new Date(1577934245678)] }]),
             "answer as": ([event, ...values], reply) => reply(event, values),
+            twice: ([first, second], reply) => {
+                reply("first", [first]);
+                reply("second", [second]);
+            },
             // a question before our answer, which is what came
             "ask back": ([question, ...values], reply) => this.send(question, values, (args, _, [event]) => {
                 reply("asked back", [event, ...args]);

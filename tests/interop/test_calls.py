@@ -120,6 +120,13 @@ class CallsMixin(EZEZTestCase):
                 error = caught.exception
                 self.assertEqual(expected, (type(error), error.code, error.message, error.data))
 
+    def test_the_first_of_two_answers_counts_and_the_other_is_an_event(self) -> None:
+        heard = Calls()
+        self.side.on("second", lambda args, reply, ids: heard.add(*args))
+        self.assertEqual(1, self.side.call("twice", [1, 2], timeout=30))
+        self.assertEqual(1, self.side.submit("twice", [1, 2]).result(30))
+        self.assertEqual([(2,), (2,)], heard.wait(2))
+
     def test_an_event_that_it_does_not_know_ends_by_the_time(self) -> None:
         with self.assertRaisesRegex(ReplyTimeout, r"^no reply to 'weather' \(message 1\) within 0.1 seconds$"):
             self.side.call("weather", timeout=0.1)
