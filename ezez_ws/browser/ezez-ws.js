@@ -560,9 +560,11 @@ const isMethod = (name) => typeof name === "string" && !/^(?:[_$].*|then|toJSON)
 
 const EVERYONE = "*"; // the room that all clients are in
 const MOST_ROOMS = 10_000; // so that a server cannot have us remember without end
+const MOST_LOGS = 16; // of which we know how far we have read
 const LONGEST_TEXT = 255; // bytes of a room's name, and of a ticket
 const FIRST_LIMIT = 65_536; // bytes of an authentication message, until a server has said what it takes
 const POSITION = /^([0-9a-zA-Z_-]{1,64}):([0-9]{1,16})-([0-9]{1,16})\.([0-9]{1,9})$/;
+const REREAD = /-$/; // behind the name of an epoch: of what a node reads again; none recovers from there
 
 const isText = (value) => typeof value === "string" && value !== "" && UTF8.encode(value).length <= LONGEST_TEXT;
 
@@ -577,11 +579,17 @@ function readPosition(text) {
     return { text, epoch: parts[1], order: parts.slice(2).map(BigInt) };
 }
 
-/** The later one of two positions; another epoch replaces. */
-function latest(one, other) {
-    const index = one.order.findIndex((number, place) => number !== other.order[place]);
-    return one.epoch === other.epoch && index >= 0 && one.order[index] > other.order[index] ? one : other;
+/** The epoch whose log a position is of, whether that is read for the first time or again. */
+const logOf = ({ epoch }) => epoch.replace(REREAD, "");
+
+/** Whether the numbers of a position are less than those of another. */
+function isBefore(order, other) {
+    const index = order.findIndex((number, place) => number !== other[place]);
+    return index >= 0 && order[index] < other[index];
 }
+
+/** The later one of two positions; another epoch replaces. */
+const latest = (one, other) => one.epoch === other.epoch && isBefore(other.order, one.order) ? one : other;
 
 function readEntrance(entrance) {
     demand(Array.isArray(entrance), "an entrance is an array");
@@ -595,6 +603,9 @@ function readEntrance(entrance) {
  * What a client that can recover remembers, over all its connections: of each room how far it has read there, since
  * when it is in it, and the ticket that proves it. While it is in rooms, all of them stand at the last position that
  * has come; in a replay each at its own.
+ *
+ * A node that is behind may not know that we have read more of its log elsewhere: the tickets may be gone. So what
+ * comes once more, and is of no replay, is ignored, and in no log does our place go back.
  */
 class Memory {
     #session = null;
@@ -602,6 +613,7 @@ class Memory {
     #known = new Map(); // room to { position, since, ticket }, in the order of entrance; an object is never changed
     #entered = new Set(); // on this connection
     #at = null; // where these stand
+    #had = new Map(); // log to the numbers up to which we have read it, over all connections before this
     #replayed = new Set(); // the rooms of a replay
     #toCome = 0; // and how many events are still to come of it
 
@@ -640,6 +652,10 @@ class Memory {
         for (const room of this.#entered) {
             this.#known.set(room, { ...this.#known.get(room), position: this.#at });
         }
+        if (this.#at && !this.#toCome) { // else the rest of a replay is still to be read
+            this.#noteHad(this.#notBefore(this.#at));
+        }
+        this.#at = null;
         this.#entered.clear();
         this.#endReplay();
     }
@@ -662,14 +678,17 @@ class Memory {
         return { recovers: true, missed: [] };
     }
 
-    /** Take a message of the server's; return the event that it carries, or `{ missed }`, the rooms that lost any. */
+    /**
+     * Take a message of the server's; return the event that it carries, or `{ missed }`, the rooms that lost any: none,
+     * where it is an event that was there on an earlier connection, and is to be ignored.
+     */
     heed([name, ...rest]) {
         switch (name) {
             case PUBLISHED: return this.#publish(rest);
             case JOINED: return this.#enter(rest);
             case LEFT: return this.#leave(rest);
             case AT: case MISSED:
-                this.#at = readPosition(rest[0]);
+                this.#at = this.#notBefore(readPosition(rest[0]));
                 return { missed: name === MISSED ? [...this.#entered].sort() : [] };
         }
         throw new MalformedMessage(`the message ${quote(name)} is not expected here`);
@@ -680,6 +699,10 @@ class Memory {
         demand(message.event !== undefined && replyTo === null, "a publication is an event, and no reply");
         const reached = readPosition(position);
         if (!this.#toCome) {
+            const had = this.#had.get(logOf(reached));
+            if (had && !isBefore(had, reached.order)) {
+                return { missed: [] };
+            }
             this.#at = reached;
             return message;
         }
@@ -712,7 +735,7 @@ class Memory {
             (count ? this.#replayed : this.#entered).add(room);
         }
         this.#toCome = count;
-        this.#at = top;
+        this.#at = this.#notBefore(top);
         return { missed: [...missed].sort() };
     }
 
@@ -725,6 +748,25 @@ class Memory {
             this.#replayed.delete(room);
         }
         return { missed: [] };
+    }
+
+    /** A position, or how far we have read on earlier connections, if that is further, and of the same log. */
+    #notBefore(position) {
+        const had = this.#had.get(logOf(position));
+        if (!had || !isBefore(position.order, had)) {
+            return position;
+        }
+        const [ms, n, nth] = had;
+        return { text: `${position.epoch}:${ms}-${n}.${nth}`, epoch: position.epoch, order: had };
+    }
+
+    #noteHad(position) {
+        const log = logOf(position);
+        this.#had.delete(log); // it is the last one to be forgotten now
+        this.#had.set(log, position.order);
+        if (this.#had.size > MOST_LOGS) {
+            this.#had.delete(this.#had.keys().next().value);
+        }
     }
 
     #endReplay() {

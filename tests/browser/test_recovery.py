@@ -53,9 +53,10 @@ class RecoveryTestCase(BrowserTestCase):
     def join(self, peer: RawPeer, *rooms: str, recovered: Any = None, top: int = 1, n: int = 0) -> None:
         peer.send_values(JOINED, [[room, recovered, at(1), f"ticket {room}"] for room in rooms], at(top), n)
 
-    def publish(self, peer: RawPeer, number: int) -> None:
-        """Send a publication, and see that it comes."""
-        peer.send_values(PUBLISHED, number, None, at(number), "news", number)
+    def publish(self, peer: RawPeer, number: int, epoch: str = "e", ignored: tuple[int, ...] = ()) -> None:
+        """Send a publication, and see that it comes, and none of those that are sent before it."""
+        for one in (*ignored, number):
+            peer.send_values(PUBLISHED, one, None, at(one, epoch), "news", one)
         self.expect(["news", [number], number])
 
     def positions(self, peer: RawPeer, server: RawServer) -> tuple[RawPeer, dict[str, str]]:
@@ -143,6 +144,79 @@ class RecoveryTest(RecoveryTestCase):
                 peer, positions = self.positions(peer, server)
                 self.assertEqual(positions, {"a": at(a), "b": at(b), "c": at(9)})
                 self.forget()
+
+    def test_what_it_has_read_elsewhere_does_not_come_again_from_a_node_that_is_behind(self) -> None:
+        peer, server = self.begin()
+        self.join(peer, "a", top=5)
+        self.publish(peer, 9)
+        peer, _ = self.positions(peer, server)
+        peer.send_values(JOINED, [["a", None, "none:0-0.0", ""]], "none:0-0.0", 0)  # by one that has no log yet
+        self.expect(["missed", "a"])
+        peer, positions = self.positions(peer, server)
+        self.assertEqual(positions, {})
+        self.join(peer, "a", top=7)
+        self.expect(["missed", "a"])
+        self.publish(peer, 10, ignored=(8, 9))
+        peer, _ = self.positions(peer, server)
+        self.join(peer, "a", recovered=False, top=7)
+        self.expect(["missed", "a"])
+        peer, positions = self.positions(peer, server)
+        self.assertEqual(positions, {"a": at(10)}, "it has not read less than before")
+        self.join(peer, "a", "b", recovered=True, top=12, n=2)
+        self.publish(peer, 4)  # a replay is whole
+        self.publish(peer, 11)
+
+    def test_a_position_that_the_server_tells_does_not_go_back(self) -> None:
+        for name, told in ((AT, []), (MISSED, [["missed", "a"]])):
+            with self.subTest(name=name):
+                peer, server = self.begin()
+                self.join(peer, "a", top=5)
+                self.publish(peer, 9)
+                peer, _ = self.positions(peer, server)
+                self.join(peer, "a", recovered=True, top=9)
+                peer.send_values(name, at(7))
+                self.expect(*told)
+                self.settle(peer)
+                peer, positions = self.positions(peer, server)
+                self.assertEqual(positions, {"a": at(9)})
+                self.forget()
+
+    def test_a_replay_that_is_broken_off_is_nothing_that_it_has_read(self) -> None:
+        peer, server = self.begin()
+        self.join(peer, "a", top=5)
+        peer, _ = self.positions(peer, server)
+        self.join(peer, "a", recovered=True, top=20, n=3)
+        self.publish(peer, 6)
+        peer, positions = self.positions(peer, server)
+        self.assertEqual(positions, {"a": at(6)})
+        self.join(peer, "a", recovered=True, top=7)  # by a node that is behind
+        self.publish(peer, 8)
+        self.publish(peer, 20)
+
+    def test_what_a_node_reads_again_is_of_the_log_that_it_reads(self) -> None:
+        peer, server = self.begin()
+        self.join(peer, "a", top=5)
+        self.publish(peer, 9)
+        peer, _ = self.positions(peer, server)
+        peer.send_values(JOINED, [["a", True, at(1), "t"]], at(7, "e-"), 0)
+        self.publish(peer, 10, "e-", ignored=(8, 9))
+        peer, positions = self.positions(peer, server)
+        self.assertEqual(positions, {"a": at(10, "e-")})
+        self.join(peer, "a", top=7)
+        self.expect(["missed", "a"])
+        self.publish(peer, 11, ignored=(8, 10))
+        peer, _ = self.positions(peer, server)
+        peer.send_values(JOINED, [["a", True, at(1), "t"]], at(7, "e-"), 0)
+        peer, positions = self.positions(peer, server)
+        self.assertEqual(positions, {"a": at(11, "e-")}, "it stays one from which no node recovers")
+
+    def test_a_server_cannot_make_it_remember_logs_without_end(self) -> None:
+        peer, server = self.begin()
+        for number in range(17):
+            peer.send_values(AT, at(5, f"e{number}"))
+            peer, _ = self.positions(peer, server)
+        self.publish(peer, 4, "e0")  # forgotten
+        self.publish(peer, 6, "e1", ignored=(4, 5))
 
     def test_another_epoch_replaces_a_position_and_another_session_voids_the_tickets(self) -> None:
         peer, server = self.begin()

@@ -83,6 +83,35 @@ class MemoryTest(unittest.TestCase):
         self.memory.heed(joined(12, ("a", True, 7), ("b", True, 3), replayed=2))
         self.assertEqual([[], []], [self.memory.heed(published(number)) for number in (4, 11)], "a replay is whole")
 
+    def test_a_position_that_the_server_tells_does_not_go_back(self) -> None:
+        self.memory.heed(joined(9, ("a", None, 9)))
+        for said in (At(at(7)), Missed(at(7))):
+            self.assertEqual({"a": 9}, self.positions())
+            self.memory.heed(joined(9, ("a", True, 9)))
+            self.memory.heed(said)
+        self.assertEqual({"a": 9}, self.positions())
+
+    def test_what_a_node_reads_again_is_of_the_log_that_it_reads(self) -> None:
+        self.memory.heed(joined(5, ("a", None, 5)))
+        self.memory.heed(published(9))
+        self.positions()
+        self.memory.heed(joined(7, ("a", True, 5), epoch="e-"))
+        self.assertEqual([None, None, []], [self.memory.heed(published(number, "e-")) for number in (8, 9, 10)])
+        self.assertEqual({"a": 10}, self.positions())
+        self.memory.heed(joined(7, ("a", None, 7)))
+        self.assertEqual([None, None, []], [self.memory.heed(published(number)) for number in (8, 10, 11)])
+        self.positions()
+        self.memory.heed(joined(7, ("a", True, 5), epoch="e-"))
+        shown = self.memory.begin(measure)["rooms"]["a"][0]
+        self.assertEqual(str(at(11, "e-")), shown, "it stays one from which no node recovers")
+
+    def test_a_server_cannot_make_it_remember_logs_without_end(self) -> None:
+        for number in range(17):
+            self.memory.heed(At(at(5, f"e{number}")))
+            self.positions()
+        self.assertEqual([], self.memory.heed(published(4, "e0")), "forgotten")
+        self.assertEqual([None, []], [self.memory.heed(published(number, "e1")) for number in (5, 6)])
+
     def test_a_replay_that_is_broken_off_is_nothing_that_it_has_read(self) -> None:
         self.memory.heed(joined(5, ("a", None, 5)))
         self.positions()
