@@ -14,7 +14,7 @@ from concurrent.futures import Future, InvalidStateError, TimeoutError
 from typing import Any
 
 from ..connection.replies import EXPIRED, Home, Outcome, Reply, SentMessage
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, RemoteError
 from ..logs import limited, name_of
 from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code, make_lock
@@ -72,7 +72,7 @@ class Answer(Future[Any]):
         if error is None and self._read is not None:
             try:
                 self.result(0)
-            except BaseException as wrong:
+            except Exception as wrong:
                 return wrong
         return error
 
@@ -139,7 +139,7 @@ class Answer(Future[Any]):
             if isinstance(outcome, Reply):
                 try:
                     value = value_of(outcome)
-                except Exception as error:
+                except RemoteError as error:
                     self.set_exception(error)
                 else:
                     self.set_result(value)

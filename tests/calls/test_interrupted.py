@@ -1,6 +1,7 @@
 """Calls in the handlers of signals, and exceptions out of these in the middle of calls."""
 
 import concurrent.futures._base
+import contextlib
 import itertools
 import threading
 import unittest
@@ -10,6 +11,7 @@ from concurrent.futures import wait as wait_for_all
 from functools import partial
 from typing import Any
 
+import ezez_ws.calls.answers
 import ezez_ws.calls.calling
 import ezez_ws.calls.futures
 import ezez_ws.connection.replies
@@ -100,6 +102,29 @@ class SettlingTest(EZEZTestCase):
                     self.assertEqual(set(calls), set(table.settled))
                     self.assertNotIn(None, [call._outcome for call in calls])
                     self.assertEqual((0, 0, 0), (len(table), table.awaited, table.kept))
+                if not found:
+                    break
+
+
+@unittest.skipUnless(CAN_INTERRUPT, "a trace function of this Python is not told of each instruction")
+class TellingTest(EZEZTestCase):
+    def test_what_a_handler_raises_does_not_become_the_answer(self) -> None:
+        class Alarm(Exception):
+            pass
+
+        def ring() -> None:
+            raise Alarm
+
+        modules = ezez_ws.calls.answers, ezez_ws.calls.futures
+        for module in modules:
+            for number in itertools.count(1):
+                with self.subTest(module=module.__name__, place=number):
+                    future = Submitted(None, "x").future
+                    reply, found = Reply(EVENT_OK, [1], answer_nobody, Ids(7, 1)), True
+                    with contextlib.suppress(Alarm):
+                        found = interrupt(partial(future.tell, reply), number, module, ring)
+                    future.tell(reply)  # as who reads does again
+                    self.assertEqual(1, future.result(0))
                 if not found:
                     break
 
