@@ -102,16 +102,19 @@ class Answer(Future[Any]):
 
     @calls_user_code
     def call_back(self) -> None:
-        """Call the callbacks, once."""
-        with self._own_lock:
-            callbacks, self._callbacks = self._callbacks, None
-        for function in callbacks or ():
-            self._call(function)
+        """Call the callbacks, each once, as the answer is there; from then on one that is added is called at once."""
+        while not self.needs_no_call():
+            with self._own_lock:
+                function = self._callbacks.pop(0) if self._callbacks else None
+            if function is not None:
+                self._call(function)
 
-    @property
-    def has_callbacks(self) -> bool:
-        """Whether there are any to be called."""
-        return bool(self._callbacks)
+    def needs_no_call(self) -> bool:
+        """Tell whether no callback is left to be called; then none will be left any more, as the answer is there."""
+        with self._own_lock:
+            if not self._callbacks:  # no handler of a signal runs between this and the next line
+                self._callbacks = None
+            return self._callbacks is None
 
     @calls_user_code
     def _call(self, function: Callable[["Future[Any]"], object]) -> None:
@@ -176,7 +179,7 @@ class Submitted(SentMessage):
         future.tell(self._outcome)
         if calls_back:
             future.call_back()
-        return calls_back or not future.has_callbacks
+        return future.needs_no_call()
 
     def fail(self, error: BaseException | Ending) -> None:
         """Note that it was not sent. Who submits it calls this, before anybody has the future."""

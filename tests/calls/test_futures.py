@@ -152,6 +152,19 @@ class FutureTest(ServingTestCase):
         peer.send_pong()
         self.assertRegex(threads.wait()[0][0], "^ezez-conn")
 
+    def test_a_callback_that_is_added_when_the_time_is_over_or_the_connection_gone_is_called_at_once(self) -> None:
+        side, _ = self.pair(self.serve(clear_awaiting_replies_after=0.2))
+        expired, waited_for = side.submit("x"), side.submit("x")
+        self.assertEqual({expired}, wait_for_all([expired], 10).done)
+        self.assertIsInstance(waited_for.exception(10), ReplyTimeout)
+        ended = self.side.submit("x")
+        self.side.disconnect()
+        self.assertIsInstance(ended.exception(10), ConnectionClosed)
+        for future in (expired, waited_for, ended):
+            called = Calls()
+            future.add_done_callback(called.add)
+            called.wait()
+
     def test_a_foreign_thread_that_waits_with_the_standard_librarys_means_is_woken(self) -> None:
         futures = [self.side.submit("x") for _ in range(3)]
         waiting = self.in_thread(lambda: wait_for_all(futures, 10, FIRST_COMPLETED).done)
