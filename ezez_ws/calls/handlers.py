@@ -6,7 +6,9 @@ It runs on the connection's thread, after the listeners. One that returns a ``Fu
 completes that. What the peer must not see of an error goes to ``on_error`` or the log, as a listener's.
 """
 
+import logging
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from functools import partial
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from ..connection.listeners import Listening
 from ..connection.replies import Pending, ReplyFunction
 from ..errors import CallError, ConnectionClosed, InvalidArgs, SendTimeout, SerializationError
+from ..logs import limited, name_of, shown
 from ..messages.protocol import EVENT_ERROR, EVENT_OK, check_listened_name
 from ..threads.interrupted import calls_user_code
 from .parameters import Parameters
@@ -82,7 +85,8 @@ class FunctionHandler:
         finally:
             _current.reply = before
         if isinstance(value, Future):
-            value.add_done_callback(partial(self._complete, connection, event, pending))
+            pending.wait()
+            value.add_done_callback(partial(self._complete, weakref.ref(connection), event, pending))
         else:
             self._answer(pending, value)
 
@@ -104,7 +108,7 @@ class FunctionHandler:
             raise
 
     @calls_user_code
-    def _complete(self, connection: "Connection", event: str, pending: Pending, future: "Future[Any]") -> None:
+    def _complete(self, where: "weakref.ref[Connection]", event: str, pending: Pending, future: "Future[Any]") -> None:
         """Answer with what has become of a future. Whoever completes it calls this, and gets nothing of its errors."""
         error = CancelledError() if future.cancelled() else future.exception()
         try:
@@ -116,8 +120,14 @@ class FunctionHandler:
                 _fail(pending)
         except Exception as wrong:
             error = wrong
-        if error is not None and not isinstance(error, CallError):
+        if error is None or isinstance(error, CallError):
+            return
+        connection = where()
+        if connection is not None:
             connection.have_owner(partial(connection.callback_failed, self.function, error, event, "the handler"))
+        else:
+            name, text = name_of(self.function), "an error in the handler of %r (%s), whose connection has ended"
+            limited.tell(logging.ERROR, ("handler", name, type(error)), text, shown(event), name, exc_info=error)
 
 
 def _send(pending: Pending, event: str, value: Any) -> None:

@@ -255,10 +255,18 @@ class Pending:
         """Send an event that answers it; nothing is sent where no peer has asked, or the connection is gone."""
         if self._event_id < 0:
             return answer_nobody(event, args, on_reply)
-        self._connection.fork_guard.check()
-        sent = self._connection.send(event, args, self._event_id, on_reply)
+        try:
+            send = self._connection.send
+            self._connection.fork_guard.check()
+        except ReferenceError:
+            return answer_nobody(event, args, on_reply)
+        sent = send(event, args, self._event_id, on_reply)
         self.answered = True
         return sent
+
+    def wait(self) -> None:
+        """Keep the connection no longer than it lives: it may be long until the answer is there."""
+        self._connection = weakref.proxy(self._connection)
 
 
 def answer_nobody(event: str, args: Any = (), on_reply: OnReply | None = None) -> SentMessage:

@@ -1,7 +1,9 @@
 """Handlers: every row of what an answer can be, who is asked, and what is refused."""
 
+import gc
 import threading
 import unittest
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -135,6 +137,27 @@ class AnswerTest(ServingTestCase):
         self.asker.send_event("ping")  # a peer would have answered the ping that wakes the connection's thread
         names = [type(error).__name__ for error in self.errors(4)]
         self.assertEqual(["KeyError", "SystemExit", "CancelledError", "SerializationError"], names)
+
+    def test_a_future_that_is_never_done_keeps_nothing_of_a_connection_that_has_ended(self) -> None:
+        shared: Future[Any] = Future()
+        self.server.handler("x", lambda client: shared)
+        self.server.handler("ping", lambda client: "pong")
+        side, peer = self.pair(self.server)
+        peer.send_event("x")
+        peer.send_event("ping")
+        peer.read_event()
+        there = weakref.ref(side)
+        del side
+        peer.close()
+
+        def is_freed() -> bool:
+            gc.collect()
+            return there() is None
+
+        eventually(is_freed, what="the end of what the server has of the client")
+        with self.assertLogs("ezez_ws", "ERROR") as logs:
+            shared.set_exception(KeyError("which nobody hears of"))
+        self.assertRegex(logs.output[0], "an error in the handler of 'x' .*, whose connection has ended")
 
     def test_nothing_more_is_sent_where_a_listener_or_the_handler_itself_has_replied(self) -> None:
         self.server.handler("x", lambda client: "handler")
