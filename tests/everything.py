@@ -108,7 +108,8 @@ def run_suite(tally: Tally, options: list[str], coverage: bool, steps: Sequence[
     rest = Part("tests", [*options, *both, "--without", "MOSTLY_WAITS"], coverage)
     waiting = Part("those that mostly wait", [*options, *both, "--only", "MOSTLY_WAITS"], coverage)
     low = Part("beside the others", [*options, "--only", "MAY_RUN_BESIDE"], coverage, beside=True)
-    extension = Part("without the C extension", [*options, "--only", "ABOUT_THE_EXTENSION"], coverage, beside=True)
+    # what it would add to the coverage is not worth twice the time
+    extension = Part("without the C extension", [*options, "--only", "ABOUT_THE_EXTENSION"], beside=True)
     extension.environment[IN_PYTHON] = "1"
     last = [] if os.environ.get(IN_PYTHON) else [extension]  # else all parts go without it
 
