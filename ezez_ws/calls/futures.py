@@ -92,7 +92,8 @@ class Answer(Future[Any]):
         """Have a function called with this future when the answer is there; at once, where it is.
 
         It runs on the thread that reads the reply, or, where the time is over or the connection gone, on that of the
-        connection. It must not block. What it raises is logged.
+        connection; of a message that is still queued on the thread that ends the queue. It must not block. What it
+        raises is logged.
         """
         with self._own_lock:
             if self._callbacks is not None:
