@@ -21,6 +21,7 @@ __all__ = ["REFERENCE", "describe", "differences", "essence", "fingerprint", "ma
 
 REFERENCE = "#/components/schemas/"
 
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _OF_DECIMALS = "^(?!^[-+.]*$)"  # how the pattern of a decimal number begins, in versions that have one
 _INPUT, _OUTPUT = "-Input", "-Output"
 
@@ -137,9 +138,14 @@ def _documentation(text: str | None) -> str:
     return inspect.cleandoc(text or "")
 
 
+def _whole(bound: Any) -> Any:
+    """Return a bound as JavaScript writes it: some versions of pydantic have 0.0 for 0."""
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+
+
 def _plain(schema: dict[str, Any]) -> Schema:
     """Return a schema without what pydantic adds that says nothing more, or is another in each version of it."""
-    kept = {key: value for key, value in schema.items() if key != "title"}
+    kept = {key: _whole(value) if key in _BOUNDS else value for key, value in schema.items() if key != "title"}
     if str(kept.get("pattern", "")).startswith(_OF_DECIMALS):
         del kept["pattern"]
     if "discriminator" in kept:

@@ -149,7 +149,7 @@ class Connection(Outliving, Sending, Uncopied):
         if late:
             act()
         elif wakes:
-            self.ping()  # the answer to it wakes that thread
+            self.wake_reader()
 
     # -- dispatch, on the connection's thread -----------------------------------------------------------------------
 

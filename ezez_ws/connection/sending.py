@@ -269,7 +269,7 @@ class Sending(Deferring):
         if self.inbox.table.settled:
             self.inbox.tell_futures(calls_back=False)
             if wakes and self.inbox.table.due:
-                self.ping()  # the answer to it wakes the connection's thread, which has callbacks to run
+                self.wake_reader()  # which has callbacks to run
         if due is not None:
             self.call_later(max(0.05, due - time.monotonic()), self._expire_replies)
 
@@ -358,6 +358,14 @@ class Sending(Deferring):
         if outcome is WAITING:
             self.stream.flush_later()
         return outcome
+
+    def wake_reader(self, is_deferred: bool = False) -> bool:
+        """Have the connection's thread, which waits for bytes, look into its inbox: the peer's answer wakes it."""
+        if self.is_interrupted() and not is_deferred:
+            self.defer(lambda: self.wake_reader(True))
+        else:
+            self.stream.call_reader()
+        return True
 
     def ping(self, is_deferred: bool = False) -> bool:
         """Send a ping, where one can be sent."""

@@ -145,10 +145,10 @@ class Outbox:
         if waiting:
             self.watch()
 
-    def ping(self, payload: bytes = b"") -> None:
-        """Send a ping, unless one still waits."""
+    def ping(self, payload: bytes = b"", replaces: bool = False) -> None:
+        """Send a ping, unless one still waits that it does not replace."""
         with self.lock:
-            if not self.open or self._ping is not None:
+            if not self.open or (self._ping is not None and not replaces):
                 return
             self._ping = self._frame(PING, payload)
             waiting = self._write_control()

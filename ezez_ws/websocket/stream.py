@@ -38,6 +38,7 @@ __all__ = ["Ending", "Stream"]
 _LAST_WAIT = 1.0  # seconds that a client waits for the server's end when both have said goodbye
 _READ_AWAY = 16384  # bytes at a time: of large blocks that many threads take and free malloc() wastes much memory
 _SMALLEST_READ, _LARGEST_READ = 256, 262144  # bytes; each idle connection holds a buffer of the smallest
+_LONG = bytes(32)  # of a ping: more than the read gate looks at
 
 
 class Ending(NamedTuple):
@@ -194,6 +195,10 @@ class Stream:
         """Send a ping. That its answer has come shows in ``last_received`` only."""
         self._wire.expect(self._take_pong)
         self._outbox.ping()
+
+    def call_reader(self) -> None:
+        """Send a ping whose answer wakes the thread that reads: it is too long for the read gate to take it aside."""
+        self._outbox.ping(_LONG, replaces=True)
 
     def close(self, code: int, reason: str) -> bool:
         """Begin the close handshake; false where it has begun or the connection is gone."""
