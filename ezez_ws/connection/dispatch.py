@@ -154,10 +154,14 @@ class Dispatcher:
         own: tuple[Callable[..., Any], ...] = ()
         shared: tuple[Callable[..., Any], ...] = ()
         if on_reply is None:
-            own = self.listeners.take(name)
+            known = self.listeners.by_event.get(name)  # a call for each would take twice the time
+            if known is not None:
+                own = self.listeners.take(name) if known.has_once else known.functions
             handler = self.listeners.handlers.get(name)
             if self._shared_listeners is not None:
-                shared = self._shared_listeners.take(name)
+                known = self._shared_listeners.by_event.get(name)
+                if known is not None:
+                    shared = self._shared_listeners.take(name) if known.has_once else known.functions
                 if handler is None:
                     handler = self._shared_listeners.handlers.get(name)
             if handler is not None:

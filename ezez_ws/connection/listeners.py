@@ -78,8 +78,9 @@ class Listeners:
     """The listeners of one object, in the order of their registration, and its handlers.
 
     One lock guards every change of the table; any thread may call any method, and nothing else is locked under it. What
-    the table holds is never changed, only replaced, so ``take`` looks an event up without: a dispatch works on what it
-    returned, and registering and removing inside a listener takes effect from the next event.
+    the tables hold is never changed, only replaced, so a dispatch looks an event up without: it works on what it has
+    found, and registering and removing inside a listener takes effect from the next event. Where ``has_once`` it calls
+    ``take``.
     """
 
     _called = "args, reply, ids"
@@ -89,7 +90,7 @@ class Listeners:
         if called is not None:
             self._called = called  # with what a listener is called
         self._lock = make_lock()
-        self._by_event: dict[str, _Listeners] = {}
+        self.by_event: dict[str, _Listeners] = {}
         self.handlers = _NO_HANDLERS  # never changed, only replaced, so it may be looked into without the lock
         self._changes: list[Callable[[], object]] = []  # that are to be made; appended to without the lock
 
@@ -173,15 +174,15 @@ class Listeners:
 
     def __bool__(self) -> bool:
         """Whether anybody listens to anything, or handles it."""
-        return bool(self._by_event or self.handlers)
+        return bool(self.by_event or self.handlers)
 
     def __contains__(self, event: str) -> bool:
         """Whether anybody listens to an event, or handles it."""
-        return event in self._by_event or event in self.handlers
+        return event in self.by_event or event in self.handlers
 
     def take(self, event: str) -> tuple[AnyListener, ...]:
         """Return the listeners of an event that comes in now; those of ``once`` are removed by that."""
-        known = self._by_event.get(event)
+        known = self.by_event.get(event)
         if known is None:
             return ()
         if not known.has_once:
@@ -198,15 +199,15 @@ class Listeners:
 
     def _entries(self, event: str) -> Sequence[_Entry]:
         """Requires holding the lock."""
-        known = self._by_event.get(event)
+        known = self.by_event.get(event)
         return () if known is None else known.entries
 
     def _replace(self, event: str, entries: Sequence[_Entry]) -> None:
         """Requires holding the lock."""
         if entries:
-            self._by_event[event] = _Listeners(entries)
+            self.by_event[event] = _Listeners(entries)
         else:
-            self._by_event.pop(event, None)
+            self.by_event.pop(event, None)
 
 
 NO_LISTENERS = Listeners()

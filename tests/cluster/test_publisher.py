@@ -260,7 +260,7 @@ class FaultTest(PublisherTestCase):
         publisher, states = self.publisher(redis.url, limit=50_000)
         follower = self.follow(redis.url)
         thread = threading.Thread(target=self.publish, args=(publisher, range(3000)))
-        eventually(states.is_up)
+        eventually(lambda: states.is_up() and follower.epochs)
         thread.start()
         for part in range(1, times + 1):
             eventually(lambda part=part: publisher.confirmed > part * 500, 30)  # type: ignore[misc]
