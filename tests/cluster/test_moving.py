@@ -199,18 +199,23 @@ class MovingTest(NodesTestCase):
             self.wait_for_epoch(fresh)
             self.assert_once(moving, one)
 
+    def move_on(self, one: EZEZWebsocketServer, late: EZEZWebsocketServer) -> Moving:
+        """Have a client read on one node what the other, to which it goes then, has not read."""
+        moving = Moving(self, one)
+        for number in range(3):
+            one.to("lobby").send("said", [number]).wait(10)
+        moving.calls.wait(3)
+        moving.leave()
+        moving.come_to(late)
+        return moving
+
     def test_what_a_node_reads_late_does_not_come_to_who_had_it_elsewhere(self) -> None:
         for restarts in (False, True):
             with self.subTest(restarts=restarts):
                 broker, one = self.start(appendonly="always")
                 late, proxy = self.start_far(broker)
                 self.cut_off(late, proxy)
-                moving = Moving(self, one)
-                for number in range(3):
-                    one.to("lobby").send("said", [number]).wait(10)
-                moving.calls.wait(3)
-                moving.leave()
-                moving.come_to(late)
+                moving = self.move_on(one, late)
                 if restarts:
                     broker.restart()
                     self.wait_for_epoch(one)
@@ -253,12 +258,7 @@ class MovingTest(NodesTestCase):
         broker, one = self.start()
         late, proxy = self.start_far(broker)
         self.cut_off(late, proxy)
-        moving = Moving(self, one)
-        for number in range(3):
-            one.to("lobby").send("said", [number]).wait(10)
-        moving.calls.wait(3)
-        moving.leave()
-        moving.come_to(late)
+        moving = self.move_on(one, late)
         moving.leave()
         moving.come_to(one)
         self.assert_once(moving, one)
