@@ -174,7 +174,8 @@ class EZEZWebSocketClient(Implementing, Calling):
         After an error nothing is left behind, unless the client was started before: then it goes on in the background.
         """
         deadline = self.__check_blocking("connect", timeout)
-        if self.__runs and self.__runs[-1].ready is not None:
+        ready = self.__runs[-1].ready if self.__runs else None
+        if ready is not None and ready.alive:  # a loss may not have been noticed yet
             return
         refuse_to_wait("connect()")
         run, started, stale = self.__start(watching=True)

@@ -687,6 +687,18 @@ class ConnectAgainTest(ServingTestCase):
             self.assertTrue(client.alive)
             client.close()
 
+    def test_connect_after_a_loss_connects_again_though_a_listener_keeps_the_thread_from_noticing_it(self) -> None:
+        stays = Gate()
+        self.server.on("stay", lambda client, args, reply, ids: client.send("stay"))
+        client = self.client(self.server, auto_reconnect=False)
+        self.addCleanup(stays.open)
+        client.on("stay", lambda args, reply, ids: stays())
+        client.send("stay")
+        stays.wait_entered()
+        self.lose(client)
+        client.connect()
+        self.assertTrue(client.alive)
+
     def test_start_right_after_a_loss_connects_again(self) -> None:
         for _ in range(30):
             client = self.client(self.server, auto_reconnect=False)
