@@ -8,7 +8,7 @@ __all__ = ["ConnectionStats", "Histogram", "ServerStats"]
 class Histogram(NamedTuple):
     """How long something took."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # of a tuple: how often it has a value
     sum: float
     """Seconds, of all together."""
     buckets: dict[float, int]
@@ -18,8 +18,8 @@ class Histogram(NamedTuple):
 class ConnectionStats(NamedTuple):
     """What one connection has done, or a client over all of its connections; sizes in bytes.
 
-    Messages are those of the program, in and out, and their payloads: what the protocol says for itself (authentication,
-    pings, positions) is not counted.
+    Messages are those of the program, in and out, and bytes those of their payloads: what the protocol says for itself
+    (authentication, pings, positions) is not counted.
     """
 
     messages_received: int

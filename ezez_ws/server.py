@@ -11,33 +11,26 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import callbacks
-from .calls.answers import Result
-from .calls.calling import call_each
 from .calls.contract import ContractOf
 from .calls.implement import Factory, implement_by
-from .cluster.audience import Audience, ClusterStatus, Member, Publication, Publishing
-from .cluster.entries import Command, Said, Target
+from .cluster.audience import Publishing
 from .cluster.hub import ClusterOptions, Hub
 from .cluster.log import Backplane
-from .cluster.remote import RemoteClient
-from .cluster.rooms import check_room
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners
-from .connection.outgoing import Broadcast
-from .connection.replies import EventArgs
 from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import C, Context
 from .logs import limited, logger
 from .messages.codec import Codec
-from .messages.recovery import EVERYONE
 from .opening.origins import Origins
 from .opening.server_handshake import Refusal
 from .opening.url import validate_subprotocols
 from .opening.wsgi import Environ, StartResponse, answer, warn_of_no_start
-from .options import check_callback, check_seconds, check_server, pick
+from .options import check_server, pick
 from .server_client import EZEZServerClient
 from .server_run import ServerOptions, ServerRun
+from .server_sending import ToMany
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
 from .threads.interrupted import calls_user_code, interrupts_library, make_lock, refuse_to_wait
@@ -57,7 +50,7 @@ T = TypeVar("T")
 _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 
 
-class EZEZWebsocketServer(callbacks.ServerListening[C]):
+class EZEZWebsocketServer(ToMany[C]):
     """Serves named events over WebSocket, a thread for each connection.
 
     Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
@@ -123,7 +116,8 @@ class EZEZWebsocketServer(callbacks.ServerListening[C]):
         given = dict(locals(), codec=Codec() if codec is None else codec)
         check_server(given)
         self._ezez_listeners = Listeners("client, args, reply, ids")
-        self.__codec = given["codec"]
+        self._ezez_publishing = Publishing(given["codec"], self._ezez_publish)
+        self._ezez_has_backplane = backplane is not None
         self.__factories: list[Factory] = []  # one for each contract
         try:
             context = Context(default_context)
@@ -147,7 +141,6 @@ class EZEZWebsocketServer(callbacks.ServerListening[C]):
             allowed_origins=_parse_origins(allowed_origins, tls=ssl is not None),
         )
         self._ezez_fork_guard = ForkGuard("server", bound=False)
-        self.__publishing = Publishing(self.__codec, self.__publish)
         self.__starting = make_lock()
         self.__lock = make_lock()
         self.__run: ServerRun | None = None
@@ -352,112 +345,15 @@ class EZEZWebsocketServer(callbacks.ServerListening[C]):
     @property
     def clients(self) -> list[EZEZServerClient[C]]:
         """Who is connected, the unauthenticated included; a copy."""
-        return [connection.client for connection in self.__connections() if connection.stream.ending is None]
+        return [connection.client for connection in self._ezez_connections() if connection.stream.ending is None]
 
-    def to(self, *rooms: str) -> Audience:
-        """Return who is in one of these rooms, on all nodes; without rooms, nobody."""
-        return Audience(self.__publishing, Target(tuple(map(check_room, rooms))))
-
-    @property
-    def everyone(self) -> Audience:
-        """Every authenticated client, on all nodes."""
-        return Audience(self.__publishing, Target((EVERYONE,)))
-
-    def client_at(self, address: str) -> RemoteClient:
-        """Return one client, on whichever node it is, by its ``address``. Nobody is asked whether it is there.
-
-        ``RuntimeError``: the server has a port and is not started, or is closed.
-        """
-        return RemoteClient(self.__hub("client_at()").asks, address)
-
-    def members(self, room: str, timeout: float = 0.0) -> list[Member]:
-        """Return who is listed in a room (``join`` with ``info``), on all nodes, without asking the broker.
-
-        Args:
-            timeout: seconds to wait, right after the start, until this node has heard from all others.
-
-        Raises:
-            NotReady: it has not, in that time.
-            RuntimeError: the server has a port and is not started, or is closed.
-        """
-        check_seconds("timeout", timeout, zero=True)
-        return self.__hub("members()").members(check_room(room), timeout)
-
-    @property
-    def cluster(self) -> ClusterStatus:
-        """What this node knows of its cluster, and what it has done since its ``start``; zeros while not started."""
-        self._ezez_fork_guard.check()
-        run = self._ezez_current_run()
-        return ClusterStatus(False, "", "", None, ()) if run is None else run.hub.status()
-
-    def __publish(self, what: Said | Command) -> Publication:
-        return self.__hub("publishing").publish(what)
-
-    def __hub(self, what: str) -> Hub:
+    def _ezez_hub(self, what: str) -> Hub:
         """Return the node of the current run, begun if need be."""
         run = self.__admitting()
         if run is None:
             why = "closed" if self.__closed else "not started: call start() first"
             raise RuntimeError(f"{what} needs a server that runs, and this one is {why}")
         return run.hub
-
-    @calls_user_code
-    def broadcast(
-        self,
-        event: str,
-        args: EventArgs = (),
-        where: Callable[[EZEZServerClient[C]], object] | None = None,
-        *,
-        local: bool = False,
-    ) -> int:
-        """Send an event to every authenticated client, and return to how many. It never waits for a slow one.
-
-        The arguments, which are as in ``EZEZServerClient.send``, are encoded once; where they are wrong nothing is
-        sent. A client without room in its send buffer is cut; ``on_disconnect`` says 1008. With a ``backplane`` it is
-        ``everyone.send``, to the clients of all nodes, and returns how many this node has.
-
-        Args:
-            where: asked for each client; only those for which it holds get the event. What it raises comes out here.
-                With a backplane it is a ``ValueError``, as it cannot travel: use rooms.
-            local: with a backplane, keep to the clients of this process: at once, and not recovered.
-        """
-        self._ezez_fork_guard.check()
-        if self.__options.cluster.backplane is not None and not local:
-            if where is not None:
-                raise ValueError(
-                    "where cannot travel to other nodes: have those clients join a room, and use to(room).send(...);"
-                    " or keep to this process's clients by local=True"
-                )
-            self.everyone.send(event, args)
-            return sum(one.authenticated for one in self.__connections())
-        broadcast = Broadcast.of(self.__codec, event, args)
-        check_callback("where", where, "client")
-        sent = 0
-        for one in self.__connections():
-            if one.authenticated and (where is None or where(one.client)):
-                sent += one.broadcast(broadcast)
-        return sent
-
-    @calls_user_code
-    def call_all(
-        self,
-        event: str,
-        args: callbacks.EventArgs = (),
-        where: Callable[[EZEZServerClient[C]], object] | None = None,
-        timeout: float | None = 10.0,
-    ) -> dict[EZEZServerClient[C], Result]:
-        """Call every authenticated client of this process at once, and gather what they answer.
-
-        On any thread, in a listener too. It never waits for room: a client without room in its send buffer has a
-        ``SendTimeout`` in its result, and is not cut. Others have there what ``call`` raises.
-
-        Args:
-            event, args: as in ``EZEZServerClient.send``; encoded once.
-            where: asked for each client; only those for which it holds are called. What it raises comes out here.
-            timeout: seconds for all together; ``None``: as long as replies are waited for at all.
-        """
-        self._ezez_fork_guard.check()
-        return call_each(self.__connections(), self.__codec, event, args, where, timeout)
 
     def implement(self, contract: ContractOf[T], factory: Callable[[EZEZServerClient[C]], T]) -> None:
         """Answer the events of a contract by an object for each connection; notices are listened to.
@@ -477,7 +373,7 @@ class EZEZWebsocketServer(callbacks.ServerListening[C]):
         with self.__lock:
             return self.__run
 
-    def __connections(self) -> Sequence[ServerConnection]:
+    def _ezez_connections(self) -> Sequence[ServerConnection]:
         run = self._ezez_current_run()
         return () if run is None else run.connections()
 

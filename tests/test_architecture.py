@@ -14,7 +14,7 @@ PACKAGE = "ezez_ws"
 EXTENSIONS = ("_speedups",)
 
 # every floor may import it, and it imports nothing of ours, but
-GROUND = ("errors", "options", "context", "logs", "version")
+GROUND = ("errors", "options", "context", "figures", "logs", "version")
 BEDROCK = "logs"  # which the errors show others' text by
 FLOORS = (
     GROUND,
@@ -25,7 +25,7 @@ FLOORS = (
     ("opening",),
     ("connection",),
     ("calls", "cluster", "typed"),
-    ("callbacks", "server", "server_client", "server_run", "client", "client_run"),
+    ("callbacks", "server", "server_client", "server_run", "server_sending", "client", "client_run"),
     ("operating",),
     ("",),  # the package itself: the public names
     ("cli", "browser", "testing", "__main__"),
