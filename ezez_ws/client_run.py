@@ -14,7 +14,6 @@ import itertools
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +29,7 @@ from .messages.protocol import CloseCode
 from .opening.asking import Asking, CannotAsk
 from .opening.attempts import Attempts
 from .opening.dialer import DialCancelled, Dialer, DialRefused
+from .threads import clock
 from .threads.deadline import Deadline
 from .threads.interrupted import calls_user_code, make_lock
 from .threads.starting import join_thread
@@ -281,7 +281,7 @@ class ClientRun:
             connection.dispose()
             return False
         logger.info("connected to %s", self.url)
-        started = time.monotonic()
+        started = clock.monotonic()
         try:
             connection.begin(auth)
             connection.run()
@@ -292,7 +292,7 @@ class ClientRun:
             with self._condition.lock:
                 self.connection = self.subprotocol = None
         ending = connection.stream.ending or _NO_CLOSE
-        seconds = time.monotonic() - started
+        seconds = clock.monotonic() - started
         logger.info("the connection to %s ended after %.1f s: %s", self.url, seconds, ConnectionClosed(*ending))
         self._tell_failure()
         return self._goes_on()
@@ -301,7 +301,7 @@ class ClientRun:
         """Wait before the next attempt; return whether there is one."""
         with self._condition.lock:
             not_before = self._not_before
-        seconds = min(max(self._attempts.pause(), not_before - time.monotonic()), threading.TIMEOUT_MAX)
+        seconds = min(max(self._attempts.pause(), not_before - clock.monotonic()), threading.TIMEOUT_MAX)
         self._condition.wait_for(lambda: self.over or self._hurried or None, Deadline(seconds))
         return self._goes_on()
 
@@ -316,7 +316,7 @@ class ClientRun:
         failure = ConnectionFailed(text, refusal.status, refusal.headers, refusal.body)
         failure.__cause__ = error.__cause__ if isinstance(error, CannotAsk) else error
         with self._condition.lock:
-            self._not_before = time.monotonic() + refusal.retry_after if refusal.retry_after else -math.inf
+            self._not_before = clock.monotonic() + refusal.retry_after if refusal.retry_after else -math.inf
             given_up = self._note_failure(failure, refusal is error and refusal.final)
         tell_futures(given_up)
         if self._options.callbacks.on_error is not None:

@@ -57,13 +57,15 @@ class _Window:
 class Limited:
     """Tells the first ten records of a kind in a second, and how many the others were.
 
-    That number comes when the second is over: by ``call_later``, which the janitor sets, by the next record of the
-    kind, or by ``flush``. A kind must not be of a peer's making, or there would be as many as it likes. Any thread may
-    call any method. ``_lock`` guards the windows; re-entrant, as a signal's handler may have something to tell.
+    That number comes when the second is over: by ``call_later``, which the janitor sets, as it does ``monotonic``; by
+    the next record of the kind, or by ``flush``. A kind must not be of a peer's making, or there would be as many as it
+    likes. Any thread may call any method. ``_lock`` guards the windows; re-entrant, as a signal's handler may have
+    something to tell.
     """
 
     def __init__(self) -> None:
         self.call_later: Callable[[float, Callable[[], object]], object] | None = None
+        self.monotonic: Callable[[], float] = time.monotonic
         self._lock = threading.RLock()
         self._windows: dict[object, _Window] = {}
 
@@ -71,7 +73,7 @@ class Limited:
         """Log a record, or only count it where ``few`` have been logged; ``options`` are those of ``Logger.log``."""
         if not logger.isEnabledFor(level):
             return
-        now = time.monotonic()
+        now = self.monotonic()
         over: list[_Window] = []
         with self._lock:
             window = self._windows.get(kind)
@@ -99,7 +101,7 @@ class Limited:
 
     def flush_due(self) -> None:
         """Tell how many were only counted, where the second is over."""
-        self.flush(time.monotonic())
+        self.flush(self.monotonic())
 
     def flush(self, now: float = math.inf) -> None:
         """Tell how many were only counted, in each second that is over at ``now``."""

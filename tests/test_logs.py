@@ -7,7 +7,6 @@ import sys
 import threading
 import unittest
 from collections.abc import Callable
-from unittest import mock
 
 from ezez_ws import logs
 from ezez_ws.logs import Limited, frames, logger, name_of, shown, shown_address
@@ -68,10 +67,8 @@ class ShownTest(unittest.TestCase):
 class LimitedTest(EZEZTestCase):
     def setUp(self) -> None:
         self.now = 0.0
-        patch = mock.patch("ezez_ws.logs.time.monotonic", lambda: self.now)
-        patch.start()
-        self.addCleanup(patch.stop)
         self.limited = Limited()
+        self.limited.monotonic = lambda: self.now
 
     def tell(self, number: int, kind: str = "kind") -> list[str]:
         """Tell so many, and return the texts that were logged."""

@@ -5,7 +5,6 @@ One that can recover is told, in the same order as what it gets: which rooms it 
 comes back, here or elsewhere, its tickets say so, and ``join`` puts out what it has missed before anything newer.
 """
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +14,7 @@ from ..logs import shown
 from ..messages.codec import Codec
 from ..messages.protocol import AUTH_OK
 from ..messages.recovery import AT, EVERYONE, JOINED, LEFT, MISSED, NOWHERE, PUBLISHED, REREAD, Position
+from ..threads import clock
 from ..threads.deadline import Deadline
 from ..threads.interrupted import interrupts_library, make_lock
 from ..threads.waiting import Condition
@@ -98,7 +98,7 @@ class Clients:
         self.keeps = keeps and limits.recovery_window > 0  # publications are put into the window
         self.counters = Counters()
         self._rereads = False  # what the log held when it was met, and there was one before it
-        self._epoch_at = time.monotonic()
+        self._epoch_at = clock.monotonic()
         self._newcomers: set[Session] = set()
         self._warned: set[Session] = set()  # newcomers who were told, and nothing else has come since
         self._ahead: dict[Session, Order] = {}
@@ -368,7 +368,7 @@ class Clients:
                 self._read_on.changed()
         for act in acts:
             act()
-        if self._held and holds and time.monotonic() - self._held_since > _HOLDING:
+        if self._held and holds and clock.monotonic() - self._held_since > _HOLDING:
             self.let_go()
 
     def _leave_out(self, reached: Iterable[Session], order: Order, is_old: bool, acts: list[Act]) -> list[Session]:
@@ -406,7 +406,7 @@ class Clients:
                 outcome = session.connection.offer(plain, holds)
             delivered += outcome is WRITTEN or outcome is WAITING or outcome is HELD
             if outcome is HELD:
-                self._held_since = self._held_since if self._held else time.monotonic()
+                self._held_since = self._held_since if self._held else clock.monotonic()
                 self._held[session.connection] = None
             if (outcome is not WRITTEN and outcome is not HELD) or session.connection.deferred:
                 acts.append(partial(session.connection.settle, outcome))
@@ -435,10 +435,10 @@ class Clients:
         ``rereads``: of the one before something may be there; ``end_rereading`` follows.
         """
         with self.order:
-            if time.monotonic() - self._epoch_at > _SETTLES:
+            if clock.monotonic() - self._epoch_at > _SETTLES:
                 here = {self.top.epoch}  # others may have read what was not read here
                 self._newcomers = {one for one in self._newcomers if one in self._ahead or not one.read.keys() <= here}
-            self._epoch_at = time.monotonic()
+            self._epoch_at = clock.monotonic()
             self.top, self.secret, self._rereads = position, secret, rereads
             self.window.begin_anew(position.order)
             self._warned, self._ahead = set(), {}

@@ -2,7 +2,6 @@
 
 import contextlib
 import secrets
-import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ from ..errors import PublishFailed
 from ..messages.codec import Codec
 from ..messages.recovery import EVERYONE
 from ..options import check_seconds
+from ..threads import clock
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import after_fork_in_child
 from ..threads.interrupted import calls_user_code, make_lock, refuse_to_wait
@@ -268,7 +268,7 @@ class Emitter:
 
     def _append(self, batch: list[Said | Command], deadline: Deadline) -> Exception | None:
         """Append publications, again and again until the log has them; return why it has not, in that time."""
-        now = time.monotonic()
+        now = clock.monotonic()
         name, last, at = self._producer
         if not name or now - at > _SILENT:
             name, last = secrets.token_hex(8), 0
@@ -305,7 +305,7 @@ class Emitter:
             except LogDown:
                 if deadline.passed() or self._closed:
                     raise
-                time.sleep(deadline.remaining_of(pause))
+                clock.sleep(deadline.remaining_of(pause))
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _with_writer(self, act: Callable[[LogWriter], bool]) -> bool:
@@ -352,7 +352,7 @@ class _Mailbox(Asks):
         self._reading = _Turn()
         self._renewal = backplane.node_timeout  # it expires after 4 times that
         self._fresh_until = 0.0  # until then it is there for certain
-        self._probed_at = time.monotonic()
+        self._probed_at = clock.monotonic()
 
     def close(self, ending: Ending) -> None:
         """End all waiting, and give the inbox back."""
@@ -373,7 +373,7 @@ class _Mailbox(Asks):
             self.take_undelivered(message)
 
     def _is_fresh(self) -> bool:
-        return self._is_open and time.monotonic() < self._fresh_until
+        return self._is_open and clock.monotonic() < self._fresh_until
 
     def _freshen(self) -> None:
         """See to it that there is an inbox: the answer needs a place. Requires the turn."""
@@ -386,7 +386,7 @@ class _Mailbox(Asks):
 
     def _open(self) -> None:
         self._reader.open()
-        self._fresh_until = time.monotonic() + self._renewal
+        self._fresh_until = clock.monotonic() + self._renewal
         self._is_open = True
 
     def wait_until(self, check: Callable[[], Any], deadline: Deadline) -> None:
@@ -401,9 +401,9 @@ class _Mailbox(Asks):
         """Requires the turn."""
         try:
             found = self._reader.read((0, 0), seconds)
-            self._fresh_until = time.monotonic() + self._renewal
+            self._fresh_until = clock.monotonic() + self._renewal
         except LogDown:
-            time.sleep(min(seconds, _FIRST_PAUSE))
+            clock.sleep(min(seconds, _FIRST_PAUSE))
             self._is_open = False
             with contextlib.suppress(LogDown):
                 self._open()
@@ -413,7 +413,7 @@ class _Mailbox(Asks):
 
     def _probe(self) -> None:
         """See now and then whether the nodes that are to answer still have an inbox."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now - self._probed_at < _PROBE:
             return
         self._probed_at = now

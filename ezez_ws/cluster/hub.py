@@ -15,6 +15,7 @@ from ..logs import cluster_logger
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode
 from ..messages.recovery import Position
+from ..threads import clock
 from ..threads.deadline import Deadline
 from ..threads.interrupted import interrupts_library, make_lock
 from ..threads.timers import janitor
@@ -230,7 +231,7 @@ class Hub:
 
     def _tell_full(self, text: str) -> None:
         """Tell, once in a while, that publications are refused."""
-        now = time.monotonic()
+        now = clock.monotonic()
         with self._lock:
             tells = now - self._told_full_at > _AGAIN
             if tells:

@@ -10,13 +10,13 @@ one than before it may have lost that, so it is appended once more, too. The thr
 import logging
 import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import PublishFailed, QueueFull
 from ..logs import limited
+from ..threads import clock
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import Uncopied
 from ..threads.interrupted import make_lock
@@ -49,12 +49,12 @@ class Numbering:
         self._given = name
         self._name = name or secrets.token_hex(8)
         self._last = 0
-        self._at = time.monotonic()
+        self._at = clock.monotonic()
 
     def next(self) -> tuple[str, int]:
         """Return the name of the producer, and the number of its next publication."""
         if self._given is None:
-            now = time.monotonic()
+            now = clock.monotonic()
             if now - self._at > _SILENT:
                 self._name, self._last = secrets.token_hex(8), 0
             self._at = now
@@ -294,10 +294,10 @@ class Publisher(Uncopied):
                 return True
             if is_up and (self._closing or self._resend is not None):
                 return not self._closing
-            return True if time.monotonic() >= (self._beat_at if is_up else self._retry_at) else None
+            return True if clock.monotonic() >= (self._beat_at if is_up else self._retry_at) else None
 
         wake_at = self._beat_at if is_up else self._retry_at
-        return self._work.wait_for(look, Deadline(max(0.0, wake_at - time.monotonic()))) is not False
+        return self._work.wait_for(look, Deadline(max(0.0, wake_at - clock.monotonic()))) is not False
 
     def _write(self, writer: LogWriter) -> None:
         self._see(writer.open())
@@ -368,7 +368,7 @@ class Publisher(Uncopied):
 
     def _number(self) -> None:
         """Requires holding the lock."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now >= self._beat_at:
             self._beat_at = now + self._backplane.heartbeat
             self._queue.appendleft(_Item(self, Beat()))
@@ -379,7 +379,7 @@ class Publisher(Uncopied):
             self._pending.append(item)
 
     def _confirm(self, batch: list[_Item]) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         with self._lock:
             if self._stopped:
                 return
@@ -409,7 +409,7 @@ class Publisher(Uncopied):
             self._tell(True, "", False)
 
     def _went_down(self, text: str, severe: bool) -> None:
-        self._retry_at = time.monotonic() + self._pause
+        self._retry_at = clock.monotonic() + self._pause
         self._beat_at = 0.0  # the next thing that is appended, so that there is one
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._tell(False, text, severe)

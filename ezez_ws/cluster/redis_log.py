@@ -12,7 +12,6 @@ import hashlib
 import math
 import secrets
 import socket
-import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from ..logs import cluster_logger, shown
 from ..options import check_callback, check_flag, check_seconds
+from ..threads import clock
 from ..threads.fork import Uncopied, close_in_child
 from ..threads.interrupted import calls_user_code
 from .entries import encode_batch
@@ -358,7 +358,7 @@ class RedisReader(Uncopied):
     def _make_inbox(self) -> None:
         first, _ = self._line.ask(("XADD", self._inbox, "*", "made", ""), ("EXPIRE", self._inbox, self._expiry))
         self._inbox_read = self._inbox_trimmed = _parse_id(first)
-        self._renew_at = time.monotonic() + self._renewal
+        self._renew_at = clock.monotonic() + self._renewal
 
     def read(self, after: Id, wait: float) -> Read | Opened:
         """Read; ``wait`` is at most a second. See ``LogReader``."""
@@ -371,7 +371,7 @@ class RedisReader(Uncopied):
         if self._inbox_trimmed != self._inbox_read:
             self._inbox_trimmed = ms, n = self._inbox_read
             commands.append(("XTRIM", self._inbox, "MINID", f"{ms}-{n + 1}"))
-        renews = time.monotonic() >= self._renew_at
+        renews = clock.monotonic() >= self._renew_at
         if renews:
             commands.append(("EXPIRE", self._inbox, self._expiry))
         waiting = ("BLOCK", block) if block > 0 else ()  # BLOCK 0 would be for ever
@@ -386,7 +386,7 @@ class RedisReader(Uncopied):
         if renews and not had[-1]:
             self._make_inbox()
         elif renews:
-            self._renew_at = time.monotonic() + self._renewal
+            self._renew_at = clock.monotonic() + self._renewal
         read = self._sort(found or ())
         self._is_behind = len(read.entries) >= _MOST_READ
         return read._replace(newest=_find_last(had[0])) if was_behind and self._is_behind else read

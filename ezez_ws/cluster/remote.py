@@ -10,7 +10,6 @@ A client of this node takes the same way, but for the inboxes. A message is sent
 """
 
 import logging
-import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from ..logs import limited, shown
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, Event, check_close, check_event_name, parse_event
 from ..options import check_args
+from ..threads import clock
 from ..threads.deadline import Deadline
 from ..threads.fork import Uncopied
 from ..threads.interrupted import interrupts_library, make_lock, refuse_to_wait
@@ -173,7 +173,7 @@ class Asks:
             if self._closed is not None:
                 sent._outcome = self._closed
                 return sent
-            self._awaited[number] = weakref.ref(sent), address, time.monotonic() + self._ttl
+            self._awaited[number] = weakref.ref(sent), address, clock.monotonic() + self._ttl
         if sent._is_kept:
             timer = janitor.call_later(self._ttl, partial(self._settle, number, EXPIRED))
             with self._condition.lock:
@@ -276,7 +276,7 @@ class Asks:
 
     def _forget_old(self) -> None:
         """Requires holding the lock."""
-        now = time.monotonic()
+        now = clock.monotonic()
         for number, (sent, _, deadline) in list(self._awaited.items())[:4]:  # the oldest; each call adds one
             there = sent()
             if there is not None and there._is_kept:
@@ -299,7 +299,7 @@ class Asks:
             refuse_to_wait("wait_reply()")
             with self._condition.lock:
                 mine = [at for ref, _, at in self._awaited.values() if ref() is sent]
-            until = Deadline(max(0.0, mine[0] - time.monotonic()) if mine else None)
+            until = Deadline(max(0.0, mine[0] - clock.monotonic()) if mine else None)
             self.wait_until(lambda: sent._outcome, deadline.sooner(until))
             if sent._outcome is None and until.passed() and mine:
                 sent._outcome = EXPIRED

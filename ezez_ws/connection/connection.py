@@ -13,7 +13,6 @@ import contextlib
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from ..errors import ConnectionClosed, EZEZError, MalformedMessage, SendTimeout
 from ..logs import logger, shown
 from ..messages.codec import Codec
 from ..messages.protocol import EVENT_ERROR, EVENT_OK, CloseCode
+from ..threads import clock
 from ..threads.deadline import Deadline
 from ..threads.fork import ForkGuard, Uncopied
 from ..threads.interrupted import refuse_to_wait
@@ -160,7 +160,7 @@ class Connection(Outliving, Sending, Uncopied):
         goes on. What a signal's handler has ended it by, on the main thread that was lent to us, comes out.
         """
         self.inbox.own()
-        start = time.monotonic()
+        start = clock.monotonic()
         error = self._run_until_ended()
         failure = self.stream.failure
         if failure is not None:
@@ -169,7 +169,7 @@ class Connection(Outliving, Sending, Uncopied):
         ending = self.inbox.ending or Ending(CloseCode.ABNORMAL, "")
         if self.subject and logger.isEnabledFor(logging.INFO):  # a client's run tells of its connections by itself
             text, reason = "ended with %d%s after %.1f s, %d messages sent", ending.reason
-            seconds, reason = time.monotonic() - start, reason and f" ({shown(reason)})"
+            seconds, reason = clock.monotonic() - start, reason and f" ({shown(reason)})"
             self.tell(text, ending.code, reason, seconds, self._last_id)
         if self.inbox.table.settled or self.inbox.table.due:
             self.inbox.tell_futures()  # though whoever has ended the connection may be about to do so, too

@@ -18,11 +18,11 @@ reads itself: a reader that finds it asleep hands it the role at the end of its 
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ..threads import clock
 from ..threads.deadline import NEVER, Deadline
 from ..threads.interrupted import make_lock
 from ..threads.waiting import Event
@@ -166,7 +166,7 @@ class Inbox(Routing):
     def outlived(self) -> tuple[float, int | None]:
         """Return for how many seconds user code of the owner has gone on since the end, and who that is."""
         with self.lock:
-            return time.monotonic() - self._ended_at if self._busy and self.ending is not None else 0.0, self._owner
+            return clock.monotonic() - self._ended_at if self._busy and self.ending is not None else 0.0, self._owner
 
     def begin_look_ins(self) -> None:
         """Note that the janitor will look in. The owner's."""
@@ -215,7 +215,7 @@ class Inbox(Routing):
         with self.lock:
             if self.ending is None and ending is not None:
                 freed = self._settle_all(ending)
-                self._ended_at = time.monotonic()
+                self._ended_at = clock.monotonic()
                 self.ending = ending  # last: an exception may come out before
         if freed is not None:
             if self.table.settled:

@@ -1,9 +1,9 @@
 """Finding out whether a silent peer is still there (RFC 6455, sections 5.5.2 and 5.5.3)."""
 
-import time
 from typing import TYPE_CHECKING
 
 from ..messages.protocol import CloseCode
+from ..threads import clock
 from ..threads.timers import SLACK
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ class Keepalive:
         heard = stream.last_received
         if self._pinged_at is None or heard >= self._pinged_at:
             self._pinged_at = None
-            rest = self._interval - (time.monotonic() - heard)
+            rest = self._interval - (clock.monotonic() - heard)
             return rest if rest > min(SLACK, self._interval / 8) else self._ping()
         assert self._timeout is not None
-        patience = self._pinged_at + self._timeout - time.monotonic()
+        patience = self._pinged_at + self._timeout - clock.monotonic()
         if patience > 0:
             return min(self._interval, patience)
         if stream.answers():
@@ -64,7 +64,7 @@ class Keepalive:
         return None
 
     def _ping(self) -> float:
-        now = time.monotonic()  # before the ping: its answer may be read before ping() returns
+        now = clock.monotonic()  # before the ping: its answer may be read before ping() returns
         self._connection.stream.ping()
         if self._timeout is None:
             return self._interval

@@ -5,7 +5,6 @@ many get is sent at once or never (``broadcast``, ``offer``), without waiting fo
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from ..errors import SendTimeout
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, check_event_name
 from ..options import check_args, check_callback
+from ..threads import clock
 from ..threads.deadline import Deadline
 from ..threads.interrupted import interrupts_library
 from ..threads.timers import janitor
@@ -159,7 +159,7 @@ class Sending(Deferring):
             home = None if sent is None else sent._home
             if sent is None:
                 sent = SentMessage(self, event_id, reply_to, None, event)
-            now = time.monotonic()
+            now = clock.monotonic()
             self._last_id = event_id  # before all else: an exception must not let the id be used again
             with inbox.lock:
                 # before the bytes leave: the reply may be there before put() returns
@@ -261,7 +261,7 @@ class Sending(Deferring):
     def _expire_replies(self) -> None:
         """Forget the messages whose time to be replied to is over. The janitor's."""
         with self.inbox.lock:
-            expired = self.inbox.table.take_expired(time.monotonic())
+            expired = self.inbox.table.take_expired(clock.monotonic())
             due = self.inbox.table.next_deadline()
             self._expiry_at = -math.inf if due is None else due
             wakes = bool(expired) and self.inbox.owner_reads()
@@ -271,7 +271,7 @@ class Sending(Deferring):
             if wakes and self.inbox.table.due:
                 self.wake_reader()  # which has callbacks to run
         if due is not None:
-            self.call_later(max(0.05, due - time.monotonic()), self._expire_replies)
+            self.call_later(max(0.05, due - clock.monotonic()), self._expire_replies)
 
     # -- for many -----------------------------------------------------------------------------------------------------
 

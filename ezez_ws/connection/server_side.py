@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +20,7 @@ from ..messages.protocol import (
     parse_from_client,
 )
 from ..opening.places import Place
+from ..threads import clock
 from ..threads.interrupted import calls_user_code
 from ..websocket.frames import Start
 from ..websocket.outbox import Put
@@ -90,7 +90,7 @@ class ServerConnection(Connection):
         super().__init__(stream, options.connection.common, options.callbacks, NO_LISTENERS, options.listeners)
         self.subject = (make_client(self),)
         self.authenticated = False
-        self._auth_until = time.monotonic() + options.connection.auth_timeout
+        self._auth_until = clock.monotonic() + options.connection.auth_timeout
         self._options = options.connection
         self._place = place
         self._hub = hub
@@ -229,7 +229,7 @@ class ServerConnection(Connection):
             if self._auth_in_time is not None:
                 return
         self.inbox.look_in()
-        late = time.monotonic() - self._auth_until
+        late = clock.monotonic() - self._auth_until
         may_have_come = late < _ON_ITS_WAY or (late < _IN_THE_KERNEL and self.stream.answers())
         with self.stream.sending:  # its thread, which may wake at once, says its last word behind ours
             with self.inbox.lock:
@@ -264,7 +264,7 @@ class ServerConnection(Connection):
 
     def _reject_if_late(self) -> bool:
         """Reject who has not sent its authentication message in time."""
-        if time.monotonic() < self._auth_until or self._look_for_auth():
+        if clock.monotonic() < self._auth_until or self._look_for_auth():
             return False
         self._begin_attempt()
         self._reject(_TOO_LATE)

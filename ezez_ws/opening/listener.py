@@ -11,11 +11,11 @@ import logging
 import selectors
 import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..logs import limited, shown_address
+from ..threads import clock
 from ..threads.fork import close_in_child
 from ..threads.interrupted import make_lock
 from ..threads.starting import start_thread
@@ -171,7 +171,7 @@ class Listener:
             limited.tell(logging.WARNING, "accept", "cannot accept a connection: %s", _say(error), few=1)
         finally:  # whatever else fails
             if again:
-                time.sleep(pause)
+                clock.sleep(pause)
 
     def _turn_away(self, sock: socket.socket) -> None:
         """Say why, as far as that goes without waiting, and close."""

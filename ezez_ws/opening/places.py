@@ -17,11 +17,11 @@ are. A limit of ``None`` is none.
 
 import enum
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
 from ..logs import limited, shown_address
+from ..threads import clock
 from ..threads.interrupted import Lock
 from ..wire.sockets import Wire
 
@@ -110,7 +110,7 @@ class Places:
     def _take_silent(self, patience: float) -> "Place | None":
         """Take the one that is silent for longest, and for ``patience`` seconds. Requires holding the lock."""
         silent = next(iter(self._in[SILENT]), None)
-        if silent is None or time.monotonic() - silent.silent_since < patience:
+        if silent is None or clock.monotonic() - silent.silent_since < patience:
             return None
         self.move(silent, ASKING)  # nobody else picks it; and it stays there, if it has asked meanwhile
         return silent
@@ -246,7 +246,7 @@ class Place:
 
         ``dismiss`` closes it without blocking, as another needs its place; false: it has sent its authentication.
         """
-        self.dismiss, self.silent_since = dismiss, time.monotonic()
+        self.dismiss, self.silent_since = dismiss, clock.monotonic()
         return self._go((ASKING,), SILENT)
 
     def ask(self) -> None:

@@ -1,6 +1,6 @@
 """One deadline that is carried through all steps of an operation."""
 
-import time
+from . import clock
 
 __all__ = ["NEVER", "Deadline"]
 
@@ -11,19 +11,19 @@ class Deadline:
     __slots__ = ("at",)
 
     def __init__(self, timeout: float | None) -> None:
-        self.at = None if timeout is None else time.monotonic() + timeout
+        self.at = None if timeout is None else clock.monotonic() + timeout
 
     def remaining(self) -> float | None:
         """Return the seconds that are left, at least 0.0; ``None`` where there is no end."""
-        return None if self.at is None else max(0.0, self.at - time.monotonic())
+        return None if self.at is None else max(0.0, self.at - clock.monotonic())
 
     def remaining_of(self, most: float) -> float:
         """Return the seconds that are left, at most ``most``."""
-        return most if self.at is None else min(most, max(0.0, self.at - time.monotonic()))
+        return most if self.at is None else min(most, max(0.0, self.at - clock.monotonic()))
 
     def passed(self) -> bool:
         """Tell whether the time is over."""
-        return self.at is not None and time.monotonic() >= self.at
+        return self.at is not None and clock.monotonic() >= self.at
 
     def sooner(self, other: "Deadline") -> "Deadline":
         """Return the one of the two that comes first."""

@@ -11,11 +11,11 @@ a time limit might start a thread.
 import heapq
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
 from ..logs import limited, logger
+from . import clock
 from .fork import after_fork_in_child
 from .service import Service
 from .starting import join_thread
@@ -101,7 +101,7 @@ class Janitor(Service[_Alarm]):
     def call_later(self, delay: float, action: Callable[[], object]) -> Timer:
         """Run ``action`` in ``delay`` seconds, or a little later. Without a user nothing is run any more."""
         timer = Timer(self, action)
-        at = time.monotonic() + delay
+        at = clock.monotonic() + delay
         if delay >= _SOON:
             at = math.ceil(at / SLACK) * SLACK
         self._new.append((at, timer))
@@ -188,7 +188,7 @@ class Janitor(Service[_Alarm]):
                 action, timer.action = timer.action, None
                 if action is not None:
                     return action
-            if not self._times or self._times[0] > time.monotonic():
+            if not self._times or self._times[0] > clock.monotonic():
                 return None
             self._due = self._timers.pop(heapq.heappop(self._times), [])
             self._due.reverse()
@@ -196,10 +196,11 @@ class Janitor(Service[_Alarm]):
 
     def _seconds_left(self) -> float | None:
         """Return how long until the next is due; ``None`` where there is none. Requires holding the lock."""
-        return max(0.0, self._times[0] - time.monotonic()) if self._times else None
+        return max(0.0, self._times[0] - clock.monotonic()) if self._times else None
 
 
 janitor = Janitor()
 limited.call_later = janitor.call_later
+limited.monotonic = lambda: clock.monotonic()
 after_fork_in_child(janitor.begin_anew)
 after_fork_in_child(limited.begin_anew)

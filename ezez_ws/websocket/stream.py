@@ -21,9 +21,9 @@ exception, and is done once.
 """
 
 import math
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..threads import clock
 from ..threads.deadline import Deadline
 from ..threads.waiting import Event
 from ..wire.sockets import Wire
@@ -75,7 +75,7 @@ class Stream:
         self.put, self.put_prepared, self.flush_later = outbox.put, outbox.put_prepared, outbox.watch
         self.over = False  # the reader has come to the end: there is an ending
         self.given_back = False
-        self.last_received = time.monotonic()
+        self.last_received = clock.monotonic()
         self._wire = wire
         self._client_side = client_side
         self._decoder = FrameDecoder(not client_side, max_payload, inflater)
@@ -161,7 +161,7 @@ class Stream:
                     return []
                 if size > _SMALLEST_READ or len(data) == size:
                     self._adapt_read_size(len(data))
-                self.last_received = time.monotonic()
+                self.last_received = clock.monotonic()
             messages = self._decoder.feed(data)
             return messages if self._decoder.usual else self._hear_control(messages)
         except BaseException:
@@ -258,7 +258,7 @@ class Stream:
         """Deal with what has come, if it is a pong and nothing else, while the holder of the reading role sleeps."""
         if not self._decoder.is_pong(data):
             return False
-        self.last_received = time.monotonic()
+        self.last_received = clock.monotonic()
         return True
 
     def _adapt_read_size(self, received: int) -> None:

@@ -188,7 +188,7 @@ class SocketWire(Wire):
                 return data
             self._peer_is_quick = False
             return self._sock.recv(size)
-        begun = time.monotonic()
+        begun = time.monotonic()  # how quick machine and peer are, which no clock of a test's changes
         received = self._sock.recv(size)
         self._peer_is_quick = (time.monotonic() - begun) * 1e6 < _SOON and has_cores()
         return received

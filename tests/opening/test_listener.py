@@ -15,6 +15,7 @@ from unittest import mock
 from ezez_ws.logs import limited
 from ezez_ws.opening.listener import Listener
 from ezez_ws.opening.places import Place, Places
+from ezez_ws.threads import clock
 from ezez_ws.threads.interrupted import make_lock
 from tests.support import REPO, EZEZTestCase, eventually, free_port, open_fds
 
@@ -168,7 +169,7 @@ class ListenerTest(ListenerTestCase):
         limited._windows.clear()
         with (
             mock.patch.object(listener.server, "get_request", fail),
-            mock.patch("ezez_ws.opening.listener.time.sleep", pauses.append),
+            mock.patch.object(clock, "sleep", pauses.append),
             self.assertLogs("ezez_ws", "WARNING") as logs,
         ):
             self.assertEqual(self.connect(listener).recv(10), b"hello")

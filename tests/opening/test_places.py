@@ -6,6 +6,7 @@ from unittest import mock
 
 from ezez_ws.opening import places as module
 from ezez_ws.opening.places import Place, Places
+from ezez_ws.threads import clock
 from ezez_ws.threads.interrupted import make_lock
 from ezez_ws.wire.sockets import Wire
 
@@ -61,12 +62,12 @@ class MakeRoomTest(PlacesTestCase):
 
     def test_who_shakes_hands_is_cut_before_one_that_is_silent_for_a_second_is_closed(self) -> None:
         self.make()
-        with mock.patch("time.monotonic", return_value=0.0):
+        with mock.patch.object(clock, "monotonic", return_value=0.0):
             asks, silent, known, new = self.come_in(asks=True), self.come_in(), self.know(), self.come()
             self.assertTrue(self.places.make_room())
             self.assertEqual([True], self.cut(new))
             self.assertFalse(self.places.make_room())
-        with mock.patch("time.monotonic", return_value=1.0):
+        with mock.patch.object(clock, "monotonic", return_value=1.0):
             self.assertFalse(self.places.make_room())
             self.assertTrue(self.places.make_room())
             self.assertFalse(self.places.make_room())
