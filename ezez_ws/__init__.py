@@ -60,6 +60,7 @@ from .errors import (
     SerializationError,
     TooManyReplies,
 )
+from .figures import ConnectionStats, Histogram, ServerStats
 from .messages.codec import UNDEFINED, BigInt, Codec
 from .messages.protocol import EVENT_ERROR, EVENT_OK, EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, Ids
 from .opening.server_handshake import HandshakeRequest
@@ -83,6 +84,7 @@ __all__ = [
     "ConnectTimeout",
     "ConnectionClosed",
     "ConnectionFailed",
+    "ConnectionStats",
     "Context",
     "Contract",
     "EZEZError",
@@ -93,6 +95,7 @@ __all__ = [
     "Emitter",
     "EventArgs",
     "HandshakeRequest",
+    "Histogram",
     "Ids",
     "InvalidArgs",
     "Joined",
@@ -137,6 +140,7 @@ __all__ = [
     "ServerOnError",
     "ServerOnMessage",
     "ServerOnReply",
+    "ServerStats",
     "TooManyReplies",
     "VerifyRequest",
     "current_reply",

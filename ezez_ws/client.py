@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import callbacks
 from .calls.answers import Received, check_timeout
-from .calls.calling import Calling, submit, wait_for
+from .calls.calling import submit, wait_for
 from .calls.futures import Answer, Submitted
 from .calls.implement import Implementing
 from .client_run import ClientOptions, ClientRun
-from .connection.client_side import ClientConnection
+from .client_state import ClientState
 from .connection.connection import ConnectionOptions
 from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners
 from .connection.outgoing import OutgoingQueue, tell_futures
 from .connection.recovery import Memory
 from .connection.replies import EventArgs, SentMessage
-from .connection.websocket import WebSocket
 from .errors import NotConnected
+from .figures import Figures
 from .messages.codec import Codec
 from .messages.json_text import as_plain_json
 from .messages.protocol import CloseCode, check_close, check_event_name
+from .messages.tally import Tally
 from .opening.asking import Asking
 from .opening.url import validate_subprotocols
 from .options import check_args, check_callback, check_client, check_seconds, pick
@@ -56,15 +57,15 @@ _CLOSER = "ezez-closer"  # the thread that closes for who cannot wait
 _GRACE = 0.5  # seconds that the thread has to end when its connection has been cut, or connect() has failed
 
 
-class EZEZWebSocketClient(Implementing, Calling):
+class EZEZWebSocketClient(Implementing, ClientState):
     """Connects to a server, stays connected, and exchanges named events with it.
 
     Constructing checks the options (a wrong one is a ``TypeError`` or ``ValueError`` that names it) and starts nothing.
     Options but ``url`` are keyword-only; durations are seconds, sizes are bytes. Callbacks and listeners run one at a
     time, in the order of arrival, on the client's own thread. Every method may be called from any thread, but
-    ``connect`` and ``wait_closed`` not on the client's own. ``__condition.lock`` guards ``__closed``, ``__started``,
-    ``__end_wanted``, ``__runs``, the queue and what the runs say of themselves; under it nothing is locked, no user
-    code runs. A subclass may have any attribute that does not begin with two underscores or ``_EZEZ``.
+    ``connect`` and ``wait_closed`` not on the client's own. ``_ezez_condition.lock`` guards ``__closed``,
+    ``__started``, ``__end_wanted``, ``_ezez_runs``, the queue and what the runs say of themselves; under it nothing is
+    locked, no user code runs. A subclass may have any attribute that does not begin with two underscores or ``_EZEZ``.
     """
 
     def __init__(
@@ -110,29 +111,33 @@ class EZEZWebSocketClient(Implementing, Calling):
         check_client(given)
         self.__codec = given["codec"]
         self._ezez_listeners = Listeners()
-        self.__options = pick(
+        self._ezez_options = pick(
             ClientOptions,
             given,
             subprotocols=validate_subprotocols(subprotocols),
             queues=send_when_not_connected == "queue",
             compress=compression is not None,
             memory=Memory() if recover else None,
-            connection=pick(ConnectionOptions, given),
+            connection=pick(ConnectionOptions, given, figures=Figures(Tally())),
             callbacks=pick(Callbacks, given),
             listeners=self._ezez_listeners,
         )
         self.__when_not_connected = send_when_not_connected
         self._ezez_fork_guard = ForkGuard("client", bound=False)
-        self.__condition = Condition()
-        self.__queue = OutgoingQueue(
-            self.__condition, self._ezez_fork_guard, queue_limit_bytes, self.__is_trying, self.__is_own_thread
+        self._ezez_condition = Condition()
+        self._ezez_queue = OutgoingQueue(
+            self._ezez_condition,
+            self._ezez_fork_guard,
+            queue_limit_bytes,
+            self._ezez_is_trying,
+            self._ezez_is_own_thread,
         )
-        self.__queue.why_queued, self.__queue.max_awaiting_replies = self.__why_queued, max_awaiting_replies
+        self._ezez_queue.why_queued, self._ezez_queue.max_awaiting_replies = self.__why_queued, max_awaiting_replies
         self.__closed = False
         self.__started = False
         self.__end_wanted = False  # by request_close
         self.__runners: set[threading.Thread] = set()  # those in run_forever, which will close; one entry each
-        self.__runs: list[ClientRun] = []  # the last one is in charge; those before it run their last callbacks
+        self._ezez_runs = []
 
     def start(self) -> None:
         """Connect in the background, and stay connected; nothing where it is started, ``NotConnected`` where closed.
@@ -148,7 +153,7 @@ class EZEZWebSocketClient(Implementing, Calling):
         """
         run, started, _ = self.__start()
         if not started:
-            with self.__condition.lock:
+            with self._ezez_condition.lock:
                 run.hurry()
 
     def connect(self, timeout: float = 10.0) -> None:
@@ -174,20 +179,20 @@ class EZEZWebSocketClient(Implementing, Calling):
         After an error nothing is left behind, unless the client was started before: then it goes on in the background.
         """
         deadline = self.__check_blocking("connect", timeout)
-        ready = self.__runs[-1].ready if self.__runs else None
+        ready = self._ezez_runs[-1].ready if self._ezez_runs else None
         if ready is not None and ready.alive:  # a loss may not have been noticed yet
             return
         refuse_to_wait("connect()")
         run, started, stale = self.__start(watching=True)
         try:
-            self.__condition.wait_for(lambda: self.__connect_outcome(run, stale, deadline), deadline)
+            self._ezez_condition.wait_for(lambda: self.__connect_outcome(run, stale, deadline), deadline)
         except BaseException:
             if started:
-                patience = Deadline(min(_GRACE, self.__options.connection.close_timeout))
+                patience = Deadline(min(_GRACE, self._ezez_options.connection.close_timeout))
                 run.stop(Ending(CloseCode.NORMAL, ""), patience, _GRACE)
             raise
         finally:
-            with self.__condition.lock:
+            with self._ezez_condition.lock:
                 run.watchers -= 1
 
     def __connect_outcome(self, run: ClientRun, stale: Exception | None, deadline: Deadline) -> bool | None:
@@ -206,7 +211,7 @@ class EZEZWebSocketClient(Implementing, Calling):
         """
         self._ezez_fork_guard.check()
         check_close(code, reason)
-        close = partial(self.__close, Ending(code, reason), self.__options.connection.close_timeout, _GRACE)
+        close = partial(self.__close, Ending(code, reason), self._ezez_options.connection.close_timeout, _GRACE)
         if interrupts_library():
             begin_thread(close, _CLOSER)
         else:
@@ -218,10 +223,10 @@ class EZEZWebSocketClient(Implementing, Calling):
         ``run_forever`` closes it then, and where nobody is inside that, a thread. Closed already, nothing happens.
         """
         self._ezez_fork_guard.check()
-        with self.__condition.lock:
+        with self._ezez_condition.lock:
             begins = not self.__end_wanted and not self.__closed
             self.__end_wanted = True
-            self.__condition.changed()
+            self._ezez_condition.changed()
         if begins and not self.__runners:
             begin_thread(self.close, _CLOSER)
 
@@ -244,7 +249,7 @@ class EZEZWebSocketClient(Implementing, Calling):
             try:
                 self.start()
                 self.__runners.add(threading.current_thread())
-                self.__condition.wait_for(lambda: self.__end_wanted or self.__has_ended(), NEVER)
+                self._ezez_condition.wait_for(lambda: self.__end_wanted or self.__has_ended(), NEVER)
             except KeyboardInterrupt:
                 logger.info("interrupted, closing")
             except NotConnected:
@@ -263,7 +268,7 @@ class EZEZWebSocketClient(Implementing, Calling):
         """
         deadline = self.__check_blocking("wait_closed", timeout)
         refuse_to_wait("wait_closed()")
-        return self.__condition.wait_for(self.__has_ended, deadline) is not None
+        return self._ezez_condition.wait_for(self.__has_ended, deadline) is not None
 
     @calls_user_code
     def __enter__(self: C) -> C:
@@ -295,8 +300,8 @@ class EZEZWebSocketClient(Implementing, Calling):
             TypeError, ValueError, SerializationError, SendTimeout, TooManyReplies: as ``EZEZServerClient.send``.
         """
         self._ezez_fork_guard.check()
-        with self.__condition.lock:
-            connection = self.__runs[-1].ready if self.__runs else None
+        with self._ezez_condition.lock:
+            connection = self._ezez_runs[-1].ready if self._ezez_runs else None
         sent = None if connection is None else connection.send(event, args, None, on_reply)
         if sent is not None and sent._home is not None:
             return sent
@@ -306,8 +311,8 @@ class EZEZWebSocketClient(Implementing, Calling):
     def __send_or_keep(self, event: str, body: bytes, on_reply: Any, kept: Submitted | None) -> SentMessage:
         """Send an event, or keep it, as there was no connection a moment ago; ``kept``: its message, with a future."""
         while True:
-            with self.__condition.lock:
-                connection = self.__runs[-1].taker() if self.__runs else None
+            with self._ezez_condition.lock:
+                connection = self._ezez_runs[-1].taker() if self._ezez_runs else None
                 if connection is None:
                     return self.__keep(event, body, on_reply, kept)
             if kept is None:
@@ -339,10 +344,13 @@ class EZEZWebSocketClient(Implementing, Calling):
         self._ezez_fork_guard.check()
         if not self.alive:
             refuse_to_wait("wait_for()")
-            look = lambda: self.__authenticated() or self.__is_own_thread() or not self.__is_trying() or None  # noqa: E731
-            self.__condition.wait_for(look, deadline)
-        with self.__condition.lock:
-            connection = self.__authenticated()
+
+            def look() -> object:
+                return self._ezez_authenticated() or self._ezez_is_own_thread() or not self._ezez_is_trying() or None
+
+            self._ezez_condition.wait_for(look, deadline)
+        with self._ezez_condition.lock:
+            connection = self._ezez_authenticated()
         if connection is None:
             raise NotConnected(f"wait_for({event!r}): the client is not connected")
         return wait_for(connection, self._ezez_listeners, event, deadline, timeout, where)
@@ -354,65 +362,33 @@ class EZEZWebSocketClient(Implementing, Calling):
         """
         self._ezez_fork_guard.check()
         text = as_plain_json(value)
-        with self.__condition.lock:
-            connection = self.__authenticated()
+        with self._ezez_condition.lock:
+            connection = self._ezez_authenticated()
         if connection is not None and connection.send_text(text):
             return True
         if self.__when_not_connected == "raise":
             raise NotConnected("the client is not connected")
         return False
 
-    @property
-    def alive(self) -> bool:
-        """Whether there is a connection, authenticated, that is not closing or known to be gone."""
-        with self.__condition.lock:
-            connection = self.__authenticated()
-        return connection is not None and connection.alive
-
-    @property
-    def awaiting_replies_count(self) -> int:
-        """Messages with an ``on_reply`` still to come, plus those that a thread waits for; queued ones included."""
-        with self.__condition.lock:
-            connection, queued = self.__connection(), self.__queue.awaited
-        return queued + (0 if connection is None else connection.awaiting_replies_count)
-
-    @property
-    def rooms(self) -> frozenset[str]:
-        """With ``recover``, the rooms that the server says it is in; none while there is no connection."""
-        return frozenset() if self.__options.memory is None else self.__options.memory.rooms
-
-    @property
-    def subprotocol(self) -> str | None:
-        """The subprotocol that the server has chosen; ``None`` where it chose none, or there is no connection."""
-        with self.__condition.lock:
-            return self.__runs[-1].subprotocol if self.__runs else None
-
-    @property
-    def client(self) -> WebSocket | None:
-        """The underlying WebSocket, ``None`` without one; sending through it bypasses the protocol."""
-        with self.__condition.lock:
-            connection = self.__connection()
-        return None if connection is None else WebSocket(connection)
-
     def __repr__(self) -> str:
-        with self.__condition.lock:
+        with self._ezez_condition.lock:
             state = "closed" if self.__closed else "ended" if self.__started else "not started"
-            if not self.__closed and self.__is_trying():
-                state = "connecting" if self.__authenticated() is None else "ready"
-            url = self.__runs[-1].url if self.__runs else self.__options.asking.url
+            if not self.__closed and self._ezez_is_trying():
+                state = "connecting" if self._ezez_authenticated() is None else "ready"
+            url = self._ezez_runs[-1].url if self._ezez_runs else self._ezez_options.asking.url
         return f"<EZEZWebSocketClient {url} {state}>"
 
     def __keep(self, event: str, body: bytes, on_reply: Any, kept: Submitted | None = None) -> SentMessage:
         """Do what is to be done with a message that cannot be sent now; requires holding the lock."""
         # how the client has ended by itself, until it is started again
-        ending = self.__runs[-1].ending if self.__runs and self.__runs[-1].over else None
+        ending = self._ezez_runs[-1].ending if self._ezez_runs and self._ezez_runs[-1].over else None
         if self.__when_not_connected != "ignore":
             if self.__closed:
                 raise NotConnected("the client is closed")
             if self.__when_not_connected == "raise":
                 raise NotConnected("the client is not connected")
             if ending is None:
-                return self.__queue.put(event, body, on_reply, kept)
+                return self._ezez_queue.put(event, body, on_reply, kept)
         return SentMessage(None, None, None, ending or Ending(CloseCode.ABNORMAL, ""))
 
     def __start(self, watching: bool = False) -> "tuple[ClientRun, bool, Exception | None]":
@@ -423,21 +399,21 @@ class EZEZWebSocketClient(Implementing, Calling):
         self._ezez_fork_guard.bind()
         self._ezez_fork_guard.check()
         self.__notice_loss()
-        run = ClientRun(self.__options, self.__condition, self.__queue)
+        run = ClientRun(self._ezez_options, self._ezez_condition, self._ezez_queue)
         try:
-            with self.__condition.lock:
+            with self._ezez_condition.lock:
                 if self.__closed:
                     raise NotConnected("the client was closed, which is final; make a new one")
-                if self.__runs and not self.__runs[-1].over:
-                    self.__runs[-1].watchers += watching
-                    return self.__runs[-1], False, self.__runs[-1].failure
-                self.__runs.append(run)  # no call since the look: a signal handler that starts us must find it
+                if self._ezez_runs and not self._ezez_runs[-1].over:
+                    self._ezez_runs[-1].watchers += watching
+                    return self._ezez_runs[-1], False, self._ezez_runs[-1].failure
+                self._ezez_runs.append(run)  # no call since the look: a signal handler that starts us must find it
                 run.watchers += watching
-                self.__runs = [other for other in self.__runs if not other.ended]
+                self._ezez_runs = [other for other in self._ezez_runs if not other.ended]
                 self.__started = True
             start_thread(run.thread)
         except BaseException:  # Ctrl-C too: a run without a thread must not be waited for
-            with self.__condition.lock:
+            with self._ezez_condition.lock:
                 run.over = True  # should its thread run after all, it ends
                 run.ended = run.thread.ident is None
             raise
@@ -446,49 +422,33 @@ class EZEZWebSocketClient(Implementing, Calling):
 
     def __close(self, ending: Ending, seconds: float, grace: float) -> None:
         deadline = Deadline(min(seconds, threading.TIMEOUT_MAX))
-        with self.__condition.lock:
+        with self._ezez_condition.lock:
             self.__closed = True
-            runs = [run for run in self.__runs if not run.ended]
-            given_up = self.__queue.close(ending)
+            runs = [run for run in self._ezez_runs if not run.ended]
+            given_up = self._ezez_queue.close(ending)
         tell_futures(given_up)
         for run in runs:
             run.close(ending, deadline, grace)
 
     def __notice_loss(self) -> None:
-        with self.__condition.lock:
-            run = self.__runs[-1] if self.__runs else None
+        with self._ezez_condition.lock:
+            run = self._ezez_runs[-1] if self._ezez_runs else None
         if run is not None:
             run.notice_loss()
 
     def __check_blocking(self, name: str, timeout: Any) -> Deadline:
         """Check a call that blocks, and return until when it may."""
         self._ezez_fork_guard.check()
-        with self.__condition.lock:
-            if self.__is_own_thread():
+        with self._ezez_condition.lock:
+            if self._ezez_is_own_thread():
                 raise RuntimeError(f"{name}() would block the client's own thread, and wait for itself")
         check_seconds("timeout", timeout, optional=True, zero=True)
         return Deadline(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
-    def __connection(self) -> ClientConnection | None:
-        """Requires holding the lock."""
-        return self.__runs[-1].connection if self.__runs else None
-
-    def __authenticated(self) -> ClientConnection | None:
-        """Requires holding the lock."""
-        return self.__runs[-1].authenticated if self.__runs else None
-
-    def __is_own_thread(self) -> bool:
-        """Requires holding the lock."""
-        return any(run.thread is threading.current_thread() for run in self.__runs)
-
-    def __is_trying(self) -> bool:
-        """Requires holding the lock."""
-        return bool(self.__runs) and not self.__runs[-1].over
-
     def __why_queued(self) -> tuple[str, Exception | None]:
         """Say why there is no connection, and what the last failure was."""
-        with self.__condition.lock:
-            run = self.__runs[-1] if self.__runs else None
+        with self._ezez_condition.lock:
+            run = self._ezez_runs[-1] if self._ezez_runs else None
             failure = None if run is None else run.failure
             if run is None or run.ended:
                 return "and the client is not started", failure
@@ -497,4 +457,4 @@ class EZEZWebSocketClient(Implementing, Calling):
 
     def __has_ended(self) -> bool | None:
         """Requires holding the lock."""
-        return ((self.__closed or self.__started) and all(run.ended for run in self.__runs)) or None
+        return ((self.__closed or self.__started) and all(run.ended for run in self._ezez_runs)) or None

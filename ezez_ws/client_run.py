@@ -281,12 +281,14 @@ class ClientRun:
             connection.dispose()
             return False
         logger.info("connected to %s", self.url)
+        connection.figures.connected(connection.tally)
         started = clock.monotonic()
         try:
             connection.begin(auth)
             connection.run()
         finally:
             connection.dispose()
+            connection.figures.ended(connection.tally)
             restore_scheduling()
             self._lost(connection)
             with self._condition.lock:

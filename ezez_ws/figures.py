@@ -1,8 +1,11 @@
 """The figures of a server, a client and a connection, as ``stats()`` returns them."""
 
-from typing import NamedTuple
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-__all__ = ["ConnectionStats", "Histogram", "ServerStats"]
+__all__ = ["ConnectionStats", "Figures", "Histogram", "Running", "ServerStats"]
 
 
 class Histogram(NamedTuple):
@@ -13,6 +16,16 @@ class Histogram(NamedTuple):
     """Seconds, of all together."""
     buckets: dict[float, int]
     """How many took at most so many seconds: the bounds rise, ``math.inf`` is the last, each contains those before."""
+
+
+class Running(NamedTuple):
+    """User code that runs."""
+
+    what: str
+    """The event, or the callback."""
+    since: float
+    """In monotonic time."""
+    thread_id: int
 
 
 class ConnectionStats(NamedTuple):
@@ -68,3 +81,78 @@ class ServerStats(NamedTuple):
     waiting_seconds: Histogram
     send_buffer_bytes: int
     inbox_bytes: int
+
+
+class Figures:
+    """What a server or a client counts besides what each connection does for itself.
+
+    ``_lock`` guards all fields but ``watchers``, which is replaced as a whole, and looked at without it; re-entrant, as
+    a signal's handler may send. ``past`` is the tally of the connections that have ended.
+    """
+
+    def __init__(self, past: Any) -> None:
+        self._lock = threading.RLock()
+        self._past = past
+        self._live: dict[Any, None] = {}
+        self._connections = 0
+        self._broadcasts = 0
+        self._refused: Counter[str] = Counter()
+        self._authentications: Counter[str] = Counter()
+        self._cut: Counter[str] = Counter()
+        self.watchers: tuple[Callable[[BaseException, str, dict[str, Any]], object], ...] = ()
+        """Called with each error of a listener, handler or callback, what it was in words, and a record's attributes;
+        must not block, and may be called on any thread."""
+
+    def connected(self, tally: Any) -> None:
+        """Count a connection, and what it will count."""
+        with self._lock:
+            self._connections += 1
+            self._live[tally] = None
+
+    def ended(self, tally: Any) -> None:
+        """Keep what a connection has counted that has ended. Idempotent."""
+        with self._lock:
+            if self._live.pop(tally, tally) is None:
+                self._past.add(tally)
+
+    def broadcasted(self) -> None:
+        """Count a broadcast."""
+        with self._lock:
+            self._broadcasts += 1
+
+    def refused(self, status: int) -> None:
+        """Count a handshake that was refused."""
+        with self._lock:
+            self._refused[str(status)] += 1
+
+    def authenticated(self, outcome: str) -> None:
+        """Count an authentication."""
+        with self._lock:
+            self._authentications[outcome] += 1
+
+    def cut(self, reason: str) -> None:
+        """Count a peer that was cut."""
+        with self._lock:
+            self._cut[reason] += 1
+
+    def tallies(self, total: Any) -> list[Any]:
+        """Add to ``total`` what the connections that have ended have counted, and return the tallies of the others."""
+        with self._lock:
+            total.add(self._past)
+            return list(self._live)
+
+    def counts(self) -> tuple[int, int, dict[str, int], dict[str, int], dict[str, int]]:
+        """Return how many connections and broadcasts, and refusals, authentications and cuts by what they were."""
+        with self._lock:
+            by = (dict(self._refused), dict(self._authentications), dict(self._cut))
+            return self._connections, self._broadcasts, *by
+
+    def watch(self, watcher: Callable[[BaseException, str, dict[str, Any]], object]) -> None:
+        """Have a watcher called."""
+        with self._lock:
+            self.watchers = (*self.watchers, watcher)
+
+    def forget(self, watcher: Callable[[BaseException, str, dict[str, Any]], object]) -> None:
+        """Call a watcher no more."""
+        with self._lock:
+            self.watchers = tuple(other for other in self.watchers if other != watcher)

@@ -17,12 +17,15 @@ from .cluster.audience import Publishing
 from .cluster.hub import ClusterOptions, Hub
 from .cluster.log import Backplane
 from .connection.connection import ConnectionOptions
+from .connection.counting import server_stats
 from .connection.dispatch import Callbacks
 from .connection.listeners import Listeners
 from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import C, Context
+from .figures import Figures, ServerStats
 from .logs import limited, logger
 from .messages.codec import Codec
+from .messages.tally import Tally
 from .opening.origins import Origins
 from .opening.server_handshake import Refusal
 from .opening.url import validate_subprotocols
@@ -116,6 +119,7 @@ class EZEZWebsocketServer(ToMany[C]):
         given = dict(locals(), codec=Codec() if codec is None else codec)
         check_server(given)
         self._ezez_listeners = Listeners("client, args, reply, ids")
+        self._ezez_figures = Figures(Tally())
         self._ezez_publishing = Publishing(given["codec"], self._ezez_publish)
         self._ezez_has_backplane = backplane is not None
         self.__factories: list[Factory] = []  # one for each contract
@@ -129,7 +133,7 @@ class EZEZWebsocketServer(ToMany[C]):
             connection=pick(
                 ServerConnectionOptions,
                 given,
-                common=pick(ConnectionOptions, given),
+                common=pick(ConnectionOptions, given, figures=self._ezez_figures),
                 raise_after_disconnect=send_after_disconnect == "raise",
                 factories=self.__factories,
             ),
@@ -354,6 +358,15 @@ class EZEZWebsocketServer(ToMany[C]):
             why = "closed" if self.__closed else "not started: call start() first"
             raise RuntimeError(f"{what} needs a server that runs, and this one is {why}")
         return run.hub
+
+    def stats(self) -> ServerStats:
+        """Return what the server has done since it was made, and what there is now; see ``ServerStats``.
+
+        Cheap: asking once a second costs nothing that could be measured. Numbers of one moment may be some messages
+        apart while there is traffic; they are exact when there is none.
+        """
+        self._ezez_fork_guard.check()
+        return server_stats(self._ezez_figures, self._ezez_connections())
 
     def implement(self, contract: ContractOf[T], factory: Callable[[EZEZServerClient[C]], T]) -> None:
         """Answer the events of a contract by an object for each connection; notices are listened to.

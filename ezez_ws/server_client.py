@@ -13,14 +13,16 @@ from .cluster.audience import Audience, Joined
 from .cluster.entries import Target
 from .cluster.hub import Hub
 from .cluster.rooms import Session, check_room
+from .connection.counting import connection_stats
 from .connection.listeners import Listeners
 from .connection.replies import EventArgs, ReplyFunction, SentMessage
 from .connection.server_side import ServerConnection
 from .connection.websocket import WebSocket
 from .context import C, Context
+from .figures import ConnectionStats
 from .messages.protocol import CloseCode, Ids, check_close
 from .opening.server_handshake import HandshakeRequest
-from .options import check_callback
+from .options import check_callback, check_seconds
 from .threads.deadline import Deadline
 from .threads.fork import ForkGuard
 from .threads.interrupted import make_lock
@@ -218,6 +220,33 @@ class EZEZServerClient(Implementing, Calling, Generic[C]):
     def awaiting_replies_count(self) -> int:
         """Messages with an ``on_reply`` still to come, plus those that a thread is waiting for."""
         return self._ezez_connection.awaiting_replies_count
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds that the last ping took, from being sent to its answer; ``None`` before the first answer.
+
+        Who is silent is pinged every ``ping_interval`` seconds.
+        """
+        return self._ezez_connection.stream.latency
+
+    def ping(self, timeout: float | None = 10.0) -> float:
+        """Measure now how long the client takes to answer a ping (RFC 6455, section 5.5.2), in seconds.
+
+        On any thread, inside a listener too. Messages that wait to be sent go before it, and count.
+
+        Raises:
+            TimeoutError: there was no answer within ``timeout`` seconds (``None``: as long as there is a connection).
+            ConnectionClosed: the connection has ended.
+            RuntimeError: in a signal handler that has interrupted the library.
+        """
+        check_seconds("timeout", timeout, optional=True)
+        self._ezez_fork_guard.check()
+        return self._ezez_connection.measure(timeout)
+
+    def stats(self) -> ConnectionStats:
+        """Return what was done on this connection, and what there is now; cheap, and still there when it has ended."""
+        self._ezez_fork_guard.check()
+        return connection_stats(self._ezez_connection)
 
     @property
     def request(self) -> HandshakeRequest:

@@ -17,6 +17,7 @@ from .messages.protocol import CloseCode
 from .opening.listener import Listener
 from .opening.origins import Origins
 from .opening.places import Place, Places
+from .opening.server_handshake import Refusal
 from .opening.upgrade import BUSY, LINGER, Admission, AllowsOrigin, LimitOf, Upgrade, VerifyRequest
 from .opening.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 from .server_client import EZEZServerClient
@@ -171,6 +172,9 @@ class ServerRun:
                         lambda handshake, headers: upgrade(environ, handshake, headers, timeout),
                         place,
                     )
+                except Refusal as refusal:
+                    self._options.connection.common.figures.refused(refusal.status)
+                    raise
                 except OSError as error:
                     logger.info("%s has gone during the handshake: %s", shown_address(address), error)
                     return
@@ -257,8 +261,10 @@ class ServerRun:
         return ServerConnection(stream, options, place, hub, make_client)
 
     def _run_connection(self, connection: ServerConnection, place: Place) -> None:
+        figures = connection.figures
         try:
             self._need_timers()
+            figures.connected(connection.tally)
             with self._lock:
                 self._connections[connection] = None
                 closing, cutting = self.closing, self._cutting
@@ -272,6 +278,7 @@ class ServerRun:
             with self._lock:
                 self._connections.pop(connection, None)
             connection.dispose()
+            figures.ended(connection.tally)
 
     def _admit(self, raw: Wire, address: Any, place: Place) -> tuple[Wire, Admission] | None:
         """Shake hands, in TLS and in HTTP, within ``handshake_timeout``; ``None`` where that fails."""

@@ -14,6 +14,7 @@ from .connection.outgoing import Broadcast
 from .connection.replies import EventArgs
 from .connection.server_side import ServerConnection
 from .context import C
+from .figures import Figures
 from .messages.recovery import EVERYONE
 from .options import check_callback, check_seconds
 from .server_client import EZEZServerClient
@@ -28,6 +29,7 @@ class ToMany(callbacks.ServerListening[C]):
     """What a server has for that. Every method may be called from any thread."""
 
     _ezez_publishing: Publishing
+    _ezez_figures: Figures
     _ezez_fork_guard: ForkGuard
     _ezez_has_backplane: bool
 
@@ -44,6 +46,8 @@ class ToMany(callbacks.ServerListening[C]):
         raise NotImplementedError
 
     def _ezez_publish(self, what: Said | Command) -> Publication:
+        if isinstance(what, Said):
+            self._ezez_figures.broadcasted()
         return self._ezez_hub("publishing").publish(what)
 
     def to(self, *rooms: str) -> Audience:
@@ -113,6 +117,7 @@ class ToMany(callbacks.ServerListening[C]):
             return sum(one.authenticated for one in self._ezez_connections())
         broadcast = Broadcast.of(self._ezez_publishing.codec, event, args)
         check_callback("where", where, "client")
+        self._ezez_figures.broadcasted()
         sent = 0
         for one in self._ezez_connections():
             if one.authenticated and (where is None or where(one.client)):

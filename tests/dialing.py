@@ -13,8 +13,8 @@ __all__ = ["DialingTestCase", "inner"]
 
 
 def inner(client: EZEZWebSocketClient, name: str) -> Any:
-    """A private attribute of a client, whose names are mangled so that a subclass may have the same."""
-    return getattr(client, f"_EZEZWebSocketClient__{name}")
+    """A private attribute of a client, which has a name that a subclass may not have."""
+    return vars(client).get(f"_ezez_{name}", vars(client).get(f"_EZEZWebSocketClient__{name}"))
 
 
 class DialingTestCase(EZEZTestCase):

@@ -25,7 +25,7 @@ FLOORS = (
     ("opening",),
     ("connection",),
     ("calls", "cluster", "typed"),
-    ("callbacks", "server", "server_client", "server_run", "server_sending", "client", "client_run"),
+    ("callbacks", "server", "server_client", "server_run", "server_sending", "client", "client_run", "client_state"),
     ("operating",),
     ("",),  # the package itself: the public names
     ("cli", "browser", "testing", "__main__"),

@@ -21,18 +21,21 @@ from ezez_ws import (
     BigInt,
     ClusterStatus,
     Codec,
+    ConnectionStats,
     Context,
     EZEZError,
     EZEZServerClient,
     EZEZWebSocketClient,
     EZEZWebsocketServer,
     HandshakeRequest,
+    Histogram,
     Ids,
     Joined,
     Member,
     Publication,
     Reply,
     SentMessage,
+    ServerStats,
     version,
 )
 from ezez_ws.connection.websocket import WebSocket
@@ -59,18 +62,19 @@ MEMBERS: dict[type, set[str]] = {
             "serve_forever",
             "start",
         ),
-        *("client_at", "cluster", "everyone", "members", "request_close", "to", "url", "wsgi_app"),
+        *("client_at", "cluster", "everyone", "members", "request_close", "stats", "to", "url", "wsgi_app"),
     },
     EZEZServerClient: {
         *LISTENING,
         *("alive", "authenticated", "awaiting_replies_count", "client", "connection_id", "context", "disconnect"),
         *("implement", "proxy"),
+        *("latency", "ping", "stats"),
         *("address", "call", "join", "leave", "submit", "wait_for", "request", "resumed", "rooms", "send", "to"),
     },
     EZEZWebSocketClient: {
         *LISTENING,
         *("alive", "awaiting_replies_count", "client", "close", "connect", "reconnect", "request_close"),
-        *("call", "implement", "proxy", "submit", "wait_for"),
+        *("call", "implement", "latency", "ping", "proxy", "stats", "submit", "wait_for"),
         *("rooms", "run_forever", "send", "send_json", "start", "subprotocol", "wait_closed"),
     },
     WebSocket: {"close", "open", "ping", "send"},
@@ -88,6 +92,9 @@ MEMBERS: dict[type, set[str]] = {
     Joined: {"count", "index", "recovered", "replayed"},
     Member: {"address", "count", "index", "info", "local", "node", "room"},
     ClusterStatus: {"count", "index", *ClusterStatus._fields},
+    ServerStats: {"count", "index", *ServerStats._fields},
+    ConnectionStats: {"count", "index", *ConnectionStats._fields},
+    Histogram: {"count", "index", "sum", "buckets"},
     BigInt: {name for name in dir(int) if not name.startswith("_")},
     type(UNDEFINED): set(),
 }
@@ -111,7 +118,15 @@ class MembersTest(ServingTestCase):
         reply = sent.wait_reply(10)
         side = server.clients[0]
         objects: list[Any] = [server, side, client, client.client, side.client, sent, reply, reply.ids, Codec()]
-        objects += [server.cluster, server.to("a"), server.everyone.send("a"), side.join("a", info=1)]
+        objects += [
+            server.stats(),
+            client.stats(),
+            server.stats().listener_seconds,
+            server.cluster,
+            server.to("a"),
+            server.everyone.send("a"),
+            side.join("a", info=1),
+        ]
         objects += [*server.members("a"), side.context, side.request, side.request.headers, BigInt(1), UNDEFINED]
         self.assertEqual(set(MEMBERS), {type(value) for value in objects})
         for value in objects:

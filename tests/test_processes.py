@@ -53,7 +53,7 @@ FAILING = """
         server.start()
         client = EZEZWebSocketClient(server.url, auto_reconnect=False)
         client.connect()
-        run = client._EZEZWebSocketClient__runs[-1]
+        run = client._ezez_runs[-1]
         run.close_within = run.say_goodbye = lambda *args: None
         keep += [server, client]
 """

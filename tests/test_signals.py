@@ -25,7 +25,9 @@ from ezez_ws.connection.dispatch import Callbacks
 from ezez_ws.connection.inbox import Inbox
 from ezez_ws.connection.listeners import Listeners
 from ezez_ws.connection.replies import Reply, RoutedReply, SentMessage
+from ezez_ws.figures import Figures
 from ezez_ws.messages.protocol import parse_event
+from ezez_ws.messages.tally import Tally
 from ezez_ws.threads.deadline import Deadline
 from ezez_ws.websocket.stream import Ending, Stream
 from ezez_ws.wire.sockets import SocketWire
@@ -300,7 +302,7 @@ class EndTest(EZEZTestCase):
 
     @allow_seconds(120)
     def test_the_socket_is_given_back_wherever_the_end_is_interrupted(self) -> None:
-        options = ConnectionOptions(Codec(), 300.0, 1 << 20, 1 << 20, 1 << 20, 30.0, 1.0, None, None)
+        options = ConnectionOptions(Codec(), 300.0, 1 << 20, 1 << 20, 1 << 20, 30.0, 1.0, None, None, Figures(Tally()))
         modules = (ezez_ws.connection.connection, ezez_ws.connection.inbox, ezez_ws.websocket.outbox)
         for module in (*modules, ezez_ws.websocket.stream):
             for number in itertools.count(1):

@@ -137,7 +137,7 @@ class ClientConnection(Connection):
     def handle_other(self, what: str | Start | Mark) -> None:
         """Make an event of a text message. Nothing else is ever there."""
         assert isinstance(what, str)
-        self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(what))
+        self._emit(EVENT_UNKNOWN_MESSAGE, self._read_text(what), what.encode())
 
     def _handle_answer(self, answer: AuthAnswer) -> None:
         restore_scheduling()  # what these callbacks start shall not inherit what reading has chosen
@@ -171,7 +171,7 @@ class ClientConnection(Connection):
 
     def _handle_malformed(self, payload: bytes, error: MalformedMessage) -> None:
         if self._unknown_data == "emit":
-            self._emit(EVENT_UNKNOWN_DATA_TYPE, payload)
+            self._emit(EVENT_UNKNOWN_DATA_TYPE, payload, payload)
         elif self._unknown_data == "close":
             self.fail(error, CloseCode.PROTOCOL_ERROR, "Malformed message")
         else:
@@ -183,9 +183,9 @@ class ClientConnection(Connection):
                 return json.loads(text, parse_constant=_refuse_constant)
         return text
 
-    def _emit(self, name: str, value: Any) -> None:
-        """Run the callbacks of an event that we make ourselves."""
-        self.deliver(Event(name, Ids(-1, None), [value]), b"", None)
+    def _emit(self, name: str, value: Any, payload: bytes) -> None:
+        """Run the callbacks of an event that we make ourselves of what has come."""
+        self.deliver(Event(name, Ids(-1, None), [value]), payload, None)
 
 
 def _is_of_protocol(values: list[Any]) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..errors import ConnectionClosed, EZEZError, MalformedMessage, SendTimeout
+from ..figures import Figures
 from ..logs import logger, shown
 from ..messages.codec import Codec
 from ..messages.protocol import EVENT_ERROR, EVENT_OK, CloseCode
@@ -58,6 +59,7 @@ class ConnectionOptions(NamedTuple):
     close_timeout: float
     ping_interval: float | None
     ping_timeout: float | None
+    figures: Figures
     max_awaiting_replies: int = 10_000
     unknown_events: str = "ignore"
 
@@ -92,6 +94,11 @@ class Connection(Outliving, Sending, Uncopied):
         self._timers: dict[str, Timer] | None = {}  # the last of each action's; ``None``: disposed
         self._nesting = 0
         trace(self)
+
+    @property
+    def figures(self) -> Figures:
+        """What the server or client counts besides."""
+        return self.options.figures
 
     # -- waiting for replies ----------------------------------------------------------------------------------------
 
@@ -130,16 +137,20 @@ class Connection(Outliving, Sending, Uncopied):
             with self.inbox.lock:
                 self.inbox.table.end_waiting(sent)
                 outcome = sent._outcome
+                if outcome is None and deadline.passed():
+                    self.tally.timed_out += 1
             if self.inbox.is_owner():
                 self.begin_user_code()  # the listener that waited goes on
         return outcome
 
     def _handle_nested(self, arrived: Arrived) -> None:
         self._nesting += 1
+        before = self.tally.running()
         try:
             self.handle_next(arrived)
         finally:
             self._nesting -= 1
+            self.tally.resume(before)
 
     def have_owner(self, act: Callable[[], object]) -> None:
         """Have the connection's thread do something in its turn; where that is past it, it is done at once."""
@@ -164,6 +175,7 @@ class Connection(Outliving, Sending, Uncopied):
         error = self._run_until_ended()
         failure = self.stream.failure
         if failure is not None:
+            self.figures.cut("too-big" if failure.code == CloseCode.MESSAGE_TOO_BIG else "protocol-error")
             restore_scheduling()  # what on_error starts shall not inherit what reading has chosen
             self.report_error(MalformedMessage(f"broken WebSocket frame: {failure.reason}"), "cut: ")
         ending = self.inbox.ending or Ending(CloseCode.ABNORMAL, "")
@@ -269,6 +281,7 @@ class Connection(Outliving, Sending, Uncopied):
     def fail(self, error: EZEZError, code: int, reason: str) -> None:
         """Answer the peer's fault: report it and end the connection. The connection's thread's."""
         self.end_with(code, reason)
+        self.figures.cut("too-big" if code == CloseCode.MESSAGE_TOO_BIG else "malformed")
         self.report_error(error, "cut: ")
 
     def end_with(self, code: int, reason: str) -> None:

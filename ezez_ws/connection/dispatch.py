@@ -9,13 +9,15 @@ from collections.abc import Callable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from ..figures import Figures, Running
 from ..logs import limited, logger, name_of, shown, shown_address
 from ..messages.codec import Codec
 from ..messages.protocol import Event, parse_event
+from ..messages.tally import Tally
 from ..threads.interrupted import calls_user_code
 from ..websocket.frames import Start
 from .inbox import Arrived, Inbox, Mark, Task
-from .listeners import Listeners
+from .listeners import NO_LISTENERS, Listeners
 from .replies import Pending, Reply, RoutedReply, answer, answer_nobody
 
 if TYPE_CHECKING:
@@ -69,6 +71,16 @@ class Dispatcher:
     says whether an event is delivered without asking the subclass. The ``shared_listeners`` are called after the
     ``listeners``.
     """
+
+    @property
+    def tally(self) -> Tally:
+        """What the connection counts."""
+        return self.inbox.tally
+
+    @property
+    def figures(self) -> Figures:
+        """Where errors are told, too."""
+        raise NotImplementedError
 
     def __init__(
         self, inbox: Inbox, codec: Codec, callbacks: Callbacks, listeners: Listeners, shared_listeners: Listeners | None
@@ -131,6 +143,8 @@ class Dispatcher:
         called = routed.on_reply is not None or self._on_message is not None
         if called or self.listeners or self._shared_listeners or not self.takes_events:
             self.handle(routed.payload, routed)
+        else:
+            self.tally.take(routed.payload)
 
     def parse_reply(self, payload: bytes) -> Reply:
         """Decode a reply, for who waits for it. Any thread may call it."""
@@ -145,6 +159,9 @@ class Dispatcher:
         """Run the callbacks of an event; ``routed``: its message, where its waiter got that when it was read."""
         name, ids, args = event
         event_id, reply_to = ids
+        inbox = self.inbox
+        tally = inbox.tally
+        tally.begin(name, payload, inbox.read_at)
         reply = MethodType(answer, (self, event_id)) if event_id >= 0 else answer_nobody
         on_reply = handler = None
         if reply_to is not None:
@@ -154,16 +171,19 @@ class Dispatcher:
         own: tuple[Callable[..., Any], ...] = ()
         shared: tuple[Callable[..., Any], ...] = ()
         if on_reply is None:
-            known = self.listeners.by_event.get(name)  # a call for each would take twice the time
-            if known is not None:
-                own = self.listeners.take(name) if known.has_once else known.functions
-            handler = self.listeners.handlers.get(name)
-            if self._shared_listeners is not None:
-                known = self._shared_listeners.by_event.get(name)
+            listeners = self.listeners
+            if listeners is not NO_LISTENERS:
+                known = listeners.by_event.get(name)  # a call for each would take twice the time
                 if known is not None:
-                    shared = self._shared_listeners.take(name) if known.has_once else known.functions
-                if handler is None:
-                    handler = self._shared_listeners.handlers.get(name)
+                    own = listeners.take(name) if known.has_once else known.functions
+                handler = listeners.handlers.get(name)
+            all_clients = self._shared_listeners
+            if all_clients is not None:
+                known = all_clients.by_event.get(name)
+                if known is not None:
+                    shared = all_clients.take(name) if known.has_once else known.functions
+                if handler is None and all_clients.handlers:
+                    handler = all_clients.handlers.get(name)
             if handler is not None:
                 pending = Pending(cast("Connection", self), event_id)
                 reply = pending.reply
@@ -195,6 +215,7 @@ class Dispatcher:
                 self.callback_failed(handler.function, error, name, "the handler")
         elif not (own or shared or on_message is not None or reply_to is not None or event_id < 0):
             self.handle_unknown(name, event_id)
+        tally.end()
 
     def handle_unknown(self, name: str, event_id: int) -> None:
         """Deal with an event that nobody handles or listens to."""
@@ -211,16 +232,20 @@ class Dispatcher:
         """Run a callback; what it raises ends neither the connection nor the thread."""
         if callback is None:
             return
+        before = self.tally.enter(self.describe(callback, None, ""))
         try:
             callback(*args)
         except BaseException as error:
             self.callback_failed(callback, error)
+        self.tally.resume(before)
 
     @calls_user_code
     def callback_failed(
         self, callback: Callable[..., Any], error: BaseException, event: str | None = None, role: str = ""
     ) -> None:
         """Tell what a callback has raised, with what; ``SystemExit`` too: it would end the thread without a word."""
+        for watcher in self.figures.watchers:
+            watcher(error, self.describe(callback, event, role), self.extra(event))
         if report_error(self._callbacks.on_error, self.subject, error):
             return
         text, what, extra = "%s: an error in %s", self.describe(callback, event, role), self.extra(event)
@@ -242,6 +267,12 @@ class Dispatcher:
         """Tell whether anybody hears of an event of that name."""
         shared = self._shared_listeners
         return self._on_message is not None or event in self.listeners or (shared is not None and event in shared)
+
+    def running(self) -> Running | None:
+        """Return what user code runs for this connection, if any does. Any thread may call it."""
+        _, thread_id = self.inbox.outlived()
+        runs = self.tally.running()
+        return None if runs is None or thread_id is None else Running(*runs, thread_id)
 
     # -- telling ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ..messages.tally import Tally
 from ..threads import clock
 from ..threads.deadline import NEVER, Deadline
 from ..threads.interrupted import make_lock
@@ -38,7 +39,7 @@ Item = Arrived | Ending | None
 SLICE = 0.25  # seconds after which a reader that is not in its own loop looks whether it is still wanted
 _OVERHEAD = 64  # what a waiting message counts beside its payload, so that millions of empty ones are bounded too
 _LOOK_IN_READS = 16
-_EMPTY: deque[Arrived] = deque()  # one for all, never put into: an own one takes 600 bytes
+_EMPTY: deque[tuple[Arrived, float]] = deque()  # one for all, never put into: an own one takes 600 bytes
 _RETIRED = -1  # no thread's identifier: nobody will read any more
 
 
@@ -71,10 +72,12 @@ class Inbox(Routing):
         self._parse_reply = parse_reply
         self._parses_plainly = parses_plainly
         self.table = ReplyTable()
+        self.tally = Tally()
         self.routes_replies = True
         self.note: Callable[[bytes | str], None] | None = None
         self._arrived = _EMPTY
         self._bytes = 0
+        self.read_at = 0.0  # when the message came that the owner has taken last; only the owner uses it
         self._unrouted = False  # a reply may be among what has arrived that its waiter does not have
         self._owner: int | None = None
         self._owner_asleep: Event | None = None
@@ -145,7 +148,7 @@ class Inbox(Routing):
         if not self._arrived:
             self._busy = False
             return self.ending
-        arrived = self._arrived.popleft()
+        arrived, self.read_at = self._arrived.popleft()
         self._bytes -= weight(arrived)
         self._busy = True
         self.wants_look_ins = not self._looked_after
@@ -180,7 +183,7 @@ class Inbox(Routing):
             return False
         if self._arrived is _EMPTY:
             self._arrived = deque()
-        self._arrived.append(arrived)
+        self._arrived.append((arrived, self._stream.last_received))
         self._bytes += _OVERHEAD + size
         if self._owner_asleep is not None:
             self._owner_asleep.set()
@@ -194,7 +197,7 @@ class Inbox(Routing):
         """Put messages before all others. The owner's."""
         with self.lock:
             if not self._dropping:
-                waiting = [*arrived, *self._arrived]
+                waiting = [*((one, self.read_at) for one in arrived), *self._arrived]
                 self._arrived = deque(waiting) if waiting else _EMPTY
                 self._bytes += sum(map(weight, arrived))
 
@@ -267,16 +270,20 @@ class Inbox(Routing):
     # -- the role ---------------------------------------------------------------------------------------------------
 
     def wait(
-        self, take: Callable[[], T], deadline: Deadline, sent: SentMessage | None = None, patient: bool = False
+        self,
+        take: Callable[[], T],
+        deadline: Deadline,
+        sent: SentMessage | None = None,
+        patient: bool = False,
+        event: Event | None = None,
     ) -> T | None:
         """Read, or sleep while another thread reads, until ``take`` returns something; ``None`` when the time is over.
 
         ``take`` is called while holding the lock, at least once, and once more after the time is over; at the
         connection's end it must return something. ``sent``: the message whose outcome is awaited. ``patient`` allows a
-        read without a limit, which only bytes or that end can wake.
+        read without a limit, which only bytes or that end can wake. ``event``: what others set, too, who know more.
         """
         me = threading.get_ident()
-        event: Event | None = None
         try:
             while True:
                 if self._unrouted:
@@ -308,6 +315,7 @@ class Inbox(Routing):
             ((opcode, payload),) = messages
             if opcode == BINARY or self._keep_text:  # the usual, without the detour by the inbox
                 self._busy = True
+                self.read_at = self._stream.last_received
                 self.wants_look_ins = not self._looked_after
                 return payload
         for message in messages:
@@ -335,6 +343,11 @@ class Inbox(Routing):
     def wait_ended(self, deadline: Deadline) -> None:
         """Read until the connection has ended. The owner's, inside a listener that does not go back to the loop."""
         self.wait(lambda: self.ending, deadline)
+
+    @property
+    def bytes(self) -> int:
+        """What has been read and not handled yet, as the limit counts it. Takes no lock."""
+        return self._bytes
 
     @property
     def full(self) -> bool:
@@ -402,7 +415,7 @@ class Inbox(Routing):
             event = Event()
             if sent is not None:
                 sent._events = [*(sent._events or ()), event]
-        self._sleepers[event] = None
+        self._sleepers[event] = None  # the event may be the caller's own
         if me == self._owner:
             self._owner_asleep = event
         return event

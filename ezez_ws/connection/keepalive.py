@@ -60,6 +60,7 @@ class Keepalive:
         failed = stream.fail(CloseCode.INTERNAL_ERROR, "keepalive: no pong in time")
         self._connection.cut()
         if failed:
+            self._connection.figures.cut("keepalive")
             self._connection.warn(f"cut: no pong within ping_timeout ({self._timeout:g} s)", "no pong")
         return None
 

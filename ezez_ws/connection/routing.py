@@ -42,7 +42,7 @@ class Routing:
     _keep_text: bool
     _parse_reply: Callable[[bytes], Reply]
     _parses_plainly: bool
-    _arrived: deque[Arrived]
+    _arrived: deque[tuple[Arrived, float]]
     _unrouted: bool
 
     def put(self, arrived: Arrived, size: int = 0) -> bool:
@@ -120,13 +120,13 @@ class Routing:
         try:
             with self.lock:
                 self._unrouted = False
-                payloads = [payload for payload in self._arrived if type(payload) is bytes]
+                payloads = [payload for payload, _ in self._arrived if type(payload) is bytes]
             for payload in payloads:
                 reply = self._parse(payload, peek_reply_to(payload))
                 with self.lock:
-                    for place, other in enumerate(self._arrived):
+                    for place, (other, read_at) in enumerate(self._arrived):
                         if reply is not None and other is payload:  # else the owner has it, and hands it out
-                            self._arrived[place] = self.table.settle(reply, payload) or payload
+                            self._arrived[place] = self.table.settle(reply, payload) or payload, read_at
             if self.table.settled:
                 self.tell_futures()
         except BaseException:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SendTimeout
+from ..errors import ConnectionClosed, SendTimeout
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, check_event_name
 from ..options import check_args, check_callback
 from ..threads import clock
 from ..threads.deadline import Deadline
-from ..threads.interrupted import interrupts_library
+from ..threads.interrupted import interrupts_library, refuse_to_wait
 from ..threads.timers import janitor
 from ..websocket.frames import TEXT
 from ..websocket.outbox import FULL, REFUSED, WAITING, WRITTEN, Put
@@ -159,7 +159,7 @@ class Sending(Deferring):
             home = None if sent is None else sent._home
             if sent is None:
                 sent = SentMessage(self, event_id, reply_to, None, event)
-            now = clock.monotonic()
+            now = inbox.tally.put(message)
             self._last_id = event_id  # before all else: an exception must not let the id be used again
             with inbox.lock:
                 # before the bytes leave: the reply may be there before put() returns
@@ -174,6 +174,7 @@ class Sending(Deferring):
                 with inbox.lock:
                     entry = inbox.table.take(event_id)
                     sent._went_out(home, None)
+                inbox.tally.take_back(message)
                 self._last_id = event_id - 1  # last: an exception may come out before
                 del entry
         if expires:
@@ -256,12 +257,15 @@ class Sending(Deferring):
         with self.inbox.lock:
             self.inbox.put(error)
         self.cut(CloseCode.ABNORMAL, "send timeout")
+        self.options.figures.cut("send-timeout")
         return error
 
     def _expire_replies(self) -> None:
         """Forget the messages whose time to be replied to is over. The janitor's."""
         with self.inbox.lock:
+            awaited = self.inbox.table.awaited
             expired = self.inbox.table.take_expired(clock.monotonic())
+            self.inbox.tally.expired += awaited - self.inbox.table.awaited
             due = self.inbox.table.next_deadline()
             self._expiry_at = -math.inf if due is None else due
             wakes = bool(expired) and self.inbox.owner_reads()
@@ -300,6 +304,8 @@ class Sending(Deferring):
             outcome = stream.put_prepared(message, holds)
             if outcome is FULL or outcome is REFUSED:
                 self._last_id = event_id - 1
+            else:
+                self.inbox.tally.put(message.payload)
         return outcome
 
     def put_together(self, first: bytes, events: Sequence[tuple[str, bytes]]) -> Put:
@@ -318,14 +324,17 @@ class Sending(Deferring):
                 return FULL
             outcome = REFUSED
             self._last_id += len(events)
-            for message in messages:
+            for number, message in enumerate(messages):
                 outcome = stream.put(message, needs_room=False)
+                if number and outcome is not REFUSED:
+                    self.inbox.tally.put(message)
         return outcome
 
     def settle(self, outcome: Put) -> None:
         """Do what is left to do when an event has been offered."""
         if outcome is FULL:
             self.cut(CloseCode.POLICY_VIOLATION, "too slow")
+            self.options.figures.cut("send-buffer")
             # by the janitor: what is deferred is done while holding a lock
             janitor.call_later(0.0, partial(self.warn, "cut: too slow for a broadcast (send_buffer_limit)", "too slow"))
         elif outcome is WAITING:
@@ -355,6 +364,8 @@ class Sending(Deferring):
     def _put_raw(self, payload: bytes, opcode: int) -> Put:
         with self.stream.sending:
             outcome = self.stream.put(payload, opcode)
+            if outcome is not FULL and outcome is not REFUSED:
+                self.inbox.tally.put(payload)
         if outcome is WAITING:
             self.stream.flush_later()
         return outcome
@@ -374,3 +385,21 @@ class Sending(Deferring):
         else:
             self.stream.ping()
         return True
+
+    def measure(self, timeout: float | None) -> float:
+        """Send a ping, wait for its answer, reading meanwhile, and return the seconds that it took.
+
+        ``TimeoutError``: it has not come in time. ``ConnectionClosed``: the connection is, or was lost.
+        """
+        refuse_to_wait("ping()")
+        ping = self.stream.ping()
+
+        def take() -> float | Ending | None:
+            return ping.seconds if ping.seconds is not None else self.inbox.ending or self.stream.ending
+
+        answer = self.inbox.wait(take, Deadline(timeout), event=ping.event)
+        if answer is None:
+            raise TimeoutError(f"no pong within {timeout} s")
+        if isinstance(answer, Ending):
+            raise ConnectionClosed(*answer)
+        return answer

@@ -137,6 +137,7 @@ class ServerConnection(Connection):
             if self._auth_seen:
                 return False
         self.end_with(CloseCode.POLICY_VIOLATION, "Too many connections wait to authenticate")
+        self.figures.cut("unauthenticated")
         self.cut()  # what has been sent still arrives; its thread wakes
         return True
 
@@ -218,6 +219,7 @@ class ServerConnection(Connection):
         elif self._options.queue_overflow == "disconnect":
             self.warn("cut: more than queue_limit_bytes before authentication", "queue overflow")
             self.end_with(CloseCode.POLICY_VIOLATION, "Queue overflow")
+            self.figures.cut("queue-overflow")
 
     def _end_waiting(self) -> None:
         """The time is over: where no authentication message has come, have the client rejected. The janitor's.
@@ -303,6 +305,7 @@ class ServerConnection(Connection):
         """Ask the user; return why the client is refused, or ``None``."""
         on_auth_request = self._callbacks.on_auth_request
         assert on_auth_request is not None
+        before = self.tally.enter("on_auth_request")
         try:
             answer = on_auth_request(self.client, key)
             if answer is not None and not isinstance(answer, bool):
@@ -310,6 +313,8 @@ class ServerConnection(Connection):
         except BaseException as error:
             self.callback_failed(on_auth_request, error)
             return "Auth verification failed"
+        finally:
+            self.tally.resume(before)
         return None if answer else "Invalid auth key"
 
     def _accept(self, request: AuthRequest) -> None:
@@ -323,6 +328,7 @@ class ServerConnection(Connection):
         self.take_events()
         self.inbox.put_back(self._early)
         self._early = []
+        self.figures.authenticated("ok")
         self.tell("authenticated")
         self.begin_user_code()
         for factory in self._options.factories:
@@ -371,6 +377,7 @@ class ServerConnection(Connection):
         return self.alive
 
     def _reject(self, reason: str, told: bool = False) -> None:
+        self.figures.authenticated("late" if reason == _TOO_LATE else "rejected")
         limited.tell(logging.INFO, "rejected", "%s: rejected: %s", self.name, reason, extra=self.extra())
         if not told:
             self.stream.send(self._codec.encode([AUTH_REJECTED, reason]))

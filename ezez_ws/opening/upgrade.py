@@ -102,6 +102,7 @@ class Upgrade:
 
     def turn_away(self, wire: Wire, address: Any, plain: bool) -> None:
         """Refuse one that cannot be listened to. ``plain``: it understands what is not encrypted."""
+        self._options.connection.common.figures.refused(503)
         tell_refused(address, NoPlace("too many have been refused at once"))
         if plain:
             with contextlib.suppress(WireError):
@@ -175,6 +176,7 @@ class Upgrade:
 
     def _refuse(self, refusal: Refusal, wire: Wire, address: Any, place: Place) -> None:
         """Answer, and read away for a moment what the peer still sends, so that it reads our answer and no reset."""
+        self._options.connection.common.figures.refused(refusal.status)
         tell_refused(address, refusal)
         deadline = Deadline(LINGER)
         is_heard = place.refuse()

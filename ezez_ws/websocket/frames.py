@@ -274,12 +274,14 @@ class FrameDecoder:
         rest, self._rest = self._rest, b""
         return rest
 
-    def is_pong(self, data: bytes) -> bool:
-        """Tell whether the data are one whole pong, between two messages; they are not taken."""
+    def read_pong(self, data: bytes) -> bytes | None:
+        """Return the payload where the data are one whole pong, between two messages; they are not taken."""
         head = 6 if self._masked else 2
         if not self._idle or len(data) < head or data[0] != FIN | PONG:
-            return False
-        return data[1] ^ self._masked == len(data) - head <= 125
+            return None
+        if not data[1] ^ self._masked == len(data) - head <= 125:
+            return None
+        return apply_mask(data[head:], data[2:6]) if self._masked else data[head:]
 
     def _parse(self, data: bytes, messages: list[Message]) -> None:
         position, end = 0, len(data)

@@ -20,6 +20,7 @@ __all__ = ["FULL", "HELD", "REFUSED", "WAITING", "WRITTEN", "Outbox", "Put"]
 
 _BATCH = 65536  # small frames that wait are written together up to this many bytes
 _SMALL = 4096
+_PINGS = 1024  # bytes of pings that wait
 _HELD = 16384  # bytes that are held at most
 _FLUSH_AT_ONCE = 1 << 20  # the flusher turns to the next peer after this many bytes
 
@@ -60,7 +61,7 @@ class Outbox:
         self._held = False  # all that waits was held for ``let_go``; the kernel has refused nothing of it
         self._torn = False  # the first that waits is the rest of a frame: nothing may come before it
         self._pong: bytes | None = None
-        self._ping: bytes | None = None
+        self._ping: bytes | None = None  # one, or several
         self.open = True  # messages are taken; false when a close frame is out or waits, and when the wire is cut
         self._broken = False  # nothing can leave any more, what waits included
         self._cut = False  # the wire is cut
@@ -145,12 +146,12 @@ class Outbox:
         if waiting:
             self.watch()
 
-    def ping(self, payload: bytes = b"", replaces: bool = False) -> None:
-        """Send a ping, unless one still waits that it does not replace."""
+    def ping(self, payload: bytes) -> None:
+        """Send a ping, unless many still wait."""
         with self.lock:
-            if not self.open or (self._ping is not None and not replaces):
+            if not self.open or (self._ping is not None and len(self._ping) > _PINGS):
                 return
-            self._ping = self._frame(PING, payload)
+            self._ping = (self._ping or b"") + self._frame(PING, payload)
             waiting = self._write_control()
         if waiting:
             self.watch()

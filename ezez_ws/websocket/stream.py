@@ -20,6 +20,7 @@ and ``dispose`` gives the socket back. Every step of an ending may be asked for 
 exception, and is done once.
 """
 
+import itertools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,12 +34,14 @@ from .outbox import REFUSED, Outbox
 if TYPE_CHECKING:
     from .deflate import Deflate, Deflater, Inflater
 
-__all__ = ["Ending", "Stream"]
+__all__ = ["Ending", "Ping", "Stream"]
 
 _LAST_WAIT = 1.0  # seconds that a client waits for the server's end when both have said goodbye
 _READ_AWAY = 16384  # bytes at a time: of large blocks that many threads take and free malloc() wastes much memory
 _SMALLEST_READ, _LARGEST_READ = 256, 262144  # bytes; each idle connection holds a buffer of the smallest
+_MOST_PINGS = 64  # that are waited for; of more the oldest are forgotten
 _LONG = bytes(32)  # of a ping: more than the read gate looks at
+_numbers = itertools.count(1)
 
 
 class Ending(NamedTuple):
@@ -46,6 +49,18 @@ class Ending(NamedTuple):
 
     code: int
     reason: str
+
+
+class Ping:
+    """One ping. ``event`` is set, and ``seconds`` are there, when it is answered (RFC 6455, section 5.5.3)."""
+
+    __slots__ = ("at", "event", "payload", "seconds")
+
+    def __init__(self) -> None:
+        self.at = clock.monotonic()
+        self.event = Event()
+        self.payload = next(_numbers).to_bytes(8, "big")
+        self.seconds: float | None = None
 
 
 class Stream:
@@ -86,6 +101,8 @@ class Stream:
         self._ending: Ending | None = None
         self._goodbye: Ending | None = None  # what our own close frame has said
         self._failure: Violation | None = None
+        self.latency: float | None = None  # seconds that the last ping took which was answered
+        self._pings: dict[bytes, Ping] | None = None  # those that are not
 
     @property
     def ending(self) -> Ending | None:
@@ -101,6 +118,11 @@ class Stream:
     def open(self) -> bool:
         """Whether messages can be sent."""
         return self._ending is None and self._outbox.open
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is to be sent and has not left; read without the lock, too."""
+        return self._outbox.waiting_bytes
 
     # For whoever has not the reading role: see the outbox. Bound methods kept for them would take 300 bytes.
 
@@ -191,14 +213,23 @@ class Stream:
         payload, opcode = (data.encode(), TEXT) if isinstance(data, str) else (bytes(data), BINARY)
         return self._outbox.send(payload, opcode) is not REFUSED
 
-    def ping(self) -> None:
-        """Send a ping. That its answer has come shows in ``last_received`` only."""
+    def ping(self) -> "Ping":
+        """Send a ping, which is told when its answer comes."""
+        ping = Ping()
+        pings = self._pings
+        if pings is None:
+            with self.sending:
+                pings = self._pings = {} if self._pings is None else self._pings
+        while len(pings) >= _MOST_PINGS:
+            pings.pop(next(iter(pings)), None)
+        pings[ping.payload] = ping
         self._wire.expect(self._take_pong)
-        self._outbox.ping()
+        self._outbox.ping(ping.payload)
+        return ping
 
     def call_reader(self) -> None:
         """Send a ping whose answer wakes the thread that reads: it is too long for the read gate to take it aside."""
-        self._outbox.ping(_LONG, replaces=True)
+        self._outbox.ping(_LONG)
 
     def close(self, code: int, reason: str) -> bool:
         """Begin the close handshake; false where it has begun or the connection is gone."""
@@ -256,10 +287,28 @@ class Stream:
 
     def _take_pong(self, data: bytes) -> bool:
         """Deal with what has come, if it is a pong and nothing else, while the holder of the reading role sleeps."""
-        if not self._decoder.is_pong(data):
+        payload = self._decoder.read_pong(data)
+        if payload is None:
             return False
         self.last_received = clock.monotonic()
+        self._note_pong(payload)
         return True
+
+    def _note_pong(self, payload: bytes) -> None:
+        """Tell the ping that is answered, and those before it: a peer need answer the last only. The reader's.
+
+        It takes no lock, as the read gate holds its own; each step on ``_pings`` is one of the dict's.
+        """
+        pings, now = self._pings, clock.monotonic()
+        if pings is None or payload not in pings:
+            return
+        for answered in list(pings):
+            ping = pings.pop(answered, None)
+            if ping is not None:
+                self.latency = ping.seconds = max(0.0, now - ping.at)
+                ping.event.set()
+            if answered == payload:
+                break
 
     def _adapt_read_size(self, received: int) -> None:
         """Read more at a time while there is more, and less again when there is not."""
@@ -281,6 +330,8 @@ class Stream:
                 self._last_word = parse_close(message.payload)
             elif message.opcode == PING:
                 self._outbox.pong(message.payload)
+            else:
+                self._note_pong(message.payload)
         if self._decoder.failure is not None and self._last_word is None:
             self._last_word = self._decoder.failure
         if self._last_word is not None and not kept:

@@ -252,15 +252,16 @@ class ControlTest(OutboxTestCase):
             self.assertEqual([m.payload for m in got if m.opcode == PING], [b"ping"])
             self.assertIn([m.payload for m in got if m.opcode == PONG], ([b"another"], [b"pong", b"another"]))
 
-    def test_of_the_pongs_that_wait_only_the_last_is_sent_and_no_ping_waits_twice(self) -> None:
+    def test_of_the_pongs_that_wait_only_the_last_is_sent_and_of_many_pings_the_first_ones(self) -> None:
         outbox, _, reader = self.make()
         first = self.fill(outbox)
         for i in range(1000):
             outbox.pong(b"%d" % i)
-            outbox.ping(b"%d" % i)
+            outbox.ping(b"%100d" % i)
         outbox.close(1000, "")
-        wanted = [first, Message(PONG, b"999"), Message(PING, b"0"), Message(CLOSE, encode_close(1000, ""))]
-        self.assertEqual(reader.read_until(4), wanted)
+        pings = [Message(PING, b"%100d" % i) for i in range(11)]  # those before the eleventh are less than 1 KiB
+        wanted = [first, Message(PONG, b"999"), *pings, Message(CLOSE, encode_close(1000, ""))]
+        self.assertEqual(reader.read_until(len(wanted)), wanted)
 
     def test_thousands_of_pings_of_a_peer_that_never_reads_cost_no_memory(self) -> None:
         outbox, _, reader = self.make()

@@ -44,7 +44,8 @@ borrow(PyObject *scalars, PyObject *refusals)
 static int
 execute(PyObject *module)
 {
-    PyMethodDef *tables[] = {encoding_functions, decoding_functions, frames_functions, sockets_functions};
+    PyMethodDef *tables[] = {encoding_functions, decoding_functions, frames_functions, sockets_functions,
+                             tally_functions};
     PyObject *scalars = PyImport_ImportModule("ezez_ws.messages.scalars");
     PyObject *refusals = scalars == NULL ? NULL : PyImport_ImportModule("ezez_ws.messages.refusals");
     int failed = refusals == NULL ? -1 : borrow(scalars, refusals);
@@ -52,6 +53,8 @@ execute(PyObject *module)
     Py_XDECREF(scalars);
     for (size_t i = 0; !failed && i < Py_ARRAY_LENGTH(tables); i++)
         failed = PyModule_AddFunctions(module, tables[i]);
+    if (!failed)
+        failed = add_tally(module);
     return failed;
 }
 

@@ -2,7 +2,7 @@
    needs.
 
    The contract. There is nothing here that is not in Python, too (encoding.py, decoding.py, protocol.py, frames.py,
-   cluster/entries.py),
+   cluster/entries.py, tally.py),
    and the Python is what counts. C does the usual cases only. For everything else, for whatever is refused and whatever
    needs the user's code, it returns NotImplemented, and Python begins anew: C may only decline, and Python says why.
    So there is one place for each refusal and its text, and what C must never do is answer otherwise than Python.
@@ -17,9 +17,10 @@
        decoding.c   bytes to values, events and publications, and the reply-to of a message that is not decoded
        frames.c     frames and masks (RFC 6455)
        sockets.c    a send and a receive that keep the interpreter's lock
+       tally.c      what a connection counts
        module.c     the module, and what it borrows from Python
 
-   Each of the first four has a table of the functions that Python sees; all else in a file is static. */
+   Each of the first five has a table of the functions that Python sees; all else in a file is static. */
 
 #ifndef EZEZ_WS_SPEEDUPS_H
 #define EZEZ_WS_SPEEDUPS_H
@@ -62,6 +63,10 @@ INTERNAL extern PyMethodDef encoding_functions[];
 INTERNAL extern PyMethodDef decoding_functions[];
 INTERNAL extern PyMethodDef frames_functions[];
 INTERNAL extern PyMethodDef sockets_functions[];
+INTERNAL extern PyMethodDef tally_functions[];
+
+/* Add the type Tally to the module, where there is one; -1 on failure. */
+INTERNAL int add_tally(PyObject *module);
 
 /* -- named tuples, made without a call of their class ------------------------------------------------------------- */
 
