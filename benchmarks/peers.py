@@ -26,6 +26,8 @@ __all__ = [
     "PURE",
     "SIMPLE",
     "SOCKETIO",
+    "UNWATCHED",
+    "WATCHED",
     "WEBSOCKETS",
     "Connection",
     "find_missing",
@@ -95,6 +97,10 @@ CALLED: dict[str, Connection] = {
     SOCKETIO: PEERS[SOCKETIO],
 }
 """Who answers calls: by a handler, or as in roundtrip."""
+
+UNWATCHED = f"{OURS}, figures not read"
+WATCHED: dict[str, Connection] = {OURS: Connection("ours_watched", "ezez"), UNWATCHED: PEERS[OURS]}
+"""With figures that are read once a second, and as in roundtrip."""
 
 IN_ROOMS: dict[str, Connection] = {
     OURS: Connection("ours_in_rooms", "ezez"),

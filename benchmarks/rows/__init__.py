@@ -9,7 +9,7 @@ from .bulk import bulk
 from .cluster import cluster_fanout, cluster_idle, cluster_latency, cluster_pairs, emit
 from .codec import codec
 from .connect import connect
-from .echoes import call, latency, many, pipelined, roundtrip
+from .echoes import call, latency, many, pipelined, roundtrip, stats
 from .fanout import fanout, fanout_stalled
 from .growth import growth
 from .idle import idle
@@ -33,6 +33,7 @@ ROWS: dict[str, Row] = {
     "pipelined": Row(pipelined),
     "many": Row(many),
     "call": Row(call),
+    "stats": Row(stats),
     "fanout": Row(fanout),
     "fanout-stalled": Row(fanout_stalled),
     "idle": Row(idle),

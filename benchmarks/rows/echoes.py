@@ -1,4 +1,4 @@
-"""roundtrip, latency, pipelined, many, call: a small message there and back, on few or many connections."""
+"""roundtrip, latency, pipelined, many, call, stats: a small message there and back, on few or many connections."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,14 @@ from ..peers import (
     PURE,
     SIMPLE,
     SOCKETIO,
+    UNWATCHED,
+    WATCHED,
     WEBSOCKETS,
 )
 from ..results import Goal, Line
 from ..run import Run
 
-__all__ = ["call", "latency", "many", "pipelined", "roundtrip"]
+__all__ = ["call", "latency", "many", "pipelined", "roundtrip", "stats"]
 
 UNIT = "messages/s"
 MESSAGING = (OURS, WEBSOCKETS, SIMPLE, SOCKETIO, NODE, GENERATOR)
@@ -64,6 +66,15 @@ def call(run: Run) -> list[Line]:
     checked = line.variant(CHECKED, "three arguments checked")
     checked.goals = [Goal(BY_REPLY, 0.6)]
     return [line, checked]
+
+
+def stats(run: Run) -> list[Line]:
+    """What it costs that somebody reads the figures."""
+    line = Line("stats", "50 connections, figures read once a second", UNIT, goals=[Goal(UNWATCHED, 0.98)])
+    for who in run.alternate(run.present(*WATCHED, peers=WATCHED)):
+        with run.tolerate(who), run.stage(who, 50, WATCHED) as stage:
+            line.add(who, float(stage.ask("echo", connections=50, in_flight=1, seconds=run.seconds)["rate"]))
+    return [line]
 
 
 def _echoes(run: Run, row: str, names: Sequence[str], connections: int, in_flight: int, goals: Sequence[Goal]) -> Line:

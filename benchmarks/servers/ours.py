@@ -1,6 +1,7 @@
 """This library: an event answered by a reply, and all that the rows ask it for."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ezez_ws import EZEZServerClient, EZEZWebsocketServer
@@ -10,8 +11,8 @@ __all__ = ["KEY", "start"]
 KEY = "secret"
 
 
-def start(**options: Any) -> str:
-    """Start a server with ``options``; its listeners are what a user would write."""
+def start(begun: Callable[[EZEZWebsocketServer], object] | None = None, **options: Any) -> str:
+    """Start a server with ``options``; its listeners are what a user would write. ``begun`` gets it then."""
     server = EZEZWebsocketServer(**{"port": 0, **options}, on_auth_request=lambda client, key: key == KEY)
     longest = 0.0
 
@@ -49,6 +50,8 @@ def start(**options: Any) -> str:
         reply("state", [time.process_time(), client.awaiting_replies_count])
 
     server.start()
+    if begun is not None:
+        begun(server)
     assert server.url is not None
     return server.url
 
