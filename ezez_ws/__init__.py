@@ -20,6 +20,7 @@ from .callbacks import (
     OnMissed,
     OnQueueOverflow,
     OnReply,
+    ProcessRequest,
     ReplyFunction,
     RequestHeaders,
     ServerListener,
@@ -63,6 +64,7 @@ from .errors import (
 from .figures import ConnectionStats, Histogram, ServerStats
 from .messages.codec import UNDEFINED, BigInt, Codec
 from .messages.protocol import EVENT_ERROR, EVENT_OK, EVENT_UNKNOWN_DATA_TYPE, EVENT_UNKNOWN_MESSAGE, Ids
+from .opening.http import HTTPResponse
 from .opening.server_handshake import HandshakeRequest
 from .server import EZEZWebSocketServer, EZEZWebsocketServer
 from .server_client import EZEZServerClient
@@ -94,6 +96,7 @@ __all__ = [
     "EZEZWebsocketServer",
     "Emitter",
     "EventArgs",
+    "HTTPResponse",
     "HandshakeRequest",
     "Histogram",
     "Ids",
@@ -118,6 +121,7 @@ __all__ = [
     "OnMissed",
     "OnQueueOverflow",
     "OnReply",
+    "ProcessRequest",
     "Publication",
     "PublishFailed",
     "QueueFull",

@@ -15,6 +15,7 @@ from .connection.replies import EventArgs, ReplyFunction
 from .context import C
 from .errors import ConnectionFailed
 from .messages.protocol import Ids
+from .opening.http import ProcessRequest
 from .opening.upgrade import AllowsOrigin, LimitOf, VerifyRequest
 from .server_client import EZEZServerClient, ServerOnReply
 
@@ -36,6 +37,7 @@ __all__ = [
     "OnMissed",
     "OnQueueOverflow",
     "OnReply",
+    "ProcessRequest",
     "ReplyFunction",
     "RequestHeaders",
     "ServerListener",

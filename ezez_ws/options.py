@@ -26,6 +26,7 @@ __all__ = [
     "check_callback",
     "check_client",
     "check_flag",
+    "check_path",
     "check_seconds",
     "check_server",
     "pick",
@@ -240,7 +241,7 @@ def _port(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be an int from 0 to 65535 or None, not {value}")
 
 
-def _path(name: str, value: Any) -> None:
+def check_path(name: str, value: Any) -> None:
     _instance("a str or None", str, name, value)
     if value is not None and not re.fullmatch(r"/[!\"$->@-~]*", value):  # neither # nor ?
         raise ValueError(
@@ -340,7 +341,12 @@ SERVER = {option.name: option for option in (
            " [`wsgi_app` or `serve_connection`](server-modes.md)"),
     Option("host", "127.0.0.1", partial(_instance, "a str", str, optional=False),
            'the address to bind; `"0.0.0.0"` for all, IPv6 works'),
-    Option("path", None, _path, "take only this path (the query does not count), 404 otherwise; `None`: any"),
+    Option("path", None, check_path, "take only this path (the query does not count), 404 otherwise; `None`: any"),
+    Option("process_request", None, _called("request"),
+           "`(HandshakeRequest) -> HTTPResponse or None`, asked for each GET and HEAD before anything else: the answer,"
+           " or `None` to go on. For [pages beside the sockets](http.md)"),
+    Option("health_path", None, check_path,
+           "a GET or HEAD of it is answered 200, for [health checks](http.md#health-checks)"),
     Option("subprotocols", None, None,
            "the first that the client offers and that is in this list; `None` takes the client's first"),
     Option("ssl", None, partial(_ssl, "server"), "an `ssl.SSLContext`, for `wss://`"),

@@ -26,6 +26,7 @@ from .figures import Figures, ServerStats
 from .logs import limited, logger
 from .messages.codec import Codec
 from .messages.tally import Tally
+from .opening.mounts import Mounts
 from .opening.origins import Origins
 from .opening.server_handshake import Refusal
 from .opening.url import validate_subprotocols
@@ -42,6 +43,8 @@ from .threads.starting import begin_thread
 
 if TYPE_CHECKING:
     import ssl as _ssl
+
+    from _typeshed.wsgi import WSGIApplication
 else:
     from .opening.late import ssl as _ssl
 
@@ -74,6 +77,8 @@ class EZEZWebsocketServer(ToMany[C]):
         host: str = "127.0.0.1",
         path: str | None = None,
         subprotocols: Sequence[str] | None = None,
+        process_request: callbacks.ProcessRequest | None = None,
+        health_path: str | None = None,
         ssl: "_ssl.SSLContext | None" = None,
         on_auth_ok: callbacks.ServerOnAuthOk[C] | None = None,
         on_auth_rejected: callbacks.ServerOnAuthRejected[C] | None = None,
@@ -122,6 +127,7 @@ class EZEZWebsocketServer(ToMany[C]):
         self._ezez_figures = Figures(Tally())
         self._ezez_publishing = Publishing(given["codec"], self._ezez_publish)
         self._ezez_has_backplane = backplane is not None
+        self.__mounts = Mounts()
         self.__factories: list[Factory] = []  # one for each contract
         try:
             context = Context(default_context)
@@ -140,6 +146,7 @@ class EZEZWebsocketServer(ToMany[C]):
             cluster=pick(ClusterOptions, given),
             callbacks=pick(Callbacks, given),
             listeners=self._ezez_listeners,
+            mounts=self.__mounts,
             default_context=context,
             subprotocols=None if subprotocols is None else validate_subprotocols(subprotocols),
             allowed_origins=_parse_origins(allowed_origins, tls=ssl is not None),
@@ -308,6 +315,19 @@ class EZEZWebsocketServer(ToMany[C]):
             except OSError:
                 return  # it has gone
             run.serve_borrowed(sock, address if isinstance(address, tuple) else ())
+
+    def mount(self, path: str, wsgi_app: "WSGIApplication") -> None:
+        """Have a WSGI application answer GET and HEAD on the server's port, for ``path`` and all below it.
+
+        Also while the server runs. WebSockets may still connect there. A request has no body, and its response at most
+        1 MiB; after ``handshake_timeout`` it is cut, with a warning. What has forms belongs in front: use ``wsgi_app``.
+
+        Raises:
+            TypeError: ``wsgi_app`` cannot be called as one.
+            ValueError: ``path`` is no path as it is sent, percent-encoded, or something is mounted there.
+        """
+        self._ezez_fork_guard.check()
+        self.__mounts.add(path, wsgi_app)
 
     def __admitting(self) -> ServerRun | None:
         """Return the run that takes connections, begun if need be; ``None`` where there is none."""

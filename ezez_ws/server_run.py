@@ -4,7 +4,8 @@ import contextlib
 import importlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .cluster.hub import ClusterOptions, Hub
@@ -14,11 +15,13 @@ from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import Context
 from .logs import limited, logger, shown_address
 from .messages.protocol import CloseCode
+from .opening.http import ProcessRequest
 from .opening.listener import Listener
+from .opening.mounts import Mounts, Visit
 from .opening.origins import Origins
 from .opening.places import Place, Places
-from .opening.server_handshake import Refusal
-from .opening.upgrade import BUSY, LINGER, Admission, AllowsOrigin, LimitOf, Upgrade, VerifyRequest
+from .opening.server_handshake import Refusal, ServerHandshake
+from .opening.upgrade import BUSY, Admission, AllowsOrigin, LimitOf, Upgrade, VerifyRequest, listening
 from .opening.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 from .server_client import EZEZServerClient
 from .threads.deadline import Deadline
@@ -39,6 +42,7 @@ __all__ = ["ServerOptions", "ServerRun"]
 _GRACE = 0.5  # seconds that a thread has to end when its connection has been cut
 _LOOK = 1.0  # seconds between two looks at whether the web server is stopping
 
+_Admitted = tuple[Wire, Admission | Visit]
 Lent = threading.Thread | Loan
 
 
@@ -58,6 +62,9 @@ class ServerOptions(NamedTuple):
     subprotocols: Sequence[str] | None
     allowed_origins: Origins | AllowsOrigin | None
     verify_request: VerifyRequest | None
+    process_request: ProcessRequest | None
+    health_path: str | None
+    mounts: Mounts
     max_connections: int | None
     max_unauthenticated: int | None
     max_connections_per_address: int | LimitOf | None
@@ -136,10 +143,26 @@ class ServerRun:
 
     def serve(self, place: Place) -> None:
         """Shake hands with one that has come, and serve the connection until it has ended."""
+        self._serve(place, partial(self._admit, place))
+
+    def serve_read(self, wire: Wire, handshake: ServerHandshake, address: Any, deadline: Deadline) -> None:
+        """Do the same on another server's thread, which has read the request already; closes ``wire``."""
+        with self._borrow_thread():
+            place = Place(self._places, wire, address)
+            place.enter()
+            self._serve(place, partial(self._admit_read, place, handshake.received, deadline))
+
+    def _serve(self, place: Place, admit: Callable[[], _Admitted | None]) -> None:
         try:
-            admitted = self._shake_hands(place)
-            if admitted is not None:
-                self._run_connection(self._make_connection(*admitted, place), place)
+            admitted = self._shake_hands(place, admit)
+            if admitted is None:
+                return
+            wire, way = admitted
+            if isinstance(way, Visit):
+                place.leave()
+                way.begin(wire)
+            else:
+                self._run_connection(self._make_connection(wire, way, place), place)
         finally:
             place.leave()
 
@@ -182,7 +205,7 @@ class ServerRun:
             finally:
                 place.leave()
 
-    def _shake_hands(self, place: Place) -> tuple[Wire, Admission] | None:
+    def _shake_hands(self, place: Place, admit: Callable[[], _Admitted | None]) -> _Admitted | None:
         """Shake hands, where there is a place; ``None`` where that fails, and the wire is closed."""
         raw = place.wire
         assert raw is not None
@@ -192,7 +215,7 @@ class ServerRun:
             self._wires.add(raw)
         admitted = None
         try:
-            admitted = self._admit(raw, place.address, place)
+            admitted = admit()
             return admitted
         finally:
             with self._lock:
@@ -280,25 +303,32 @@ class ServerRun:
             connection.dispose()
             figures.ended(connection.tally)
 
-    def _admit(self, raw: Wire, address: Any, place: Place) -> tuple[Wire, Admission] | None:
+    def _admit(self, place: Place) -> _Admitted | None:
         """Shake hands, in TLS and in HTTP, within ``handshake_timeout``; ``None`` where that fails."""
-        timeout = self._options.handshake_timeout
-        deadline = Deadline(timeout if place.held else min(timeout, LINGER))
+        deadline, raw, address = Deadline(self._options.handshake_timeout), place.wire, place.address
+        assert raw is not None
         wire: Wire = raw
-        if not place.heard:
-            self._reception.turn_away(raw, address, plain=self._options.ssl is None)
-            return None
-        if self._options.ssl is not None:
+        if self._options.ssl is not None and place.heard:
             from .wire.tls import TLSWire
 
             try:
-                wire = TLSWire.accept(raw, self._options.ssl, deadline)
+                wire = TLSWire.accept(raw, self._options.ssl, listening(place, deadline))
             except OSError as error:
                 peer = shown_address(address)
                 limited.tell(logging.INFO, "no TLS", "no TLS with %s: %s", peer, error, extra={"remote_address": peer})
                 return None
-        admission = self._reception.admit(wire, address, deadline, place)
-        return None if admission is None else (wire, admission)
+        elif not place.heard:
+            self._reception.turn_away(raw, address, plain=self._options.ssl is None)
+            return None
+        return _with(wire, self._reception.admit(wire, address, deadline, place))
+
+    def _admit_read(self, place: Place, received: bytes, deadline: Deadline) -> _Admitted | None:
+        wire = place.wire
+        assert wire is not None
+        if not place.heard:
+            self._reception.turn_away(wire, place.address, plain=True)
+            return None
+        return _with(wire, self._reception.admit(wire, place.address, deadline, place, received))
 
     # -- closing ----------------------------------------------------------------------------------------------------
 
@@ -335,6 +365,7 @@ class ServerRun:
         """Take leave of every client, and wait for them to go."""
         self._stop_admitting()
         self.say_goodbye()
+        self._options.mounts.say_goodbye()
         self.hub.stop_asking()  # a listener may wait for a client of another node
         self._wait_for_own_connection(deadline)
         self._join(deadline)
@@ -385,6 +416,10 @@ class ServerRun:
         with self._lock:
             loans = list(self._loans)
         return [*([] if self.listener is None else self.listener.threads()), *loans]
+
+
+def _with(wire: Wire, way: Admission | Visit | None) -> _Admitted | None:
+    return None if way is None else (wire, way)
 
 
 def _is_current(thread: Lent) -> bool:

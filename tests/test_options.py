@@ -41,7 +41,7 @@ WRONG_BY_CHECK: Mapping[Any, list[Any]] = {
     options._instance: [5, object(), b"127.0.0.1"],
     options._ssl: [True, "cert.pem", object()],
     options._port: ["80", -1, 65536, 1.5, True],
-    options._path: [1, "", "chat", "/chat?x", "/chat#x", b"/"],
+    options.check_path: [1, "", "chat", "/chat?x", "/chat#x", b"/"],
     options._backplane: [5, "redis://127.0.0.1", object()],
     options.check_auth: [5, b"key", ["key"], "\ud800"],
 }

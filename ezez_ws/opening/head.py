@@ -18,6 +18,7 @@ from ..logs import frames, shown
 __all__ = [
     "MAX_HEADERS",
     "MAX_HEAD_BYTES",
+    "NO_HTTP",
     "BadHead",
     "HeadReader",
     "Headers",
@@ -37,7 +38,7 @@ _TOKEN = r"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 _TOKEN_TEXT = re.compile(_TOKEN)
 _TOKEN_BYTES = re.compile(_TOKEN.encode())
 _HEADER_LINE = re.compile(_TOKEN.encode() + b":")
-_NO_HTTP = "This is not HTTP/1.1."
+NO_HTTP = "This is not HTTP/1.1."
 _NO_LINE = "A line of the head has a control character in it, or does not end with CR LF."
 _NO_HEADER = "A header line must start with the header's name and a colon."
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -82,6 +83,11 @@ class HeadReader:
         """What followed the head; empty until the head is complete."""
         return bytes(self._buffer[self._line_starts :]) if self._complete else b""
 
+    @property
+    def received(self) -> bytes:
+        """All that it was fed."""
+        return bytes(self._buffer)
+
     def feed(self, data: bytes) -> bool:
         """Take ``data``; True once the head is complete, ``BadHead`` once it cannot be. More is ``trailing``."""
         self._buffer += data
@@ -103,7 +109,7 @@ class HeadReader:
         first = self._buffer[self._line_starts : self._line_starts + 1]
         may_be_empty = self.lines or self._blank_lines
         if first and not _TOKEN_BYTES.match(first) and not (first == b"\r" and may_be_empty):
-            raise BadHead(400, _NO_HEADER if self.lines else _NO_HTTP)
+            raise BadHead(400, _NO_HEADER if self.lines else NO_HTTP)
 
     def _check_unfinished_line(self) -> None:
         stop = min(len(self._buffer), MAX_HEAD_BYTES)
@@ -120,7 +126,7 @@ class HeadReader:
                 self._blank_lines -= 1
                 return
             if not self._start_line.fullmatch(line):
-                raise BadHead(400, _NO_HTTP)
+                raise BadHead(400, NO_HTTP)
         elif not line:
             self._complete = True
             return

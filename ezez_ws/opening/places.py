@@ -7,6 +7,8 @@ A connection has a place from the accept to its end. On its way it is
               for ``max_unauthenticated`` at once, for ``max_connections`` when it has been silent for a second
     ASKING    has sent it, is getting our 101, or is in the hands of a web server: it keeps its place
     KNOWN     authenticated: counts for ``max_connections`` only
+    ANSWERED  is no WebSocket, but gets a page: counts for ``max_unauthenticated`` only, and is cut as NEW is, before
+              these where it takes longer than a second
     REFUSED   has no place, but is listened to for a moment, so that it reads why
     LOST      has lost its place to another; its thread is about to end
     OUT       has not come yet, or has gone
@@ -31,7 +33,8 @@ _MOST_REFUSED = 100
 """So many are listened to at a time when they have been refused; who is beyond must read faster."""
 
 _PATIENCE = 1.0
-"""Seconds in which an honest client sends its authentication; else those who come would keep each other out."""
+"""Seconds in which an honest client sends its authentication, or takes its page; else those who come would keep each
+other out."""
 
 _MOST_LOST = 1000
 """While so many have lost their places, and still have their threads, nobody loses one."""
@@ -40,12 +43,13 @@ _MOST_LOST = 1000
 class State(enum.Enum):
     """Where a connection is on its way."""
 
-    NEW, SILENT, ASKING, KNOWN, REFUSED, LOST, OUT = range(7)
+    NEW, SILENT, ASKING, KNOWN, ANSWERED, REFUSED, LOST, OUT = range(8)
 
 
-NEW, SILENT, ASKING, KNOWN, REFUSED, LOST, OUT = State
-_UNKNOWN = (NEW, SILENT, ASKING)
-_HELD = (*_UNKNOWN, KNOWN)
+NEW, SILENT, ASKING, KNOWN, ANSWERED, REFUSED, LOST, OUT = State
+_ON_ITS_WAY = (NEW, SILENT, ASKING)
+_UNKNOWN = (*_ON_ITS_WAY, ANSWERED)
+_HELD = (*_ON_ITS_WAY, KNOWN)
 
 
 class Places:
@@ -79,7 +83,7 @@ class Places:
     def make_room(self) -> bool:
         """Cut the connection that has shaken hands for longest, or close one that is silent; false: there is none."""
         with self.lock:
-            victim = self._cut_oldest()
+            victim = self._cut_oldest(NEW) or self._cut_oldest(ANSWERED)
             silent = self._take_silent(_PATIENCE) if victim is None else None
         if victim is not None:
             self._tell(victim)
@@ -110,7 +114,7 @@ class Places:
     def _take_silent(self, patience: float) -> "Place | None":
         """Take the one that is silent for longest, and for ``patience`` seconds. Requires holding the lock."""
         silent = next(iter(self._in[SILENT]), None)
-        if silent is None or clock.monotonic() - silent.silent_since < patience:
+        if silent is None or clock.monotonic() - silent.since < patience:
             return None
         self.move(silent, ASKING)  # nobody else picks it; and it stays there, if it has asked meanwhile
         return silent
@@ -125,7 +129,7 @@ class Places:
             return cut, None
         refused = not self.count_key(place, key, self._most_per_address) or len(self._in[LOST]) >= _MOST_LOST
         while not refused and self._is_short():
-            victim = self._cut_oldest()
+            victim = self._cut_for_another()
             if victim is not None:
                 cut.append(victim)
                 continue
@@ -140,22 +144,33 @@ class Places:
             self.move(place, NEW if place.wire is not None else ASKING)
         return cut, None
 
-    def _cut_oldest(self) -> "Place | None":
+    def _cut_for_another(self) -> "Place | None":
         """Requires holding the lock."""
-        victim = next(iter(self._in[NEW]), None)
-        if victim is not None:
-            assert victim.wire is not None
-            victim.wire.cut()
-            self.move(victim, LOST)
+        if self._is_full():  # to which the answered do not count
+            return self._cut_oldest(NEW)
+        return self._cut_oldest(ANSWERED, _PATIENCE) or self._cut_oldest(NEW) or self._cut_oldest(ANSWERED)
+
+    def _cut_oldest(self, state: State, patience: float = 0.0) -> "Place | None":
+        """Cut the one that is in this state for longest, and for ``patience`` seconds. Requires holding the lock."""
+        victim = next(iter(self._in[state]), None)
+        if victim is None or (patience and clock.monotonic() - victim.since < patience):
+            return None
+        assert victim.wire is not None
+        victim.wire.cut()
+        self.move(victim, LOST)
         return victim
 
     def _is_short(self) -> bool:
         """Requires holding the lock."""
-        return self._is_full() or (self._most_unknown is not None and self._count(_UNKNOWN) >= self._most_unknown)
+        return self._is_full() or self.is_crowded()
 
     def _is_full(self) -> bool:
         """Requires holding the lock."""
         return self._most is not None and self._count(_HELD) >= self._most
+
+    def is_crowded(self) -> bool:
+        """Tell whether there are as many unauthenticated as there may be. Requires holding the lock."""
+        return self._most_unknown is not None and self._count(_UNKNOWN) >= self._most_unknown
 
     def _count(self, states: "tuple[State, ...]") -> int:
         return sum(len(self._in[state]) for state in states)
@@ -205,7 +220,7 @@ class Place:
     closes before it has left; ``None``: it never has to.
     """
 
-    __slots__ = ("_places", "address", "dismiss", "key", "silent_since", "state", "wire")
+    __slots__ = ("_places", "address", "dismiss", "key", "since", "state", "wire")
 
     def __init__(self, places: Places, wire: Wire | None, address: Any) -> None:
         self._places = places
@@ -214,7 +229,7 @@ class Place:
         self.state = OUT
         self.key: str | None = None
         self.dismiss: Callable[[], bool] | None = None
-        self.silent_since = 0.0
+        self.since = 0.0
 
     @property
     def held(self) -> bool:
@@ -246,7 +261,7 @@ class Place:
 
         ``dismiss`` closes it without blocking, as another needs its place; false: it has sent its authentication.
         """
-        self.dismiss, self.silent_since = dismiss, clock.monotonic()
+        self.dismiss, self.since = dismiss, clock.monotonic()
         return self._go((ASKING,), SILENT)
 
     def ask(self) -> None:
@@ -256,6 +271,23 @@ class Place:
     def admit(self) -> None:
         """Be authenticated."""
         self._go(_UNKNOWN, KNOWN)
+
+    def answer(self) -> None:
+        """Be no WebSocket, but get a page: the place is given back, if it had one."""
+        self.since = clock.monotonic()
+        with self._places.lock:
+            takes_no_more = self.state is NEW or (self.state is REFUSED and not self._places.is_crowded())
+            if self.wire is not None and takes_no_more:
+                self._places.move(self, ANSWERED)
+
+    def expire(self) -> bool:
+        """Be cut, for its time is over, whatever its thread still does; false where it has ended."""
+        with self._places.lock:
+            if self.state is OUT or self.wire is None:
+                return False
+            self.wire.cut()
+            self._places.move(self, OUT)
+            return True
 
     def refuse(self) -> bool:
         """Give the place back; true where it may be listened to for a moment."""

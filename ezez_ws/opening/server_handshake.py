@@ -9,6 +9,8 @@ A request that is no acceptable handshake gets a plain HTTP answer, by the first
 
 ``Host`` comes late in that order, but h11 insists on exactly one while it parses. So the ``Host`` lines are taken out
 of the head and judged here, and h11 gets the head with a stand-in.
+
+Who answers other requests, too, reads first and judges then; HTTP/1.0 is refused then only, by the same words.
 """
 
 import re
@@ -18,6 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .head import (
+    NO_HTTP,
     BadHead,
     Headers,
     HeadReader,
@@ -41,6 +44,7 @@ WRONG_ORIGIN = "Pages of this origin may not connect."
 
 
 _REQUEST_LINE = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/1\.1")
+_OLD_REQUEST_LINE = re.compile(_REQUEST_LINE.pattern[:-1] + b"[01]")
 _ABSOLUTE_TARGET = re.compile(r"(?:http|ws)s?://[^/?]+", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
 _KEY = re.compile(r"[0-9A-Za-z+/]{22}==")  # base64 of 16 bytes
@@ -112,7 +116,10 @@ class HandshakeRequest:
 
 
 class Refusal(Exception):
-    """A plain HTTP answer, then the end. ``text``, the body, says what is wrong; headers of 405 and 426 are added."""
+    """A plain HTTP answer, then the end. ``text``, the body, says what is wrong; 405 and 426 have headers of theirs."""
+
+    with_body = True  # an answer to HEAD has none
+    nameless = "Refused"  # the phrase of a status that has none
 
     def __init__(self, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         if not 200 <= status <= 599:
@@ -128,16 +135,16 @@ class Refusal(Exception):
         try:
             return HTTPStatus(self.status).phrase
         except ValueError:
-            return "Refused"
+            return self.nameless
 
     def headers_and_body(self) -> tuple[list[tuple[str, str]], bytes]:
         """Return what the answer has besides its status; whether the connection goes on is not said there."""
-        needed = [*_NEEDED_HEADERS.get(self.status, ()), *self.headers]
+        needed = list(self.headers or _NEEDED_HEADERS.get(self.status, ()))
         if self.status in (204, 304):
             return needed, b""
         body = f"{self.text}\n".encode("utf-8", "replace")
         about_body = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-        return [*about_body, *needed], body
+        return [*about_body, *needed], body if self.with_body else b""
 
     def response(self) -> bytes:
         """Return the whole HTTP answer."""
@@ -150,11 +157,18 @@ class Refusal(Exception):
 
 
 class ServerHandshake:
-    """One handshake: feed it what arrives, then send what ``accept`` returns, or the ``Refusal``'s response."""
+    """One handshake: feed it what arrives, then send what ``accept`` returns, or the ``Refusal``'s response.
 
-    # there once ``feed`` has returned True
+    ``feed`` is ``read`` and ``judge``, for whom there is nothing between them.
+    """
+
+    # there once ``read`` has returned True
     request: HandshakeRequest
+    method: str
+    has_body: bool
+    wants_upgrade: bool  # to WebSocket, whether it is a proper handshake or not
     subprotocol: str | None  # the one chosen
+    # there once it is judged
     extension_offers: list[str]  # the values of the ``Sec-WebSocket-Extensions`` headers, as they were sent
 
     def __init__(
@@ -164,29 +178,50 @@ class ServerHandshake:
         allowed_origins: Origins | None = None,
         remote_address: tuple[Any, ...] = (),
         peer_certificate: Mapping[str, Any] | None = None,
+        reads_old: bool = False,
     ) -> None:
+        """``reads_old``: ``read`` takes HTTP/1.0, too."""
         self._path = path
         self._subprotocols = subprotocols
         self._allowed_origins = allowed_origins
         self._remote_address = remote_address
         self._peer_certificate = peer_certificate
-        self._head = HeadReader(_REQUEST_LINE, blank_lines=1)
+        self._head = HeadReader(_OLD_REQUEST_LINE if reads_old else _REQUEST_LINE, blank_lines=1)
         self._http = h11.Connection(h11.SERVER)
         self._complete = False
+        self._judged = False
 
     @property
     def trailing(self) -> bytes:
         """What followed the request's head: the first bytes of the WebSocket."""
         return self._head.trailing
 
+    @property
+    def received(self) -> bytes:
+        """All that it was fed."""
+        return self._head.received
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it is HTTP/1.0."""
+        return bool(self._head.lines) and self._head.lines[0].endswith(b"0")
+
     def feed(self, data: bytes) -> bool:
         """Take ``data``; True once the request is complete, ``Refusal`` if it is not acceptable. More: ``trailing``."""
+        if self.read(data) and not self._judged:
+            self.judge()
+        return self._complete
+
+    def read(self, data: bytes) -> bool:
+        """Take ``data``; True once there is a request, of whatever kind, ``Refusal`` if that is none."""
         try:
             if self._head.feed(data) and not self._complete:
                 tell_head("<", self._head.lines)
-                self._judge(self._parse())
+                self._parse()
                 self._complete = True
-        except BadHead as error:
+        except (BadHead, Refusal) as error:
+            if self.is_old:
+                raise _refuse_old() from None
             raise Refusal(error.status, error.text) from None
         return self._complete
 
@@ -205,7 +240,7 @@ class ServerHandshake:
         tell_head(">", head)
         return head
 
-    def _parse(self) -> "h11.Request":
+    def _parse(self) -> None:
         """Let h11 read the head, and set ``request``."""
         request_line, *lines = self._head.lines
         hosts = [line[5:].strip(b" \t") for line in lines if line[:5].lower() == b"host:"]
@@ -224,22 +259,29 @@ class ServerHandshake:
         self.request = HandshakeRequest(
             path, query, headers, cookies, self._remote_address, self.subprotocol, self._peer_certificate
         )
-        return parsed
+        self.method = parsed.method.decode("ascii")
+        # h11 has made sure that it is a number, and only one.
+        self.has_body = "Transfer-Encoding" in headers or bool(headers.get("Content-Length", "0").strip("0"))
+        self.wants_upgrade = _has_item(headers, "Connection", "upgrade") and _has_item(headers, "Upgrade", "websocket")
 
     def _choose_subprotocol(self, headers: Headers) -> str | None:
         offered = list_items(headers.get_all("Sec-WebSocket-Protocol"))
         return next((name for name in offered if self._subprotocols is None or name in self._subprotocols), None)
 
-    def _judge(self, parsed: "h11.Request") -> None:
+    def judge(self) -> None:
+        """Raise the ``Refusal`` of a request that is no acceptable handshake."""
+        self._judged = True
         headers = self.request.headers
+        if self.is_old:
+            raise _refuse_old()
         if self._path is not None and self.request.path != self._path:
             raise Refusal(404, "There is no WebSocket at this path.")
-        if parsed.method != b"GET":
+        if self.method != "GET":
             raise Refusal(405, "A WebSocket handshake is a GET request.")
-        _check_upgrade(headers)
-        _check_key_and_host(headers)
-        # h11 has made sure that it is a number, and only one.
-        if "Transfer-Encoding" in headers or headers.get("Content-Length", "0").strip("0"):
+        self._check_upgrade()
+        self._check_key()
+        self.check_host()
+        if self.has_body:
             raise Refusal(400, "A WebSocket handshake has no body.")
         offered = list_items(headers.get_all("Sec-WebSocket-Protocol"))
         if len(set(offered)) != len(offered) or not all(map(is_token, offered)):
@@ -248,6 +290,28 @@ class ServerHandshake:
         if allowed is not None and origins and (len(origins) > 1 or not allowed.allows(origins[0], headers["Host"])):
             raise Refusal(403, WRONG_ORIGIN)
         self.extension_offers = headers.get_all("Sec-WebSocket-Extensions")
+
+    def _check_upgrade(self) -> None:
+        if not self.wants_upgrade:
+            text = "Only WebSocket connections are served here: Connection must have Upgrade, and Upgrade websocket."
+            raise Refusal(426, text)
+        if self.request.headers.get_all("Sec-WebSocket-Version") != ["13"]:
+            raise Refusal(426, "Sec-WebSocket-Version must be 13, once.")
+
+    def _check_key(self) -> None:
+        keys = self.request.headers.get_all("Sec-WebSocket-Key")
+        if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+            raise Refusal(400, "Sec-WebSocket-Key must be there once: 16 bytes in base64.")
+
+    def check_host(self) -> None:
+        """Raise the ``Refusal`` of a request that does not name one host; in HTTP/1.0 it may name none."""
+        hosts = self.request.headers.get_all("Host")
+        if not (self.is_old and not hosts) and (len(hosts) != 1 or not _HOST.fullmatch(hosts[0])):
+            raise Refusal(400, "Host must be there once: a host name or address, and a port where it needs one.")
+
+
+def _refuse_old() -> Refusal:
+    return Refusal(400, NO_HTTP)
 
 
 def _split_target(method: bytes, target: str) -> tuple[str, str]:
@@ -264,25 +328,8 @@ def _split_target(method: bytes, target: str) -> tuple[str, str]:
     return path, query
 
 
-def _check_upgrade(headers: Headers) -> None:
-    if not (_has_item(headers, "Connection", "upgrade") and _has_item(headers, "Upgrade", "websocket")):
-        text = "Only WebSocket connections are served here: Connection must have Upgrade, and Upgrade websocket."
-        raise Refusal(426, text)
-    if headers.get_all("Sec-WebSocket-Version") != ["13"]:
-        raise Refusal(426, "Sec-WebSocket-Version must be 13, once.")
-
-
 def _has_item(headers: Headers, name: str, wanted: str) -> bool:
     return any(item.lower() == wanted for item in list_items(headers.get_all(name)))
-
-
-def _check_key_and_host(headers: Headers) -> None:
-    keys = headers.get_all("Sec-WebSocket-Key")
-    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
-        raise Refusal(400, "Sec-WebSocket-Key must be there once: 16 bytes in base64.")
-    hosts = headers.get_all("Host")
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-        raise Refusal(400, "Host must be there once: a host name or address, and a port where it needs one.")
 
 
 def _parse_cookies(values: Sequence[str]) -> dict[str, str]:

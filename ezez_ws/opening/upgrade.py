@@ -1,4 +1,8 @@
-"""The server's door: an accepted wire becomes a WebSocket, or gets a clear HTTP answer."""
+"""The server's door: an accepted wire becomes a WebSocket, or gets a clear HTTP answer.
+
+A request is read, then asked about as a page, which is a GET or HEAD without a body, in HTTP/1.0, too; what nobody
+answers so is judged as a handshake. There is one request a connection.
+"""
 
 import contextlib
 import logging
@@ -10,6 +14,9 @@ from ..logs import limited, name_of, shown, shown_address
 from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code
 from ..wire.sockets import Wire, WireError
+from .head import tell_head
+from .http import Answer, HTTPResponse, write_all
+from .mounts import Mounted, Visit
 from .origins import Origins
 from .places import Place
 from .server_handshake import WRONG_ORIGIN, HandshakeRequest, Refusal, ServerHandshake
@@ -27,6 +34,7 @@ __all__ = [
     "LimitOf",
     "Upgrade",
     "VerifyRequest",
+    "listening",
     "tell_refused",
 ]
 
@@ -37,12 +45,13 @@ LimitOf = Callable[[HandshakeRequest], tuple[Any, int | None]]
 VerifyRequest = Callable[[HandshakeRequest], bool | int]
 """``verify_request(request)``: whether it may connect, or the HTTP status of the refusal."""
 ExtraHeaders = list[tuple[str, str]]
-Answer = Callable[[ServerHandshake, ExtraHeaders], Wire]
+Accept = Callable[[ServerHandshake, ExtraHeaders], Wire]
 
 _READ = 4096
 LINGER = 1.0
 """Seconds for which who is refused is listened to."""
 _LINGER_BYTES = 256 << 10  # and how much of it
+_HEALTHY = HTTPResponse(200, "ok\n", [("Cache-Control", "no-store")])
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 """What they are told for whom there is not even a thread."""
@@ -75,30 +84,44 @@ class Upgrade:
         self._allows_origin = None if allowed is None or isinstance(allowed, Origins) else allowed
         self._limit_of = limit if callable(limit) else None
 
-    def admit(self, wire: Wire, address: Any, deadline: Deadline, place: Place) -> Admission | None:
-        """Shake hands. ``None`` where there is no WebSocket, and the wire can be closed."""
-        handshake = self._begin(address, peer_certificate=wire.peer_certificate())
+    def admit(
+        self, wire: Wire, address: Any, deadline: Deadline, place: Place, received: bytes = b""
+    ) -> Admission | Visit | None:
+        """Shake hands. ``None`` where there is no WebSocket, and the wire can be closed.
+
+        ``received``: what somebody else has read already.
+        """
+        handshake = self._begin(address, peer_certificate=wire.peer_certificate(), reads_old=self._has_pages())
         try:
-            if not self._read_request(handshake, wire, deadline):
+            if not self._read_request(handshake, wire, listening(place, deadline), received):
                 return None
+            mounted = self._ask_for_page(handshake, place)
+            if mounted is not None:
+                return self._visit(mounted, handshake, wire, address, deadline, place)
+            handshake.judge()
             headers, deflate = self._decide(handshake, place)
+        except Answer as answer:
+            self._answer(answer, wire, address, deadline, place)
+            return None
         except Refusal as refusal:
             self._refuse(refusal, wire, address, place)
             return None
-        if place.finish() and _write_all(wire, handshake.accept(headers), deadline):
+        if place.finish() and write_all(wire, handshake.accept(headers), deadline):
             return Admission(handshake.request, handshake.trailing, deflate)
         return None
 
-    def admit_parsed(self, head: bytes, address: Any, answer: Answer, place: Place) -> tuple[Wire, Admission]:
+    def admit_parsed(self, head: bytes, address: Any, accept: Accept, place: Place) -> tuple[Wire, Admission]:
         """Judge a request that somebody else has read, who also answers a ``Refusal``.
 
-        ``answer`` sends the 101, with the headers that it is given, and returns the wire; what it raises comes out.
+        ``accept`` sends the 101, with the headers that it is given, and returns the wire; what it raises comes out.
         """
         handshake = self._begin(address)
-        if not handshake.feed(head) or handshake.trailing:
+        if not handshake.read(head) or handshake.trailing:
             raise Refusal(400, "This is not one request.")
+        self._ask_for_page(handshake, place)  # mounted are applications on ports of our own only
+        handshake.judge()
         headers, deflate = self._decide(handshake, place)
-        return answer(handshake, headers), Admission(handshake.request, b"", deflate)
+        return accept(handshake, headers), Admission(handshake.request, b"", deflate)
 
     def turn_away(self, wire: Wire, address: Any, plain: bool) -> None:
         """Refuse one that cannot be listened to. ``plain``: it understands what is not encrypted."""
@@ -122,15 +145,103 @@ class Upgrade:
         chosen = choose_offer(handshake.extension_offers)
         return ([], None) if chosen is None else ([("Sec-WebSocket-Extensions", chosen[0])], chosen[1])
 
-    def _read_request(self, handshake: ServerHandshake, wire: Wire, deadline: Deadline) -> bool:
+    def _read_request(self, handshake: ServerHandshake, wire: Wire, deadline: Deadline, received: bytes) -> bool:
+        if received and handshake.read(received):
+            return True
         while True:
             if not wire.poll(True, False, deadline.remaining())[0]:
                 return False  # too late: there is nobody to talk to
             data = wire.read_now(_READ)
-            if data and handshake.feed(data):
+            if data and handshake.read(data):
                 return True
             if data == b"" or deadline.passed():
                 return False
+
+    # -- pages ------------------------------------------------------------------------------------------------------
+
+    def _has_pages(self) -> bool:
+        options = self._options
+        return options.process_request is not None or options.health_path is not None or bool(options.mounts)
+
+    def _ask_for_page(self, handshake: ServerHandshake, place: Place) -> Mounted | None:
+        """Return the application whose request this is; ``None``: it is none that is answered here."""
+        if not self._has_pages():
+            return None
+        try:
+            return self._find_page(handshake, place)
+        except Refusal as refusal:
+            refusal.with_body = handshake.method != "HEAD"
+            raise
+
+    def _find_page(self, handshake: ServerHandshake, place: Place) -> Mounted | None:
+        request, upgrades = handshake.request, handshake.wants_upgrade
+        reads = handshake.method in ("GET", "HEAD")
+        is_health = request.path == self._options.health_path and not upgrades
+        if reads and not handshake.has_body:
+            if not upgrades:
+                place.answer()  # it can become no client
+            response = self._process(request)
+            if response is not None or is_health:
+                raise Answer(response or _HEALTHY)
+        mounted = self._options.mounts.find(request.path)
+        if upgrades:
+            return mounted if hasattr(mounted and mounted.app, "_ezez_serve") else None
+        if mounted is not None or is_health:
+            if not reads:
+                raise Refusal(405, "Only GET and HEAD are answered here.", [("Allow", "GET, HEAD")])
+            if handshake.has_body:
+                raise Refusal(400, "A request has no body here.")
+            handshake.check_host()
+        return mounted
+
+    @calls_user_code
+    def _process(self, request: HandshakeRequest) -> HTTPResponse | None:
+        """Ask the user for an answer."""
+        if self._options.process_request is None:
+            return None
+        with _asking("process_request", self._options.process_request, request):
+            response: object = self._options.process_request(request)
+            if response is not None and not isinstance(response, HTTPResponse):
+                raise TypeError(f"process_request must return an HTTPResponse or None, not {response!r:.100}")
+        return response
+
+    def _visit(
+        self,
+        mounted: Mounted,
+        handshake: ServerHandshake,
+        wire: Wire,
+        address: Any,
+        deadline: Deadline,
+        place: Place,
+    ) -> Visit | None:
+        if handshake.wants_upgrade:
+            return Visit(mounted.app, handshake, address, deadline)
+        if self._options.mounts.serve(mounted, handshake, wire, place, deadline):
+            self._end(wire, place)
+        return None
+
+    def _answer(self, answer: Answer, wire: Wire, address: Any, deadline: Deadline, place: Place) -> None:
+        """Give a page to whoever takes it in time."""
+        place.answer()
+        wire.resets = True
+        data = answer.response()
+        tell_head(">", data.partition(b"\r\n\r\n")[0])
+        if not deadline.passed() and write_all(wire, data, deadline):
+            self._end(wire, place)
+            return
+        wire.cut()
+        if deadline.passed():
+            peer, text = shown_address(address), "cut the response to %s: it was not made, or not taken, in time"
+            limited.tell(logging.WARNING, "cut", text, peer, extra={"remote_address": peer})
+
+    def _end(self, wire: Wire, place: Place) -> None:
+        """Say that the answer is whole."""
+        wire.resets = False
+        wire.end_writing()
+        if place.refuse():
+            _read_away(wire, Deadline(LINGER))
+
+    # -- handshakes -------------------------------------------------------------------------------------------------
 
     @calls_user_code
     def _check_origin(self, request: HandshakeRequest) -> None:
@@ -180,19 +291,30 @@ class Upgrade:
         tell_refused(address, refusal)
         deadline = Deadline(LINGER)
         is_heard = place.refuse()
-        if not _write_all(wire, refusal.response(), deadline) or not is_heard:
+        if not write_all(wire, refusal.response(), deadline) or not is_heard:
             return
         wire.end_writing()
-        left = _LINGER_BYTES
-        while left > 0 and not deadline.passed() and wire.poll(True, False, deadline.remaining())[0]:
-            data = wire.read_now(_READ)
-            if data == b"":
-                return
-            left -= len(data or b"")
+        _read_away(wire, deadline)
+
+
+def listening(place: Place, deadline: Deadline) -> Deadline:
+    """Return until when a connection is listened to."""
+    return deadline if place.held else deadline.sooner(Deadline(LINGER))
+
+
+def _read_away(wire: Wire, deadline: Deadline) -> None:
+    left = _LINGER_BYTES
+    while left > 0 and not deadline.passed() and wire.poll(True, False, deadline.remaining())[0]:
+        data = wire.read_now(_READ)
+        if data == b"":
+            return
+        left -= len(data or b"")
 
 
 def tell_refused(address: Any, refusal: Refusal) -> None:
-    """Log that a handshake was refused, and why; a limit that is reached is a warning."""
+    """Log that a handshake was refused, and why; a limit that is reached is a warning, and an answer nothing."""
+    if isinstance(refusal, Answer):
+        return
     peer = shown_address(address)
     why = f"{refusal.status} {shown(refusal.text)}"
     if isinstance(refusal, NoPlace):
@@ -215,16 +337,3 @@ def _asking(option: str, function: Callable[..., Any], request: HandshakeRequest
 
 def _is_limit(value: object) -> bool:
     return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
-
-
-def _write_all(wire: Wire, data: bytes, deadline: Deadline) -> bool:
-    """Write all, or say that it was not possible in time."""
-    rest = memoryview(data)
-    try:
-        while rest:
-            if not wire.poll(False, True, deadline.remaining())[1]:
-                return False
-            rest = rest[wire.write_now(rest) :]
-    except WireError:
-        return False
-    return True

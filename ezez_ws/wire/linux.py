@@ -7,6 +7,8 @@ table, the allocator's threshold, and the scheduling policy. One switch turns th
 
 import contextlib
 import os
+import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +24,7 @@ __all__ = [
     "find_function",
     "has_cores",
     "keep_freed_memory",
+    "reset",
     "restore_scheduling",
     "spread_sleepers",
     "switch",
@@ -67,12 +70,27 @@ def find_function(name: str, keeps_lock: bool = False) -> Callable[..., Any] | N
     return function
 
 
+_NO_LINGERING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+
 def has_cores() -> bool:
     """Tell whether the calling thread may keep a core busy, as there is another for its peer."""
     try:
         return len(os.sched_getaffinity(0)) > 1
     except (AttributeError, OSError):
         return False
+
+
+def reset(sock: Any) -> None:
+    """Reset a TCP connection at once, and leave the descriptor open: its threads may be anywhere.
+
+    A connect to no address does that (connect(2), ``AF_UNSPEC``). Elsewhere the reset comes with the close.
+    """
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+    connect = find_function("connect")
+    if connect is not None:
+        connect(sock.fileno(), bytes(16), 16)
 
 
 # -- tuning: memory -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, cast
 from ..messages.speedups import compiled
 from ..threads.fork import close_in_child
 from ..threads.interrupted import Lock
-from .linux import BatchScheduling, find_function, has_cores, switch
+from .linux import BatchScheduling, find_function, has_cores, reset, switch
 from .read_gate import PATIENCE, GatedReader, read_gate
 
 __all__ = ["SocketWire", "Wire", "WireError", "find_quick_send"]
@@ -68,6 +68,12 @@ class Wire:
     buffered = False
     """Whether the wire may keep something that was written."""
 
+    secure = False
+    """Whether it is inside TLS."""
+
+    resets = False
+    """Whether ``cut`` resets the connection, where that can be done: what was sent must not pass for the whole."""
+
     unflushed = False
     """Whether the wire itself keeps something that was written; ``write_now(b"")`` goes on with it."""
 
@@ -93,6 +99,10 @@ class Wire:
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
+        raise NotImplementedError
+
+    def local_address(self) -> Any:
+        """Return this end's socket address."""
         raise NotImplementedError
 
     def peer_certificate(self) -> dict[str, Any] | None:
@@ -284,10 +294,15 @@ class SocketWire(Wire):
     def fileno(self) -> int:
         return self._sock.fileno()
 
+    def local_address(self) -> Any:
+        return self._sock.getsockname()
+
     def end_writing(self) -> None:
         self._shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
+        if self.resets:
+            reset(self._sock)
         self._shutdown(socket.SHUT_RDWR)
 
     def _shutdown(self, how: int) -> None:

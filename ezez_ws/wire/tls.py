@@ -29,6 +29,7 @@ class TLSWire(Wire):
     """
 
     buffered = True
+    secure = True
 
     def __init__(self, wire: Wire, context: ssl.SSLContext, server_side: bool, server_name: str | None) -> None:
         self._wire = wire
@@ -116,6 +117,14 @@ class TLSWire(Wire):
         return len(data) - len(rest)
 
     @property
+    def resets(self) -> bool:
+        return self._wire.resets
+
+    @resets.setter
+    def resets(self, resets: bool) -> None:
+        self._wire.resets = resets
+
+    @property
     def unflushed(self) -> bool:  # type: ignore[override]
         with self.lock:
             return bool(self._unsent)
@@ -133,6 +142,9 @@ class TLSWire(Wire):
 
     def fileno(self) -> int:
         return self._wire.fileno()
+
+    def local_address(self) -> Any:
+        return self._wire.local_address()
 
     def peer_certificate(self) -> dict[str, Any] | None:
         with self.lock:

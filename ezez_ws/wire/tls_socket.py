@@ -25,6 +25,7 @@ class TLSSocketWire(PolledWire):
     """
 
     buffered = True
+    secure = True
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ezez_ws.opening.listener import Listener
 from ezez_ws.opening.places import Place, Places
-from ezez_ws.opening.upgrade import Upgrade
+from ezez_ws.opening.upgrade import Admission, Upgrade
 from ezez_ws.threads.deadline import Deadline
 from ezez_ws.threads.interrupted import make_lock
 from ezez_ws.websocket.stream import Stream
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--deflate", action="store_true")
     options = parser.parse_args()
     told: Any = SimpleNamespace(path=None, subprotocols=None, allowed_origins=None, verify_request=None)
-    told.max_connections_per_address = None
+    told.max_connections_per_address = told.process_request = told.health_path = told.mounts = None
     told.compression = "deflate" if options.deflate else None
     upgrade, places = Upgrade(told), Places(make_lock(), None, None, None)
 
@@ -52,7 +52,7 @@ def main() -> None:
         assert wire is not None
         admission = upgrade.admit(wire, place.address, Deadline(10), place)
         place.leave()
-        if admission is None:
+        if not isinstance(admission, Admission):
             wire.close()
             return
         echo(Stream(wire, False, MAX_PAYLOAD, MAX_PAYLOAD, admission.early, admission.deflate))

@@ -109,7 +109,7 @@ class AllTest(PlacesTestCase):
         known, silent = self.know(), self.come_in()
         self.assertFalse(self.come().held)
         self.assertEqual([0], self.dismissed(silent))
-        silent.silent_since -= 1.5
+        silent.since -= 1.5
         self.assertTrue(self.come().held)
         self.assertEqual([1], self.dismissed(silent))
         self.assertEqual([True, False], [known.held, silent.held])
