@@ -33,6 +33,7 @@ DOCUMENTS = sorted(str(path.relative_to(REPO)) for path in [*REPO.glob("*.md"), 
 
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
+REFERENCE = re.compile(r"^::: (ezez_ws\.[\w.]+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^]]*\]\(([^)#]*)(?:#([^)]*))?\)")
 
 RUN_BY = {
@@ -80,9 +81,11 @@ def run_blocks(document: str) -> None:
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors of a document's headings, as hosts of Markdown make them."""
-    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    """The anchors of a document's headings, as hosts of Markdown make them, and those of the API reference."""
+    text = document.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    found = {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    return found | set(REFERENCE.findall(text))
 
 
 def documented_defaults(section: str) -> dict[str, str]:
@@ -231,17 +234,29 @@ class OptionsTest(EZEZTestCase):
 
 
 class ReferenceTest(EZEZTestCase):
-    """docs/api.md against the code: the site takes the rest from the docstrings."""
+    """docs/api/ against the code: the site takes the rest from the docstrings."""
 
-    def test_each_public_name_stands_there(self) -> None:
-        text = (REPO / "docs/api.md").read_text(encoding="utf-8")
-        self.assertEqual(sorted(ezez_ws.__all__), sorted(re.findall(r"^::: ezez_ws\.(\w+)$", text, re.MULTILINE)))
+    def test_each_public_name_stands_on_one_of_its_pages(self) -> None:
+        pages = [path.read_text(encoding="utf-8") for path in (REPO / "docs/api").glob("*.md")]
+        names = [name.removeprefix("ezez_ws.") for page in pages for name in REFERENCE.findall(page)]
+        self.assertEqual(sorted(ezez_ws.__all__), sorted(name for name in names if "." not in name))
+
+    def test_the_index_names_each_page(self) -> None:
+        linked = {path for path, _ in LINK.findall((REPO / "docs/api/index.md").read_text(encoding="utf-8"))}
+        pages = {path.name for path in (REPO / "docs/api").glob("*.md")} - {"index.md"}
+        self.assertLessEqual(pages, linked)
 
     def test_each_public_member_has_something_to_show(self) -> None:
         for documented in (ezez_ws.EZEZWebsocketServer, ezez_ws.EZEZServerClient, ezez_ws.EZEZWebSocketClient):
             for name, member in inspect.getmembers(documented):
                 if not name.startswith("_"):
                     self.assertTrue(inspect.getdoc(member), f"{documented.__name__}.{name}")
+
+
+class VersionTest(EZEZTestCase):
+    def test_the_foot_of_each_page_has_the_version(self) -> None:
+        config = (REPO / "mkdocs.yml").read_text(encoding="utf-8")
+        self.assertIn(f"\ncopyright: ezez_ws {ezez_ws.__version__} ", config)
 
 
 class TroubleshootingTest(EZEZTestCase):

@@ -56,7 +56,7 @@ class SiteTest(EZEZTestCase):
             self.assertNotRegex(sheet.read_text(encoding="utf-8"), r"""url\(["']?(https?:)?//|@import""")
 
     def test_the_reference_shows_each_public_name_and_what_it_says(self) -> None:
-        text = read("api.html")
+        text = "".join(page.read_text(encoding="utf-8") for page in SITE.glob("api/*.html"))
         for name in ezez_ws.__all__:
             self.assertIn(f'id="ezez_ws.{name}"', text)
         for documented in (ezez_ws.EZEZWebsocketServer, ezez_ws.EZEZServerClient, ezez_ws.EZEZWebSocketClient):
@@ -65,6 +65,11 @@ class SiteTest(EZEZTestCase):
                     self.assertIn(f'id="ezez_ws.{documented.__name__}.{name}"', text)
         shown = re.sub(r"<[^>]+>", "", text)
         self.assertIn("goes on reading and runs the listeners of other events meanwhile", re.sub(r"\s+", " ", shown))
+
+    def test_the_changelog_is_a_page(self) -> None:
+        shown = re.sub(r"<[^>]+>", "", read("changelog.html"))
+        for heading in re.findall(r"^## \[(.+?)\]", (REPO / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE):
+            self.assertIn(heading, shown)
 
     def test_the_threads_are_drawn(self) -> None:
         self.assertIn('src="threads.svg"', read("replies.html"))
