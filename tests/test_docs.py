@@ -73,7 +73,9 @@ class Told(logging.Handler):
 
 def run_blocks(document: str) -> None:
     """Run them; tracebacks name the document and its line."""
-    logging.getLogger("ezez_ws").addHandler(Told())
+    told = Told()
+    told.addFilter(logging.Filter("ezez_ws"))
+    logging.getLogger().addHandler(told)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for line, code in blocks(document):
         code = code.replace(REDIS, os.environ.get("EZEZ_DOCS_REDIS", REDIS))
@@ -267,6 +269,15 @@ class TroubleshootingTest(EZEZTestCase):
         tables = re.findall(r"^\| message \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
         messages = re.findall(r"^\| `(.+?)` \|", "".join(tables), re.MULTILINE)
         self.assertGreater(len(messages), 40)
+        self.check_messages(messages)
+
+    def test_each_record_of_the_page_on_logging_is_one_of_the_code(self) -> None:
+        text = (REPO / "docs/logging.md").read_text(encoding="utf-8")
+        messages = re.findall(r"^\| (?:`[A-Z]+`)? ?\| `(.+?)` \|", text, re.MULTILINE)
+        self.assertGreater(len(messages), 20)
+        self.check_messages(messages)
+
+    def check_messages(self, messages: list[str]) -> None:
         for message in messages:
             for part in filter(None, map(str.strip, message.split("…"))):
                 self.assertTrue(any(part in template for template in templates()), f"{message}: no {part!r}")
