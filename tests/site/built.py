@@ -4,16 +4,48 @@ No part of the suite: it needs the folder ``site``. That links lead somewhere, a
 ``mkdocs build --strict`` to see.
 """
 
+import json
 import re
+import shutil
+import subprocess
 import unittest
 from html.parser import HTMLParser
 
 import ezez_ws
-from tests.support import REPO, EZEZTestCase
+from tests.support import REPO, EZEZTestCase, required
 
 SITE = REPO / "site"
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 NOT_LOADING = {"canonical", "next", "prev"}  # of ``<link rel=...>``
+
+FOUND_BY = {  # what people look for, and the page that has to be the first of those found
+    "authentication": "authentication.html",
+    "backoff": "client.html",
+    "broadcast": "events.html rooms.html",
+    "cookie": "authentication.html",
+    "cors": "security.html",
+    "deadlock": "replies.html",
+    "django": "server-modes.html",
+    "flask": "server-modes.html",
+    "gunicorn": "deployment.html scaling.html",
+    "heartbeat": "reliability.html",
+    "keepalive": "reliability.html",
+    "logging": "logging.html",
+    "metrics": "monitoring.html api/monitoring.html",
+    "ordering": "events.html",
+    "prometheus": "monitoring.html api/monitoring.html",
+    "pydantic": "calls.html",
+    "pytest": "testing.html api/testing.html",
+    "reconnect": "client.html",
+    "retry": "client.html",
+    "rpc": "migrating-from-rpc.html calls.html",
+    "scale": "scaling.html",
+    "thread safety": "replies.html",
+    "timeout": "reliability.html",
+    "token": "client.html authentication.html",
+    "typescript": "browser.html contracts.html",
+    "validation": "calls.html",
+}
 
 
 class Loads(HTMLParser):
@@ -76,6 +108,15 @@ class SiteTest(EZEZTestCase):
         self.assertIn("ezez-read-gate", read("threads.svg"))
         self.assertIn('src="message.svg"', read("architecture.html"))
         self.assertIn("SentMessage", read("message.svg"))
+
+    def test_a_search_for_a_word_of_the_field_leads_to_its_page(self) -> None:
+        required(None, "" if shutil.which("node") else "node is not installed", "EZEZ_REQUIRE_NODE")
+        command = ["node", str(REPO / "tests/site/search.mjs"), str(SITE), *FOUND_BY]
+        done = subprocess.run(command, capture_output=True, check=True, encoding="utf-8", timeout=60)
+        for (word, wanted), line in zip(FOUND_BY.items(), done.stdout.splitlines(), strict=True):
+            with self.subTest(word):
+                best = [address.partition("#")[0] for address in json.loads(line)][:1]
+                self.assertIn(best, [[page] for page in wanted.split()], line)
 
 
 if __name__ == "__main__":
