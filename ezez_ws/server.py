@@ -26,7 +26,7 @@ from .figures import Figures, ServerStats
 from .logs import limited, logger
 from .messages.codec import Codec
 from .messages.tally import Tally
-from .opening.mounts import Mounts
+from .opening.mounts import Mounts, WSGIApplication
 from .opening.origins import Origins
 from .opening.server_handshake import Refusal
 from .opening.url import validate_subprotocols
@@ -43,8 +43,6 @@ from .threads.starting import begin_thread
 
 if TYPE_CHECKING:
     import ssl as _ssl
-
-    from _typeshed.wsgi import WSGIApplication
 else:
     from .opening.late import ssl as _ssl
 
@@ -316,7 +314,7 @@ class EZEZWebsocketServer(ToMany[C]):
                 return  # it has gone
             run.serve_borrowed(sock, address if isinstance(address, tuple) else ())
 
-    def mount(self, path: str, wsgi_app: "WSGIApplication") -> None:
+    def mount(self, path: str, wsgi_app: WSGIApplication) -> None:
         """Have a WSGI application answer GET and HEAD on the server's port, for ``path`` and all below it.
 
         Also while the server runs. WebSockets may still connect there. A request has no body, and its response at most

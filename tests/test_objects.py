@@ -62,7 +62,7 @@ MEMBERS: dict[type, set[str]] = {
             "serve_forever",
             "start",
         ),
-        *("client_at", "cluster", "everyone", "members", "request_close", "stats", "to", "url", "wsgi_app"),
+        *("client_at", "cluster", "everyone", "members", "mount", "request_close", "stats", "to", "url", "wsgi_app"),
     },
     EZEZServerClient: {
         *LISTENING,

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.handlers import BaseHandler
 from wsgiref.headers import Headers
@@ -25,9 +25,6 @@ from ..wire.sockets import Wire
 from .http import MAX_BODY, NO_BODY, check_header, write_all
 from .places import Place
 from .server_handshake import ServerHandshake
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 __all__ = ["Exchange"]
 
@@ -79,7 +76,7 @@ class Exchange(BaseHandler):
         self.whole = False
 
     @calls_user_code
-    def run(self, application: "WSGIApplication") -> None:
+    def run(self, application: Callable[..., Any]) -> None:
         timer = janitor.call_later(self._deadline.remaining_of(_LONGEST), self.expire)
         try:
             self.setup_environ()

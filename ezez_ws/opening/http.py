@@ -10,7 +10,7 @@ from ..wire.sockets import Wire, WireError
 from .head import is_token
 from .server_handshake import HandshakeRequest, Refusal
 
-__all__ = ["MAX_BODY", "NO_BODY", "Answer", "HTTPResponse", "ProcessRequest", "check_header", "write_all"]
+__all__ = ["MAX_BODY", "NO_BODY", "HTTPResponse", "Page", "ProcessRequest", "check_header", "write_all"]
 
 MAX_BODY = 1 << 20
 """Bytes of a response's body."""
@@ -93,7 +93,7 @@ ProcessRequest = Callable[[HandshakeRequest], HTTPResponse | None]
 """``process_request(request)``: the answer, or ``None`` for a request that goes on."""
 
 
-class Answer(Refusal):
+class Page(Refusal):
     """An ``HTTPResponse`` on its way."""
 
     nameless = ""

@@ -1,21 +1,22 @@
 """WSGI applications below paths of the server's port."""
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from ..logs import limited, name_of
 from ..options import check_callable, check_path
 from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code
 from ..wire.sockets import Wire
-from .http import Answer, HTTPResponse
+from .http import HTTPResponse, Page
 from .places import Place
 from .server_handshake import ServerHandshake
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+__all__ = ["Mounted", "Mounts", "Visit", "WSGIApplication"]
 
-__all__ = ["Mounted", "Mounts", "Visit"]
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+"""``wsgi_app(environ, start_response)``, by PEP 3333."""
 
 _MOST_LATE = 100
 """So many threads may be inside of applications whose time is over; then applications are asked no more."""
@@ -25,7 +26,7 @@ class Mounted(NamedTuple):
     """An application and its path, which ends without a slash."""
 
     path: str
-    app: "WSGIApplication"
+    app: WSGIApplication
 
     def __str__(self) -> str:
         return f"the application at {self.path or '/'} ({name_of(self.app)})"
@@ -85,12 +86,12 @@ class Mounts:
     def serve(self, mounted: Mounted, handshake: ServerHandshake, wire: Wire, place: Place, deadline: Deadline) -> bool:
         """Let an application answer; false where that is no whole answer, and the wire is cut.
 
-        An ``Answer`` comes out where the application has given none.
+        An ``Page`` comes out where the application has given none.
         """
         if len(self.late) >= _MOST_LATE:
             text = "%s is asked no more: %d threads are inside of applications whose time is over"
             limited.tell(logging.WARNING, "late", text, mounted, len(self.late), few=1)
-            raise Answer(HTTPResponse(503, "Try again later.\n"))
+            raise Page(HTTPResponse(503, "Try again later.\n"))
         place.answer()
         wire.resets = True
         from .exchange import Exchange  # here, as few have applications
@@ -100,6 +101,6 @@ class Mounts:
         if exchange.whole:
             return True
         if not exchange.has_begun and not exchange.is_late:
-            raise Answer(HTTPResponse(500, "Internal error.\n"))
+            raise Page(HTTPResponse(500, "Internal error.\n"))
         wire.cut()
         return False

@@ -15,7 +15,7 @@ from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code
 from ..wire.sockets import Wire, WireError
 from .head import tell_head
-from .http import Answer, HTTPResponse, write_all
+from .http import HTTPResponse, Page, write_all
 from .mounts import Mounted, Visit
 from .origins import Origins
 from .places import Place
@@ -100,7 +100,7 @@ class Upgrade:
                 return self._visit(mounted, handshake, wire, address, deadline, place)
             handshake.judge()
             headers, deflate = self._decide(handshake, place)
-        except Answer as answer:
+        except Page as answer:
             self._answer(answer, wire, address, deadline, place)
             return None
         except Refusal as refusal:
@@ -182,7 +182,7 @@ class Upgrade:
                 place.answer()  # it can become no client
             response = self._process(request)
             if response is not None or is_health:
-                raise Answer(response or _HEALTHY)
+                raise Page(response or _HEALTHY)
         mounted = self._options.mounts.find(request.path)
         if upgrades:
             return mounted if hasattr(mounted and mounted.app, "_ezez_serve") else None
@@ -220,7 +220,7 @@ class Upgrade:
             self._end(wire, place)
         return None
 
-    def _answer(self, answer: Answer, wire: Wire, address: Any, deadline: Deadline, place: Place) -> None:
+    def _answer(self, answer: Page, wire: Wire, address: Any, deadline: Deadline, place: Place) -> None:
         """Give a page to whoever takes it in time."""
         place.answer()
         wire.resets = True
@@ -286,7 +286,7 @@ class Upgrade:
             raise Refusal(status, "refused")
 
     def _refuse(self, refusal: Refusal, wire: Wire, address: Any, place: Place) -> None:
-        """Answer, and read away for a moment what the peer still sends, so that it reads our answer and no reset."""
+        """Page, and read away for a moment what the peer still sends, so that it reads our answer and no reset."""
         self._options.connection.common.figures.refused(refusal.status)
         tell_refused(address, refusal)
         deadline = Deadline(LINGER)
@@ -313,7 +313,7 @@ def _read_away(wire: Wire, deadline: Deadline) -> None:
 
 def tell_refused(address: Any, refusal: Refusal) -> None:
     """Log that a handshake was refused, and why; a limit that is reached is a warning, and an answer nothing."""
-    if isinstance(refusal, Answer):
+    if isinstance(refusal, Page):
         return
     peer = shown_address(address)
     why = f"{refusal.status} {shown(refusal.text)}"

@@ -6,6 +6,7 @@ table, the allocator's threshold, and the scheduling policy. One switch turns th
 """
 
 import contextlib
+import functools
 import os
 import socket
 import struct
@@ -70,6 +71,11 @@ def find_function(name: str, keeps_lock: bool = False) -> Callable[..., Any] | N
     return function
 
 
+@functools.cache
+def _find_connect() -> Callable[..., Any] | None:
+    return find_function("connect")
+
+
 _NO_LINGERING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
@@ -88,7 +94,7 @@ def reset(sock: Any) -> None:
     """
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
-    connect = find_function("connect")
+    connect = _find_connect()
     if connect is not None:
         connect(sock.fileno(), bytes(16), 16)
 
