@@ -115,13 +115,14 @@ _KINDS = (
 _VARARGS = 0x04  # inspect.CO_VARARGS
 
 
-def check_callable(what: str, function: Any, call: str) -> None:
+def check_callable(what: str, function: Any, call: str, may_yield: bool = False) -> None:
     """Check that a callable can be called as ``call``, ``"listener(args, reply, ids)"`` say, and runs then.
 
     What the object itself takes counts, not what ``functools.wraps`` shows. What has no signature is accepted.
+    ``may_yield``: it may be a generator function, as what it yields is looked at.
     """
     inner, bound = _resolve(function)
-    for flags, kind in _KINDS:
+    for flags, kind in _KINDS[may_yield:]:
         if inner is not None and inner.__code__.co_flags & flags:
             raise TypeError(f"{what} must be a plain function (def), called as {call}; this is {kind}")
     given = 0 if call.endswith("()") else call.count(",") + 1

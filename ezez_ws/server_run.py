@@ -15,7 +15,7 @@ from .connection.server_side import ServerConnection, ServerConnectionOptions
 from .context import Context
 from .logs import limited, logger, shown_address
 from .messages.protocol import CloseCode
-from .opening.http import ProcessRequest
+from .opening.http import Page, ProcessRequest
 from .opening.listener import Listener
 from .opening.mounts import Mounts, Visit
 from .opening.origins import Origins
@@ -196,7 +196,8 @@ class ServerRun:
                         place,
                     )
                 except Refusal as refusal:
-                    self._options.connection.common.figures.refused(refusal.status)
+                    if not isinstance(refusal, Page):
+                        self._options.connection.common.figures.refused(refusal.status)
                     raise
                 except OSError as error:
                     logger.info("%s has gone during the handshake: %s", shown_address(address), error)

@@ -62,10 +62,12 @@ class Mounts:
 
     def add(self, path: Any, app: Any) -> None:
         """Mount an application, from the next request on."""
+        if not isinstance(path, str):
+            raise TypeError(f"path must be a str, not {type(path).__name__}")
         check_path("path", path)
         if not callable(app):
             raise TypeError(f"wsgi_app must be callable, not {type(app).__name__}")
-        check_callable("wsgi_app", app, "wsgi_app(environ, start_response)")
+        check_callable("wsgi_app", app, "wsgi_app(environ, start_response)", may_yield=True)
         mounted = Mounted(path.rstrip("/"), app)
         if self._mounted.setdefault(mounted.path, mounted) is not mounted:
             raise ValueError(f"path is taken: {self._mounted[mounted.path]} is there")

@@ -101,6 +101,7 @@ class Upgrade:
             handshake.judge()
             headers, deflate = self._decide(handshake, place)
         except Page as answer:
+            answer.with_body = handshake.method != "HEAD"
             self._answer(answer, wire, address, deadline, place)
             return None
         except Refusal as refusal:

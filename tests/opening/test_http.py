@@ -228,9 +228,10 @@ class ProcessRequestTest(HTTPTestCase):
 
     def test_pages_that_are_not_read_do_not_keep_clients_out(self) -> None:
         server = self.serve(process_request=lambda request: BIG if request.path == "/" else None, max_unauthenticated=3)
-        slow = [self.ask_slowly(server, get("/")) for _ in range(3)]
-        for sock in slow:
-            self.assertEqual(200, read_head(sock).status)
+        slow = []
+        for _ in range(3):
+            slow.append(self.ask_slowly(server, get("/")))
+            self.assertEqual(200, read_head(slow[-1]).status)
         with self.assertLogs("ezez_ws", "WARNING") as logs:
             self.enter(server)
         self.assertIn("has given up its place", logs.output[0])
