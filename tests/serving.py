@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ezez_ws import EZEZServerClient, EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws.testing import Link
 from tests.rawpeer import RawPeer
 from tests.support import EZEZTestCase, eventually
 
@@ -105,7 +106,7 @@ class ServingTestCase(EZEZTestCase):
         self.addCleanup(peer.close)
         return peer
 
-    def client(self, server: EZEZWebsocketServer, **options: Any) -> EZEZWebSocketClient:
+    def client(self, server: EZEZWebsocketServer | Link, **options: Any) -> EZEZWebSocketClient:
         """Connect a client of ours."""
         assert server.url is not None
         options.setdefault("auth", KEY)

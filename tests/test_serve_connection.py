@@ -32,7 +32,7 @@ def shake_hands(sock: socket.socket, auth: str | None = KEY) -> RawPeer:
     sock.sendall(handshake.request())
     while not handshake.feed(sock.recv(4096)):
         pass
-    peer = RawPeer(sock, True, handshake.trailing)
+    peer = RawPeer.over(sock, True, handshake.trailing)
     if auth is not None:
         peer.authenticate(auth)
     return peer

@@ -155,7 +155,7 @@ class ReadingRoleTest(EZEZTestCase):
             here, _ = listening.accept()
         self.stream = Stream(SocketWire(here), client_side=False, max_payload=1 << 20, send_buffer_limit=1 << 20)
         self.inbox = Inbox(self.stream, 10_000, False, self.parse, True)
-        self.peer = RawPeer(there, is_client=True)
+        self.peer = RawPeer.over(there, is_client=True)
 
     def close(self) -> None:
         self.stream.cut()

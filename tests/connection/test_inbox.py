@@ -50,7 +50,7 @@ class InboxTest(EZEZTestCase):
             deflate=Deflate(15, 15, False, False),
         )
         self.inbox = Inbox(self.stream, limit, False, parse_reply, True)
-        self.peer = RawPeer(there, is_client=True)
+        self.peer = RawPeer.over(there, is_client=True)
         self.addCleanup(self.stream.dispose)
         self.addCleanup(self.peer.close)
         self.results: list[Result] = []

@@ -102,7 +102,7 @@ class SlowReaderTest(ServingTestCase):
         received = b""
         for _ in range(200):
             received += peer.sock.recv(1)
-        slow = RawPeer(peer.sock, True, received)
+        slow = RawPeer.over(peer.sock, True, received)
         for number in range(5):
             self.assertEqual(slow.read_event().args, [number, data])
 

@@ -1,0 +1,6 @@
+"""For the tests of programs that use the library: servers and clients that close themselves, and bad networks."""
+
+from .link import Link
+from .peers import RawPeer, StalledPeer
+
+__all__ = ["Link", "RawPeer", "StalledPeer"]
