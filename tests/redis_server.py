@@ -1,7 +1,7 @@
 """A real ``redis-server`` on a port and in a folder of its own: to be killed, restarted, frozen, emptied.
 
 Where there is none, or no redis-py, tests skip themselves; with ``EZEZ_REQUIRE_REDIS=1`` they fail. What it takes to
-be slow, to cut and to lose answers is a proxy: ``tests.faults.proxy.Proxy(server.port, fault)``.
+be slow and to cut is a ``Link(server.url)``; to lose answers, ``tests.faults.proxy.Proxy(server.port, fault)``.
 """
 
 import functools

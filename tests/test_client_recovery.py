@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 from ezez_ws import Codec, EZEZWebSocketClient
-from tests.faults.proxy import Proxy
+from ezez_ws.testing import Link
 from tests.rawpeer import RawPeer, RawServer
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import eventually
@@ -14,12 +14,12 @@ SESSION = "0123456789abcdef" * 2
 
 
 class RecoveringClientTest(ServingTestCase):
-    def start(self, server: Any, **options: Any) -> tuple[EZEZWebSocketClient, Calls, Proxy]:
+    def start(self, server: Any, **options: Any) -> tuple[EZEZWebSocketClient, Calls, Link]:
         calls = Calls()
-        proxy = Proxy(server.port)
+        proxy = Link(server)
         self.addCleanup(proxy.close)
         client = EZEZWebSocketClient(
-            f"ws://127.0.0.1:{proxy.port}",
+            proxy.url,
             auth=KEY,
             on_missed=lambda rooms: calls.add("missed", *rooms),
             **{"recover": True, "reconnect_delay": 0.5, **options},
@@ -35,7 +35,7 @@ class RecoveringClientTest(ServingTestCase):
         eventually(lambda: client.rooms == {"a"})
         server.to("a").send("said", [1])
         calls.wait()
-        proxy.cut_all()
+        proxy.cut()
         eventually(lambda: not server.clients)
         server.to("a").send("said", [2])
         server.everyone.send("said", [3])
@@ -49,7 +49,7 @@ class RecoveringClientTest(ServingTestCase):
         server = self.serve(on_auth_ok=lambda client: client.join("a"), history_limit_bytes=1)
         client, calls, proxy = self.start(server)
         eventually(lambda: client.rooms == {"a"})
-        proxy.cut_all()
+        proxy.cut()
         eventually(lambda: not server.clients)
         server.to("a").send("said", [1])
         self.assertEqual([("missed", "*", "a")], calls.wait())
@@ -73,9 +73,9 @@ class RecoveringClientTest(ServingTestCase):
             eventually(lambda client=client: client.rooms == set(rooms))  # type: ignore[misc]
         stop = threading.Event()
 
-        def cut(proxy: Proxy, chance: random.Random) -> None:
+        def cut(proxy: Link, chance: random.Random) -> None:
             while not stop.wait(chance.uniform(0.01, 0.25)):
-                proxy.cut_all()
+                proxy.cut()
 
         cutting = [self.in_thread(cut, proxy, random.Random(at)) for at, (_, _, proxy) in enumerate(clients)]
         chance = random.Random(7)

@@ -6,8 +6,8 @@ from typing import Any
 
 from ezez_ws.messages.protocol import AUTH, AUTH_OK, VERSION
 from ezez_ws.messages.recovery import AT, JOINED, LEFT, MISSED, PUBLISHED
+from ezez_ws.testing import Link
 from tests.browser.page import BrowserTestCase
-from tests.faults.proxy import Proxy
 from tests.rawpeer import RawPeer, RawServer
 from tests.support import eventually
 
@@ -313,15 +313,15 @@ class OwnServerTest(RecoveryTestCase):
         rooms = ("a", "b", "7")
         server = self.serve(on_auth_ok=lambda client: client.join(*rooms))
         assert server.port is not None
-        proxy = Proxy(server.port)
+        proxy = Link(server)
         self.addCleanup(proxy.close)
-        self.connect(f"ws://127.0.0.1:{proxy.port}", "{ recover: true }", "{ onMissed: (rooms) => tell('missed') }")
+        self.connect(proxy.url, "{ recover: true }", "{ onMissed: (rooms) => tell('missed') }")
         self.page.run("globalThis.got = []; client.on('said', ([number]) => got.push(number))")
         eventually(lambda: self.page.evaluate(ROOMS) == sorted(rooms))
         chance = random.Random(5)
         for number in range(600):
             if number % 40 == 20:
-                proxy.cut_all()
+                proxy.cut()
             audience = server.everyone if chance.random() < 0.2 else server.to(*chance.sample(rooms, 2))
             audience.send("said", [number])
             if number % 40 == 39:
@@ -333,12 +333,12 @@ class OwnServerTest(RecoveryTestCase):
     def test_what_is_gone_is_told(self) -> None:
         server = self.serve(on_auth_ok=lambda client: client.join("a"), history_limit_bytes=1)
         assert server.port is not None
-        proxy = Proxy(server.port)
+        proxy = Link(server)
         self.addCleanup(proxy.close)
-        self.connect(f"ws://127.0.0.1:{proxy.port}", "{ recover: true }", CALLBACKS)
+        self.connect(proxy.url, "{ recover: true }", CALLBACKS)
         self.expect(["onConnect"], ["onAuthOk"])
         eventually(lambda: self.page.evaluate(ROOMS) == ["a"])
-        proxy.cut_all()
+        proxy.cut()
         eventually(lambda: not server.clients)
         server.to("a").send("said", [1])
         told = self.page.told(4)

@@ -14,8 +14,8 @@ from unittest import mock
 
 from ezez_ws import Codec, ConnectionClosed, Emitter, EZEZWebSocketClient, PublishFailed, RedisBackplane
 from ezez_ws.cluster import emitter as emitter_module
+from ezez_ws.testing import Link
 from tests.cluster.nodes import NodeProcess, NodesTestCase
-from tests.faults.proxy import Proxy
 from tests.interrupting import CAN_INTERRUPT, interrupt
 from tests.serving import KEY, Calls, Result
 from tests.support import REPO, eventually
@@ -126,14 +126,14 @@ class EmitterTest(NodesTestCase):
     def test_confirmations_that_are_lost_double_nothing(self) -> None:
         node = self.node()
         _, calls = self.listen(node.url)
-        proxy = Proxy(self.redis.port)
+        proxy = Link(self.redis.url)
         self.addCleanup(proxy.close)
         with Emitter(RedisBackplane(f"redis://127.0.0.1:{proxy.port}/0"), timeout=20) as emitter:
             stop = threading.Event()
 
             def cut() -> None:
                 while not stop.wait(0.02):
-                    proxy.cut_all()
+                    proxy.cut()
 
             cutting = Result(cut)
             for number in range(300):

@@ -9,8 +9,8 @@ from ezez_ws import Emitter, EZEZWebSocketClient, EZEZWebsocketServer
 from ezez_ws.cluster.follower import Follower
 from ezez_ws.cluster.log import LogDown
 from ezez_ws.cluster.redis_log import RedisWriter
+from ezez_ws.testing import Link
 from tests.cluster.nodes import NodesTestCase
-from tests.faults.proxy import Proxy
 from tests.redis_server import RedisServer
 from tests.serving import KEY, Calls, Result
 from tests.support import eventually
@@ -56,9 +56,9 @@ class MovingTest(NodesTestCase):
         broker = self.start_redis(**options)
         return broker, self.node(self.backplane(broker))
 
-    def start_far(self, broker: RedisServer) -> tuple[EZEZWebsocketServer, Proxy]:
+    def start_far(self, broker: RedisServer) -> tuple[EZEZWebsocketServer, Link]:
         """Start a node that reaches the broker by way of a proxy."""
-        proxy = Proxy(broker.port)
+        proxy = Link(broker.url)
         self.addCleanup(proxy.close)
         far = RedisServer.__new__(RedisServer)
         far._scheme, far.password, far.port = "redis", None, proxy.port
@@ -66,9 +66,9 @@ class MovingTest(NodesTestCase):
         eventually(lambda: node.cluster.connected and node.cluster.nodes)
         return node, proxy
 
-    def cut_off(self, node: EZEZWebsocketServer, proxy: Proxy) -> None:
-        proxy.redirect(1)
-        proxy.cut_all()
+    def cut_off(self, node: EZEZWebsocketServer, proxy: Link) -> None:
+        proxy.redirect("redis://127.0.0.1:1")
+        proxy.cut()
         eventually(lambda: not node.cluster.connected)
 
     def wait_for_epoch(self, node: EZEZWebsocketServer) -> None:
@@ -128,8 +128,8 @@ class MovingTest(NodesTestCase):
         moving = Moving(self, one)
         slow.to("lobby").send("said", ["once"])
         self.assertEqual([("once",)], moving.calls.wait())
-        proxy.redirect(1)
-        proxy.cut_all()
+        proxy.redirect("redis://127.0.0.1:1")
+        proxy.cut()
         broker.restart()  # it has nothing any more
         self.wait_for_epoch(one)
         one.to("lobby").send("said", ["new"])
@@ -140,7 +140,7 @@ class MovingTest(NodesTestCase):
         moving.come_to(fresh)
         one.to("lobby").send("said", ["at the fresh one"])
         moving.calls.wait(3)
-        proxy.redirect(broker.port)
+        proxy.redirect(broker.url)
         self.wait_for_epoch(slow)
         eventually(lambda: "missed" in str(moving.calls.seen) or moving.calls.seen[-1:] == [("once",)])
         slow.to("lobby").send("said", ["last"])
@@ -219,7 +219,7 @@ class MovingTest(NodesTestCase):
                 if restarts:
                     broker.restart()
                     self.wait_for_epoch(one)
-                proxy.redirect(broker.port)
+                proxy.redirect(broker.url)
                 eventually(lambda late=late: late.cluster.connected, 20)  # type: ignore[misc]
                 self.assert_once(moving, one)
 
@@ -236,7 +236,7 @@ class MovingTest(NodesTestCase):
         moving.come_to(late)
         eventually(lambda: "lobby" in moving.client.rooms)
         told = len(moving.calls.seen)
-        proxy.redirect(broker.port)
+        proxy.redirect(broker.url)
         self.assertEqual(("missed",), moving.calls.wait(told + 1)[told])
         self.assert_once(moving, one)
 
@@ -251,7 +251,7 @@ class MovingTest(NodesTestCase):
         broker.restart()
         self.wait_for_epoch(one)
         with mock.patch("ezez_ws.cluster.clients._SETTLES", 0.0):
-            proxy.redirect(broker.port)
+            proxy.redirect(broker.url)
             self.assertEqual([("late",)], moving.calls.wait())
 
     def test_who_leaves_a_node_that_is_behind_is_where_it_was_before(self) -> None:
@@ -273,12 +273,12 @@ class MovingTest(NodesTestCase):
         moving.calls.wait()
         self.cut_off(slow, slow_proxy)
         broker.restart()  # it has nothing any more
-        other_proxy.redirect(broker.port)
+        other_proxy.redirect(broker.url)
         self.wait_for_epoch(one)
         self.wait_for_epoch(other)
         moving.leave()
         moving.come_to(other)
-        slow_proxy.redirect(broker.port)
+        slow_proxy.redirect(broker.url)
         self.wait_for_epoch(slow)
         self.assert_once(moving, slow)
 
