@@ -2,7 +2,7 @@
 
     client ←→ near | a Way each direction | far ←→ server
 
-``Link`` only sets how the link is, under its lock, and wakes the thread, to which all sockets belong.
+What a test wants is done by that thread, to which everything belongs, and waited for.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from ..threads.waiting import Event
 from .scope import Target, close_at_end, url_of
 
 __all__ = ["Link", "Way"]
@@ -109,9 +108,9 @@ class Link:
     """A TCP link to a server, with a ``url`` of its own, on which a test acts.
 
     It passes on bytes, so it is for ``wss://``, for Redis and for anything else, too. What is set holds for both
-    directions, for connections that there are and for those to come, from the call on. All methods return at once, but
-    ``cut`` and ``close`` when it is done; any thread may call them. It is closed at the end of the test that it was
-    made in, by ``with``, or by ``close``.
+    directions, for connections that there are and for those to come, from the return of the call on. Any thread may
+    call any method; after ``close`` they raise ``RuntimeError``. It is closed at the end of the test that it was made
+    in, by ``with``, or by ``close``.
 
     Args:
         server_or_url: where it leads to; a server is asked for its port at each new connection, and so may be closed
@@ -127,13 +126,14 @@ class Link:
     def __init__(self, server_or_url: Target) -> None:
         parts = urlsplit(url_of(server_or_url))
         self._target = server_or_url
-        self._lock = threading.Lock()  # guards how the link is, and what the thread is to do
-        self._is_stalled = self._is_lossy = self._closed = False
+        self._lock = threading.Lock()  # guards what the thread is to do; all else is the thread's
+        self._to_do: list[tuple[Callable[[], object], threading.Event]] = []
+        self._closed = False  # read under the lock, too
+        self._is_stalled = self._is_lossy = False
         self._delay = 0.0
         self._rate: float | None = None
         self._most: int | None = None
-        self._to_do: list[Callable[[], object]] = []
-        self._connections: list[_Connection] = []  # the thread's, as is all that follows
+        self._connections: list[_Connection] = []
         self._lost: set[_Connection] = set()  # of which bytes are lost: nothing ever comes again
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
@@ -159,55 +159,56 @@ class Link:
 
     def stall(self) -> None:
         """Pass nothing on, and lose nothing, until ``resume``. The connections stay, and buffers fill."""
-        self._change(is_stalled=True)
+        self._set(is_stalled=True)
 
     def resume(self) -> None:
         """End ``stall`` and ``drop``. A connection of which bytes have been lost stays silent."""
-        self._change(is_stalled=False, is_lossy=False)
+        self._set(is_stalled=False, is_lossy=False)
 
     def delay(self, seconds: float) -> None:
         """Pass everything on so many seconds after it has come, as a long line does; 0: at once."""
-        self._change(delay=_check("seconds", seconds, zero=True))
+        self._set(delay=_check("seconds", seconds, zero=True))
 
     def throttle(self, bytes_per_second: float | None) -> None:
         """Pass on at most so much in each direction of each connection; ``None``: as much as comes."""
-        self._change(rate=None if bytes_per_second is None else _check("bytes_per_second", bytes_per_second))
+        self._set(rate=None if bytes_per_second is None else _check("bytes_per_second", bytes_per_second))
 
     def split(self, n: int | None) -> None:
         """Write at most ``n`` bytes at once, so that frames arrive in pieces; ``None``: as they come."""
-        self._change(most=None if n is None else int(_check("n", n)))
+        self._set(most=None if n is None else int(_check("n", n)))
 
     def drop(self) -> None:
         """Lose what is sent from now on, the end of a connection too, until ``resume``: as where a cable is pulled."""
 
         def lose() -> None:
+            self._is_lossy = True
             for connection in self._connections:
                 self._lose(connection)
 
-        self._change(is_lossy=True, then=lose)
+        self._do(lose)
 
     def cut(self) -> None:
         """Reset all connections, towards both ends (RST); what was on its way is lost. New ones can be made."""
-        done = Event()
 
         def reset() -> None:
             for connection in list(self._connections):
                 self._end(connection, resets=True)
-            done.set()
 
-        self._change(then=reset)
-        done.wait(_CONNECT_TIMEOUT * 2)
+        self._do(reset)
 
     def redirect(self, server_or_url: Target) -> None:
         """Lead connections that are made from now on elsewhere."""
         url_of(server_or_url)
-        self._change(target=server_or_url)
+        self._set(target=server_or_url)
 
     def close(self) -> None:
         """End everything: no port is open afterwards, and no thread is left. Idempotent."""
-        self._change(closed=True)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        if self._thread.is_alive():
+            try:
+                self._set(closed=True)
+            except RuntimeError:
+                pass  # another thread has closed it
+        self._thread.join()
 
     def __enter__(self: L) -> L:
         return self
@@ -217,17 +218,22 @@ class Link:
     ) -> None:
         self.close()
 
-    def _change(self, then: Callable[[], object] | None = None, **values: object) -> None:
-        with self._lock:
-            if self._closed:
-                if values != {"closed": True}:
-                    raise RuntimeError("the link is closed")
-                return
+    def _set(self, **values: object) -> None:
+        def set_all() -> None:
             for name, value in values.items():
                 setattr(self, f"_{name}", value)
-            if then is not None:
-                self._to_do.append(then)
+
+        self._do(set_all)
+
+    def _do(self, act: Callable[[], object]) -> None:
+        """Have the thread do something, and wait until it has."""
+        done = threading.Event()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the link is closed")
+            self._to_do.append((act, done))
             self._wake.send(b"!")  # under the lock: it is closed when there is nobody to be woken
+        done.wait()
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -238,20 +244,23 @@ class Link:
         finally:
             with self._lock:
                 self._closed = True
+                to_do = self._to_do
             for connection in list(self._connections):
                 self._end(connection, resets=False)
             self._selector.close()
             for sock in (self._listener, self._wake, self._woken):
                 sock.close()
+            for _, done in to_do:
+                done.set()
 
     def _turn(self) -> bool:
         """Wait for something, and do it; false when all is over."""
         with self._lock:
             to_do, self._to_do = self._to_do, []
-            closed = self._closed
-        for act in to_do:
+        for act, done in to_do:
             act()
-        if closed:
+            done.set()
+        if self._closed:
             return False
         ready: dict[object, int] = {key.fileobj: events for key, events in self._selector.select(self._watch())}
         if self._woken in ready:

@@ -169,7 +169,7 @@ class LinkTest(ServingTestCase):
 
     def test_where_nobody_listens_it_resets(self) -> None:
         self.listener.close()
-        with socket.create_connection(("127.0.0.1", self.link.port), 10) as near, self.assertRaises(ConnectionError):
+        with self.assertRaises(ConnectionError), socket.create_connection(("127.0.0.1", self.link.port), 10) as near:
             near.sendall(b"x")
             near.recv(1)
             near.recv(1)
