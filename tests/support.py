@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ezez_ws.testing.leftovers import threads_left
 from ezez_ws.wire.linux import restore_scheduling
 
 __all__ = [
@@ -94,16 +95,6 @@ def allow_seconds(seconds: float) -> Callable[[T], T]:
 
 
 # Looking for what is left
-
-
-def threads_left(before: set[threading.Thread], ezez_grace: float, other_grace: float) -> list[threading.Thread]:
-    """The threads that run now and are not in ``before``, after giving them a moment to end."""
-    start = time.monotonic()
-    for thread in threading.enumerate():
-        if thread not in before and thread is not threading.current_thread():
-            grace = ezez_grace if thread.name.startswith("ezez-") else other_grace
-            thread.join(max(0.0, start + grace - time.monotonic()))
-    return [thread for thread in threading.enumerate() if thread not in before]
 
 
 def open_fds() -> dict[int, str]:
