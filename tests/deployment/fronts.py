@@ -11,9 +11,9 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trustme
 
@@ -22,6 +22,8 @@ from tests.serving import KEY, ServingTestCase
 from tests.support import REPO, eventually, free_port, required
 
 __all__ = ["SAMPLES", "App", "DeploymentTestCase", "Program", "adapted", "get", "needs_program", "sample"]
+
+T = TypeVar("T")
 
 SAMPLES = REPO / "samples/deployment"
 STARTS = 30.0  # seconds that a program has to be there, on a busy machine
@@ -46,11 +48,12 @@ http {{
 """
 
 
-def needs_program(name: str, variable: str) -> Any:
-    """Skip a test case where a program is missing, or fail there with ``variable=1``: a decorator."""
+def needs_program(name: str, variable: str) -> Callable[[T], T]:
+    """Skip where a program is missing, or fail there with ``variable=1``: a decorator."""
 
-    def decorate(target: Any) -> Any:
-        return required(target, "" if shutil.which(name) else f"{name} is not installed", variable)
+    def decorate(target: T) -> T:
+        decorated: T = required(target, "" if shutil.which(name) else f"{name} is not installed", variable)
+        return decorated
 
     return decorate
 

@@ -74,6 +74,23 @@ class NginxTest(DeploymentTestCase):
         self.serve(port=port)
         eventually(lambda: client.alive, 20)
 
+    def test_without_the_three_lines_a_client_is_refused_with_a_status_that_the_page_names(self) -> None:
+        server = self.serve()
+        port = free_port()
+        lines = self.nginx_sample(port, server.port).splitlines(keepends=True)
+        self.start_nginx("".join(line for line in lines if "pgrade" not in line and "http_version" not in line), port)
+        with self.assertRaises(ConnectionFailed) as caught:
+            self.client_of(f"wss://127.0.0.1:{port}/ws", auto_reconnect=False)
+        self.assertIn(caught.exception.status, (400, 426))  # by the version of HTTP that nginx speaks by default
+
+    def test_an_address_has_as_many_connections_as_it_says(self) -> None:
+        url = self.front(self.serve(), **{"addresses 20": "addresses 3"})
+        for _ in range(3):
+            self.client_of(url)
+        with self.assertRaises(ConnectionFailed) as caught:
+            self.client_of(url, auto_reconnect=False)
+        self.assertEqual(503, caught.exception.status)
+
     def test_a_reload_cuts_nobody_before_its_time_is_up(self) -> None:
         server = self.serve()
         url = self.front(server, shutdown="2s")

@@ -1,0 +1,128 @@
+"""samples/deployment/haproxy.cfg: a real HAProxy, with TLS and health checks, in front of two servers."""
+
+import csv
+import socket
+import unittest
+from typing import Any
+
+from ezez_ws import ConnectionFailed, EZEZWebsocketServer
+from tests.deployment.fronts import DeploymentTestCase, adapted, needs_program
+from tests.serving import Calls
+from tests.support import eventually, free_port
+
+MOSTLY_WAITS = True
+SAME_ON_EVERY_PYTHON = True
+
+
+@needs_program("haproxy", "EZEZ_REQUIRE_HAPROXY")
+class HAProxyTest(DeploymentTestCase):
+    def serve(self, **options: Any) -> EZEZWebsocketServer:
+        return super().serve(health_path="/healthz", **options)
+
+    def front(self, *servers: EZEZWebsocketServer, **replacements: str) -> str:
+        """Run it in front of these, and return the clients' address; checks come more often than there."""
+        self.port = free_port()
+        configuration = self.haproxy_sample(self.port, *(server.port for server in servers))
+        often = ("check inter 2s", "check inter 100ms")
+        self.start_haproxy(adapted(configuration, often, *replacements.items()), self.port)
+        return f"wss://127.0.0.1:{self.port}/ws"
+
+    def ask(self, command: str) -> str:
+        """Say something to its socket for operators, and return the answer."""
+        with socket.socket(socket.AF_UNIX) as sock, sock.makefile() as answer:
+            sock.connect(str(self.folder / "haproxy.sock"))
+            sock.sendall(f"{command}\n".encode())
+            return answer.read()
+
+    def wait_for_check(self, result: str) -> None:
+        """Wait until its last check of the first server has ended so: ``L7OK``."""
+
+        def result_now() -> str:
+            rows = csv.DictReader(self.ask("show stat").removeprefix("# ").splitlines())
+            (now,) = (row["check_status"] for row in rows if row["svname"] == "one")
+            return now
+
+        eventually(lambda: result_now() == result)
+
+    def test_it_ends_tls_and_says_who_the_client_is(self) -> None:
+        server = self.serve()
+        server.handler("sum", lambda client, a, b: a + b)
+        url = self.front(server)
+        client = self.client_of(url, headers={"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "http"})
+        self.assertEqual(5, client.call("sum", [2, 3], timeout=10))
+        request = server.clients[0].request
+        self.assertEqual("127.0.0.1", request.headers["X-Forwarded-For"], "and not what the client says of itself")
+        self.assertEqual("https", request.headers["X-Forwarded-Proto"])
+        self.assertEqual(f"127.0.0.1:{self.port}", request.headers["Host"])
+
+    def test_a_page_of_the_same_origin_passes_though_the_server_sees_no_tls(self) -> None:
+        url = self.front(self.serve(allowed_origins="same-origin"))
+        self.client_of(url, headers={"Origin": f"https://127.0.0.1:{self.port}"})
+        with self.assertRaises(ConnectionFailed) as caught:
+            self.client_of(url, headers={"Origin": "https://127.0.0.1"}, auto_reconnect=False)
+        self.assertEqual(403, caught.exception.status)
+
+    def test_it_cuts_who_is_silent_and_pings_are_no_silence(self) -> None:
+        calls = Calls()
+        options = {"ping_interval": None, "auto_reconnect": False, "on_disconnect": calls.named("cut", 0)}
+        clients = []
+        for interval in (0.2, None):
+            url = self.front(self.serve(ping_interval=interval), **{"tunnel 75s": "tunnel 3s"})
+            clients.append(self.client_of(url, **options))
+        self.assertEqual([("cut", 1006)], calls.wait())
+        self.assertEqual([True, False], [client.alive for client in clients])
+
+    def test_clients_of_a_server_that_closes_are_told_and_come_to_the_other(self) -> None:
+        first, second = self.serve(), self.serve()
+        url = self.front(first, second)
+        calls = Calls()
+        options = {"reconnect_delay": 0.05, "on_disconnect": calls.named("gone", 0, 1)}
+        clients = [self.client_of(url, **options) for _ in range(6)]
+        self.assertEqual(3, len(first.clients), "leastconn")
+        first.close()
+        self.assertEqual([("gone", 1001, "server shutdown")] * 3, calls.wait(3))
+        eventually(lambda: len(second.clients) == 6 and all(client.alive for client in clients))
+        self.client_of(url, auto_reconnect=False)  # and a new one notices nothing
+
+    def test_where_no_server_is_left_it_answers_503_and_clients_try_until_there_is_one(self) -> None:
+        server = self.serve()
+        url = self.front(server)
+        client = self.client_of(url, reconnect_delay=0.05, reconnect_delay_max=0.2)
+        port = server.port
+        server.close()
+        with self.assertRaises(ConnectionFailed) as caught:
+            self.client_of(url, auto_reconnect=False)
+        self.assertEqual(503, caught.exception.status)
+        self.serve(port=port)
+        eventually(lambda: client.alive, 20)
+
+    def test_a_server_that_is_drained_keeps_its_clients_and_gets_no_more(self) -> None:
+        first, second = self.serve(), self.serve()
+        url = self.front(first, second)
+        clients = [self.client_of(url) for _ in range(2)]
+        self.ask("set server lobby/one state drain")
+        clients += [self.client_of(url) for _ in range(4)]
+        self.assertEqual((1, 5), (len(first.clients), len(second.clients)))
+        self.assertTrue(all(client.alive for client in clients))
+
+    def test_it_asks_for_health_as_one_may_configure_it(self) -> None:
+        checks = (
+            "option httpchk",  # OPTIONS, which is neither GET nor HEAD
+            "option httpchk GET /healthz",  # by HTTP/1.0, without Host
+            "option httpchk HEAD /healthz",
+            "option httpchk\n    http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host lobby",
+        )
+        for check, expected in zip(checks, ("L7STS", "L7OK", "L7OK", "L7OK"), strict=True):
+            with self.subTest(check):
+                self.front(self.serve(), **{"option httpchk GET /healthz": check})
+                self.wait_for_check(expected)
+
+    def test_the_proxy_protocol_is_not_understood(self) -> None:
+        url = self.front(self.serve(), **{"check inter 100ms": "send-proxy"})
+        with self.assertRaises(ConnectionFailed) as caught:
+            self.client_of(url, auto_reconnect=False)
+        self.assertEqual(400, caught.exception.status)
+
+
+if __name__ == "__main__":
+    unittest.main()
