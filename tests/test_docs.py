@@ -36,6 +36,7 @@ PROMISE = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
 REFERENCE = re.compile(r"^::: (ezez_ws\.[\w.]+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^]]*\]\(([^)#]*)(?:#([^)]*))?\)")
 
+DEPLOYMENT = ("dockerfile", "haproxy", "ini", "nginx", "py", "yaml")  # py: a whole program, not to be run in place
 RUN_BY = {
     "python": "tests/test_docs.py",
     "sh": "tests/test_docs.py",
@@ -43,11 +44,12 @@ RUN_BY = {
     "ts": "tests/browser/test_docs.py",
     "console": "tests/cli/test_documentation.py",
     "text": "tests/cli/test_documentation.py",
-    "nginx": "tests/test_docs_deployment.py",
+    **dict.fromkeys(DEPLOYMENT, "tests/test_docs_deployment.py"),
     "redis": "tests/test_docs_scaling.py",
 }
 OTHERS = ["build", "pre-commit", "twine"]  # programs that documents tell to install
-ONLY_IN = {"console": "docs/cli.md", "text": "docs/cli.md", "nginx": "docs/deployment.md", "redis": "docs/scaling.md"}
+ONLY_IN = {"console": "docs/cli.md", "text": "docs/cli.md", "redis": "docs/scaling.md"}
+ONLY_IN |= dict.fromkeys(DEPLOYMENT, "docs/deployment.md")
 REDIS = "redis://127.0.0.1:6379/0"
 
 
@@ -175,7 +177,9 @@ class ShellTest(EZEZTestCase):
     """The lines of blocks marked ``sh``: what can be said of them without installing or measuring anything."""
 
     def test_each_line_is_of_a_command_that_is_there_and_takes_its_arguments(self) -> None:
-        elsewhere = {"gunicorn": "tests/test_docs_deployment.py", "ezez-ws": "tests/cli/test_documentation.py"}
+        elsewhere = dict.fromkeys(("curl", "docker", "gunicorn"), "tests/test_docs_deployment.py")
+        elsewhere |= dict.fromkeys(("install", "journalctl", "systemctl"), "tests/deployment/test_systemd.py")
+        elsewhere |= {"ezez-ws": "tests/cli/test_documentation.py"}
         checks = {"make": self.check_make, "pip": self.check_pip, "python": self.check_python}
         checks |= {".": lambda *arguments: None, "pre-commit": lambda *arguments: None}  # CONTRIBUTING's first steps
         for document in DOCUMENTS:

@@ -1,84 +1,71 @@
-"""docs/deployment.md: its command line, its configuration of nginx and its end by a signal are run for real."""
+"""docs/deployment.md: it shows the files of samples/deployment as they are, and its commands and its signal are run.
 
+What those files do, with nginx, HAProxy and the others, is for tests/deployment to see.
+"""
+
+import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import unittest
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ezez_ws import ConnectionFailed, EZEZWebSocketClient
-from tests.serving import Calls, ServingTestCase
-from tests.support import REPO, eventually, free_port
+from tests.deployment.fronts import SAMPLES, App, DeploymentTestCase, sample
+from tests.serving import KEY, Calls
+from tests.support import REPO, needs_node
 from tests.test_docs import blocks, shell_lines
 from tests.wsgi.webserver import WebServer
 
+MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
 
 DOCUMENT = "docs/deployment.md"
 FLASK = "docs/server-modes.md"
-NGINX = """\
-daemon off;
-master_process off;
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-{sites}
-}}
-"""
 
 
-class DeploymentTest(ServingTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
+class FilesTest(unittest.TestCase):
+    def test_each_file_is_shown_as_it_is(self) -> None:
+        text = (REPO / DOCUMENT).read_text(encoding="utf-8")
+        for path in SAMPLES.iterdir():
+            if path.is_file():
+                with self.subTest(path.name):
+                    self.assertIn(f"\n{path.read_text(encoding='utf-8')}```\n", text)
 
-    def client_of(self, url: str, **options: Any) -> EZEZWebSocketClient:
-        client = EZEZWebSocketClient(url, auth="secret", **options)
-        self.addCleanup(client.close)
-        return client
+    def test_each_command_names_files_that_are_there(self) -> None:
+        for line in shell_lines(DOCUMENT):
+            for path in re.findall(r"samples/[\w./]+", line):
+                self.assertTrue((REPO / path).exists(), line)
 
-    def start_gunicorn(self, threads: int = 100) -> WebServer:
-        """Run the application of the other page by the command line of this one."""
-        (command,) = [line for line in shell_lines(DOCUMENT) if line.startswith("gunicorn ")]
+
+class CommandTest(DeploymentTestCase):
+    def test_gunicorns_serves_the_application_of_the_other_page(self) -> None:
+        (command,) = [line for line in shell_lines(DOCUMENT) if line.startswith("gunicorn --worker-class")]
         (application,) = [block.code for block in blocks(FLASK) if "Flask(__name__)" in block.code]
         (self.folder / "app.py").write_text(application, encoding="utf-8")
-        arguments = f"--bind 127.0.0.1:0 --chdir {self.folder}"
-        self.assertIn("--threads 100", command)
-        command = command.replace("--threads 100", f"--threads {threads}")
-        with mock.patch.dict(os.environ, GUNICORN_CMD_ARGS=arguments):
+        with mock.patch.dict(os.environ, GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:0 --chdir {self.folder}"):
             server = WebServer(*shlex.split(command))
         self.addCleanup(server.close)
-        return server
-
-
-class GunicornTest(DeploymentTest):
-    def test_the_command_line_serves_the_application_of_the_other_page(self) -> None:
-        server = self.start_gunicorn()
         client = self.client_of(f"ws://{server.address}/ws")
-        client.connect(timeout=20)
         self.assertEqual([5], client.send("sum", [2, 3]).wait_reply(timeout=10).args)
 
+    def test_the_one_of_the_health_check_says_by_its_exit_code_whether_there_is_a_server(self) -> None:
+        (command,) = [line for line in shell_lines(DOCUMENT) if line.startswith("curl ")]
+        app = self.start_app()
+        command = command.replace("8080", str(app.port))
+        self.assertEqual(0, subprocess.run(shlex.split(command), capture_output=True, timeout=50).returncode)
+        app.signal(signal.SIGTERM)
+        app.wait()
+        self.assertEqual(7, subprocess.run(shlex.split(command), capture_output=True, timeout=50).returncode)
 
-class SignalTest(DeploymentTest):
+
+class SignalTest(DeploymentTestCase):
     def test_sigterm_says_goodbye_to_every_client_and_ends_the_process(self) -> None:
-        (program,) = [block.code for block in blocks(DOCUMENT) if "signal.SIGTERM" in block.code]
+        (program,) = [block.code for block in blocks(DOCUMENT) if "def main" in block.code and "port=0" in block.code]
         run = "server.start()\nprint(server.url, flush=True)\nmain()\n"
         process = subprocess.Popen(
             [sys.executable, "-c", program + run],
@@ -91,102 +78,58 @@ class SignalTest(DeploymentTest):
         self.addCleanup(process.kill)
         assert process.stdout is not None
         calls = Calls()
-        client = self.client_of(
-            process.stdout.readline().strip(), on_disconnect=calls.named("gone", 0), auto_reconnect=False
-        )
-        client.connect(timeout=20)
+        url = process.stdout.readline().strip()
+        self.client_of(url, on_disconnect=calls.named("gone", 0), auto_reconnect=False)
         process.send_signal(signal.SIGTERM)
         self.assertEqual([("gone", 1001)], calls.wait())
         self.assertEqual(0, process.wait(timeout=20))
 
 
-class NginxTest(DeploymentTest):
-    """Skips where nginx is missing, or fails there with ``EZEZ_REQUIRE_NGINX=1``."""
+@needs_node
+class YamlTest(DeploymentTestCase):
+    """compose.yaml and kubernetes.yaml say what the program understands."""
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        if shutil.which("nginx") is None:
-            reason = "nginx is not installed: apt-get install nginx-light"
-            raise AssertionError(reason) if os.environ.get("EZEZ_REQUIRE_NGINX") == "1" else unittest.SkipTest(reason)
-
-    def site(self, backend: str) -> str:
-        """The block of the document, in front of another address."""
-        text = (REPO / DOCUMENT).read_text(encoding="utf-8")
-        block: str
-        (block,) = re.findall(r"^```nginx\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        self.assertEqual(2, block.count("127.0.0.1:8000"))
-        return block.replace("127.0.0.1:8000", backend)
-
-    def start_nginx(self, site: str) -> int:
-        """Run nginx, wait for it, and return its port."""
-        port = free_port()
-        configuration = self.folder / "nginx.conf"
-        sites = site.replace("listen 80;", f"listen 127.0.0.1:{port};")
-        configuration.write_text(NGINX.format(folder=self.folder, sites=sites), encoding="utf-8")
-        process = subprocess.Popen(
-            ["nginx", "-e", "stderr", "-p", str(self.folder), "-c", str(configuration)], stderr=subprocess.DEVNULL
+    def load(self, name: str) -> list[Any]:
+        """The documents of a file."""
+        script = "console.log(JSON.stringify(require('js-yaml').loadAll(require('fs').readFileSync(0, 'utf8'))))"
+        done = subprocess.run(
+            ["node", "-e", script], cwd=REPO / "tests", input=sample(name).encode(), capture_output=True
         )
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        eventually(lambda: self.can_connect(port))
-        return port
+        self.assertEqual((0, b""), (done.returncode, done.stderr))
+        documents: list[Any] = json.loads(done.stdout)
+        return documents
 
-    def can_connect(self, port: int) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            return False
-        return True
+    def test_the_probes_of_kubernetes_find_the_program_well(self) -> None:
+        deployment, service = self.load("kubernetes.yaml")
+        pod = deployment["spec"]["template"]
+        (container,) = pod["spec"]["containers"]
+        self.assertEqual(service["spec"]["selector"], pod["metadata"]["labels"])
+        self.assertEqual({"KEY", "REDIS_URL"}, {variable["name"] for variable in container["env"]})
+        self.assertLess(5 + 5, pod["spec"]["terminationGracePeriodSeconds"], "preStop and close_timeout")
+        app = self.start_app()
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            self.assertEqual("http", container[probe]["httpGet"]["port"])
+            self.assertEqual(b"200", self.ask_as_kubelet(app, container[probe]["httpGet"]["path"]), probe)
 
-    def test_its_configuration_lets_websockets_through(self) -> None:
-        server = self.serve(on_auth_request=lambda client, key: key == "secret")
-        server.on("sum", lambda client, args, reply, ids: reply("total", [sum(args)]))
-        port = self.start_nginx(self.site(f"127.0.0.1:{server.port}"))
-        client = self.client_of(f"ws://127.0.0.1:{port}/ws", headers={"X-Forwarded-For": "192.0.2.1"})
-        client.connect(timeout=20)
-        self.assertEqual([5], client.send("sum", [2, 3]).wait_reply(timeout=10).args)
-        headers = server.clients[0].request.headers
-        self.assertEqual("127.0.0.1", headers["X-Forwarded-For"], "what the client says of itself is not passed on")
-        self.assertEqual(f"127.0.0.1:{port}", headers["Host"])
+    def ask_as_kubelet(self, app: App, path: str) -> bytes:
+        """Send the request that a kubelet sends, and return the status."""
+        with socket.create_connection(("127.0.0.1", app.port)) as sock, sock.makefile("rb") as answer:
+            lines = (f"GET {path} HTTP/1.1", f"Host: 10.0.0.7:{app.port}", "User-Agent: kube-probe/1.33", "Accept: */*")
+            sock.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+            return answer.read().split()[1]
 
-    def test_it_passes_on_what_same_origin_compares_with(self) -> None:
-        server = self.serve(on_auth_request=lambda client, key: key == "secret", allowed_origins="same-origin")
-        port = self.start_nginx(self.site(f"127.0.0.1:{server.port}"))
-        url = f"ws://127.0.0.1:{port}/ws"
-        self.client_of(url, headers={"Origin": f"http://127.0.0.1:{port}"}).connect(timeout=20)
-        with self.assertRaises(ConnectionFailed) as caught:
-            self.client_of(url, headers={"Origin": "http://127.0.0.1"}).connect(timeout=20)
-        self.assertEqual(403, caught.exception.status)
-
-    def test_without_the_three_lines_a_client_is_refused_with_a_status_that_the_page_names(self) -> None:
-        server = self.serve(on_auth_request=lambda client, key: key == "secret")
-        lines = self.site(f"127.0.0.1:{server.port}").splitlines()
-        kept = [line for line in lines if "pgrade" not in line and "http_version" not in line]
-        client = self.client_of(f"ws://127.0.0.1:{self.start_nginx(chr(10).join(kept))}/ws")
-        with self.assertRaises(ConnectionFailed) as caught:
-            client.connect(timeout=20)
-        self.assertIn(caught.exception.status, (400, 426))  # by the version of HTTP that nginx speaks by default
-
-    def test_an_address_has_as_many_connections_as_it_says(self) -> None:
-        server = self.serve(on_auth_request=lambda client, key: key == "secret")
-        url = f"ws://127.0.0.1:{self.start_nginx(self.site(f'127.0.0.1:{server.port}'))}/ws"
-        for _ in range(20):
-            self.client_of(url).connect(timeout=20)
-        with self.assertRaises(ConnectionFailed) as caught:
-            self.client_of(url, auto_reconnect=False).connect(timeout=20)
-        self.assertEqual(503, caught.exception.status)
-
-    def test_clients_that_send_their_requests_slowly_take_no_thread_of_gunicorn(self) -> None:
-        gunicorn = self.start_gunicorn(threads=2)
-        port = self.start_nginx(self.site(gunicorn.address))
-        half_a_body = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf"
-        for request in [b"GET /ws HTTP/1.1\r\nHost: ", half_a_body] * 3:
-            slow = socket.create_connection(("127.0.0.1", port))
-            self.addCleanup(slow.close)
-            slow.sendall(request)
-        client = self.client_of(f"ws://127.0.0.1:{port}/ws")
-        client.connect(timeout=20)
-        self.assertEqual([5], client.send("sum", [2, 3]).wait_reply(timeout=10).args)
+    def test_compose_builds_by_the_dockerfile_and_hands_the_key_over_in_a_file(self) -> None:
+        (document,) = self.load("compose.yaml")
+        lobby = document["services"]["lobby"]
+        self.assertEqual(
+            SAMPLES / "Dockerfile", (SAMPLES / lobby["build"]["context"]).resolve() / lobby["build"]["dockerfile"]
+        )
+        (secret,) = lobby["secrets"]
+        self.assertIn(secret, document["secrets"])
+        (self.folder / "key").write_text(KEY, encoding="utf-8")
+        self.assertEqual(f"/run/secrets/{secret}", lobby["environment"]["KEY_FILE"])
+        app = self.start_app(KEY="", KEY_FILE=str(self.folder / "key"))
+        self.client_of(app.url)
 
 
 if __name__ == "__main__":
