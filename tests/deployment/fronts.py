@@ -87,7 +87,7 @@ class Program:
 
     def __init__(self, folder: Path, *command: str, env: dict[str, str] | None = None, cwd: Path = REPO) -> None:
         self._log = Path(tempfile.mkdtemp(dir=folder), "output")
-        with self._log.open("w", encoding="utf-8") as log:
+        with self._log.open("a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=cwd,
