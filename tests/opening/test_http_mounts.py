@@ -522,14 +522,14 @@ class HandingOverTest(MountTestCase):
                 on_auth_ok=told.append,
             )
             sock = self.secure(self.connect(outer)) if tls else self.connect(outer)
-            peer = RawPeer(sock, True)
+            peer = RawPeer.over(sock, True)
             auth = peer.frame(BINARY, Codec().encode(["ezez-ws::auth", "key", 1]))
             sock.sendall(
                 make_request("GET /app/socket HTTP/1.1", Origin="https://good") + auth
             )  # which is read with it
             answer = read_head(sock)
             self.assertEqual(101, answer.status)
-            with RawPeer(sock, True, answer.body) as peer:
+            with RawPeer.over(sock, True, answer.body) as peer:
                 self.assertEqual(["ezez-ws::auth-ok"], peer.read_values())
                 peer.send_event("echo", ["x"])
                 event = peer.read_event()
