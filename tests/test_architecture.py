@@ -26,7 +26,7 @@ FLOORS = (
     ("connection",),
     ("calls", "cluster", "typed"),
     ("callbacks", "server", "server_client", "server_run", "server_sending", "client", "client_run", "client_state"),
-    ("operating",),
+    ("operating", "metrics"),
     ("",),  # the package itself: the public names
     ("cli", "browser", "testing", "__main__"),
 )

@@ -110,6 +110,11 @@ class Hub:
         self._publisher: Publisher | None = None
         self._follower: Follower | None = None
 
+    @property
+    def has_backplane(self) -> bool:
+        """Whether this is one of several nodes, or could be."""
+        return self._options.backplane is not None
+
     def start(self) -> None:
         """Begin; with a backplane, connect to the log, and wait a moment for what it holds.
 

@@ -1,0 +1,1 @@
+"""Seeing what goes on: figures, metrics, the monitor."""
