@@ -46,9 +46,10 @@ RUN_BY = {
     "text": "tests/cli/test_documentation.py",
     **dict.fromkeys(DEPLOYMENT, "tests/test_docs_deployment.py"),
     "redis": "tests/test_docs_scaling.py",
+    "yml": "tests/operating/test_metrics_document.py",
 }
 OTHERS = ["build", "pre-commit", "twine"]  # programs that documents tell to install
-ONLY_IN = {"console": "docs/cli.md", "text": "docs/cli.md", "redis": "docs/scaling.md"}
+ONLY_IN = {"console": "docs/cli.md", "text": "docs/cli.md", "redis": "docs/scaling.md", "yml": "docs/monitoring.md"}
 ONLY_IN |= dict.fromkeys(DEPLOYMENT, "docs/deployment.md")
 REDIS = "redis://127.0.0.1:6379/0"
 
