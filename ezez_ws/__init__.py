@@ -106,6 +106,7 @@ __all__ = [
     "Listener",
     "MalformedMessage",
     "Member",
+    "Monitor",
     "NotConnected",
     "NotReady",
     "OnAuthOk",
@@ -155,11 +156,17 @@ __all__ = [
 
 __version__: str
 
-if not _typing.TYPE_CHECKING:  # else a type checker would take every name for one that is there
+if _typing.TYPE_CHECKING:
+    from .operating.monitor import Monitor
+else:  # where a type checker would take every name for one that is there
 
-    def __getattr__(name: str) -> str:
-        if name != "__version__":
+    def __getattr__(name: str) -> _typing.Any:
+        if name == "__version__":
+            from .version import find_version as find
+        elif name == "Monitor":  # which not every program needs
+            from .operating.monitor import Monitor
+
+            return globals().setdefault(name, Monitor)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .version import find_version
-
-        return globals().setdefault(name, find_version())
+        return globals().setdefault(name, find())

@@ -3,7 +3,7 @@
 import copy
 import reprlib
 import threading
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ else:  # where no bare ``Context`` needs the default, which typing has from 3.13
 __all__ = ["C", "Context"]
 
 S = TypeVar("S", bound="Context[Any]")
+T = TypeVar("T")
 
 _MISSING = object()
 
@@ -197,6 +198,15 @@ class Context(Generic[C], MutableMapping[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (), None, None, iter(self.snapshot().items())
+
+    def _ezez_look(self, read: Callable[[dict[str, Any]], T]) -> T | None:
+        """Return what ``read`` makes of the values under the lock; ``None`` where another thread holds that now."""
+        if not self.__lock.acquire(blocking=False):
+            return None
+        try:
+            return read(self.__data)
+        finally:
+            self.__lock.release()
 
     def __shallow(self) -> dict[str, Any]:
         with self.__lock:

@@ -118,6 +118,11 @@ class ServerConnection(Connection):
         address = shown_address(self.client.request.remote_address)
         return f"connection {self.client.connection_id}{'' if address is None else f' from {address}'}"
 
+    @property
+    def since(self) -> float:
+        """When it began, in monotonic time."""
+        return self._auth_until - self._options.auth_timeout
+
     def own_listeners(self) -> Listeners:
         """Return the listeners of this client alone, made when they are first wanted. Any thread may call it."""
         with self.inbox.lock:

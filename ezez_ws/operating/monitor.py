@@ -1,0 +1,328 @@
+"""A page that shows a running server, in its own process, by the library itself.
+
+``Monitor`` is a WSGI application that gives away the page's files, and keeps figures and errors for it. While somebody
+looks there is a ``Looking``: a server of its own, whose events the page uses, and a thread that gathers once a second
+what has changed. Nothing of that is in the lists, figures, limits or callbacks of the server that is watched.
+"""
+
+import contextlib
+import hmac
+import os
+import platform
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..connection.server_side import ServerConnection
+from ..errors import CallError, EZEZError
+from ..figures import Running
+from ..logs import logger, shown
+from ..messages.codec import Codec
+from ..opening.origins import Origins
+from ..opening.wsgi import Environ, StartResponse
+from ..server import EZEZWebsocketServer
+from ..server_client import EZEZServerClient
+from ..threads.interrupted import make_lock
+from ..threads.starting import join_thread, start_thread
+from ..threads.waiting import Event
+from ..version import find_version
+from .samples import Clients, History, Listeners, cluster_of, now_ms, sample_of
+
+__all__ = ["Monitor"]
+
+_FOLDER = Path(__file__).resolve().parent.parent / "browser"
+_FILES = {
+    "/": ("monitor.html", "text/html; charset=utf-8"),
+    "/monitor.js": ("monitor.js", "text/javascript; charset=utf-8"),
+    "/monitor.css": ("monitor.css", "text/css; charset=utf-8"),
+    "/ezez-ws.js": ("ezez-ws.js", "text/javascript; charset=utf-8"),
+}
+_SOCKET = "/socket"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+_HEADERS = [
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+]
+
+_BEAT = 0.25  # seconds between two looks at whether there is an error to tell
+_SECOND = 1.0
+
+
+class Monitor:
+    """A page that shows who is connected to a server, what its listeners do now, its figures and its last errors.
+
+    ``server.mount("/monitor", monitor)`` serves it on the server's own port; or it is mounted, as any WSGI
+    application, beside the pages of a web server. Who opens the page needs the key: open ``monitor.url``. Only the
+    page's own origin may connect. Any thread may call any method; ``_lock`` guards ``_looking`` and ``_lookers``.
+
+    Args:
+        server: the one to look at; it may be started before or after.
+        key: what the page has to know; ``None`` makes one that nobody can guess.
+        read_only: leave out what acts: to disconnect a client, to send it an event, to broadcast.
+    """
+
+    def __init__(self, server: EZEZWebsocketServer[Any], *, key: str | None = None, read_only: bool = False) -> None:
+        if not isinstance(server, EZEZWebsocketServer):
+            raise TypeError(f"server must be an EZEZWebsocketServer, not {type(server).__name__}")
+        if key is not None and not isinstance(key, str):
+            raise TypeError(f"key must be a str or None, not {type(key).__name__}")
+        if key == "":
+            raise ValueError("key must not be empty: leave it out, and one is made")
+        self._server = server
+        self._key = secrets.token_urlsafe(18) if key is None else key
+        self._read_only = bool(read_only)
+        self._history = History()
+        self._lock = make_lock()
+        self._looking: Looking | None = None
+        self._lookers = 0
+
+    @property
+    def key(self) -> str:
+        """What the page, or ``ezez-ws stacks``, has to know."""
+        return self._key
+
+    def __repr__(self) -> str:  # without the key
+        return f"<Monitor of {self._server!r}>"
+
+    # -- as a WSGI application ----------------------------------------------------------------------------------------
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Give away the page and its files, and upgrade the page's connection where the web server can."""
+        path = environ.get("PATH_INFO", "")
+        if path == _SOCKET:
+            with _Look(self) as looking:
+                return looking.server.wsgi_app(environ, start_response)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _respond(start_response, "405 Method Not Allowed", "text/plain", b"", ("Allow", "GET, HEAD"))
+        if not path:  # relative, and without the fragment, which browsers then keep
+            last = quote(environ.get("SCRIPT_NAME", "").rpartition("/")[2].encode("latin-1"))
+            return _respond(start_response, "308 Permanent Redirect", "text/plain", b"", ("Location", f"./{last}/"))
+        if path not in _FILES:
+            return _respond(start_response, "404 Not Found", "text/plain", b"There is nothing here.\n")
+        name, kind = _FILES[path]
+        body = (_FOLDER / name).read_bytes()
+        body = _respond(start_response, "200 OK", kind, body)[0]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _respond(start_response: StartResponse, status: str, kind: str, body: bytes, *more: tuple[str, str]) -> list[bytes]:
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *_HEADERS, *more])
+    return [body]
+
+
+class _Look:
+    """What somebody who connects does: be one of those for whom there is a ``Looking``."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def __enter__(self) -> "Looking":
+        monitor = self._monitor
+        with monitor._lock:
+            monitor._lookers += 1
+            if monitor._looking is None:
+                monitor._looking = Looking(monitor._server, monitor._history, monitor._key, monitor._read_only)
+            return monitor._looking
+
+    def __exit__(self, *_: object) -> None:
+        monitor, over = self._monitor, None
+        with monitor._lock:
+            monitor._lookers -= 1
+            if not monitor._lookers:
+                over, monitor._looking = monitor._looking, None
+        if over is not None:
+            over.close()
+
+
+class Looking:
+    """Somebody looks: the server that the page talks to, and the thread that tells it what has changed.
+
+    ``_lock`` guards ``_newcomers`` and ``_thread``. What else there is belongs to the thread, which waits for nobody:
+    what it asks the watched server is answered at once, and a page that is too slow is cut.
+    """
+
+    def __init__(self, watched: EZEZWebsocketServer[Any], history: History, key: str, read_only: bool) -> None:
+        self._watched = watched
+        self._history = history
+        self._read_only = read_only
+        self._key = key.encode("utf-8", "surrogatepass")
+        self._own = Origins("same-origin")
+        self._lock = make_lock()
+        self._newcomers: list[EZEZServerClient[Any]] = []
+        self._thread: threading.Thread | None = None
+        self._wake = Event()
+        self._ended = False
+        self._greeted: set[EZEZServerClient[Any]] = set()
+        self._clients = Clients()
+        self._listeners = Listeners()
+        self._last_error = 0
+        self.server: EZEZWebsocketServer[Any] = EZEZWebsocketServer(
+            on_auth_request=self._knows_key,
+            on_auth_ok=self._welcome,
+            allowed_origins=lambda origin, request: self._own.allows(origin, request.headers["Host"]),
+            codec=Codec(sort_props=False),
+            unknown_events="error",
+            max_connections=100,
+            max_unauthenticated=20,
+            max_payload_before_auth=4096,
+            send_buffer_limit=32 << 20,
+            send_timeout=1.0,
+            close_timeout=1.0,
+        )
+        if not read_only:
+            self.server._ezez_listeners.tells("disconnect")  # it is a call here, and no name that is mistaken
+            self.server.handler("disconnect", self._disconnect)
+            self.server.handler("send", self._send)
+            self.server.handler("broadcast", self._broadcast)
+
+    def close(self) -> None:
+        """Send away who looks, and end."""
+        with self._lock:
+            self._ended = True
+            thread = self._thread
+        self._wake.set()
+        self.server.close()
+        if thread is not None and thread is not threading.current_thread():
+            join_thread(thread, 1.0)
+
+    # -- on the threads of those who look -----------------------------------------------------------------------------
+
+    def _knows_key(self, client: EZEZServerClient[Any], key: str) -> bool:
+        return hmac.compare_digest(key.encode("utf-8", "surrogatepass"), self._key)
+
+    def _welcome(self, client: EZEZServerClient[Any]) -> None:
+        with self._lock:
+            self._newcomers.append(client)
+            thread = None
+            if self._thread is None and not self._ended:
+                thread = self._thread = threading.Thread(target=self._work, name="ezez-monitor", daemon=True)
+        if thread is not None:
+            start_thread(thread)
+        self._wake.set()
+
+    def _find(self, id: int) -> EZEZServerClient[Any]:
+        for client in self._watched.clients:
+            if client.connection_id == id:
+                return client
+        raise CallError("gone", "the client has gone")
+
+    def _disconnect(self, _: EZEZServerClient[Any], id: int) -> bool:
+        self._find(id).disconnect()
+        return True
+
+    def _send(self, _: EZEZServerClient[Any], id: int, event: str, args: list[Any]) -> bool:
+        with _telling():
+            return bool(self._find(id).send(event, args))
+
+    def _broadcast(self, _: EZEZServerClient[Any], event: str, args: list[Any]) -> int:
+        with _telling():
+            return self._watched.broadcast(event, args)
+
+    # -- on the thread that gathers -----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        due = 0.0
+        while not self._ended:
+            self._wake.clear()
+            with self._lock:
+                newcomers, self._newcomers = self._newcomers, []
+            try:
+                now = time.monotonic()
+                if newcomers:
+                    self._greet(newcomers)
+                self._tell_errors()
+                if newcomers or now >= due:
+                    due = now + _SECOND
+                    self._tell_all()
+            except Exception:
+                logger.exception("the monitor could not look at its server")
+            self._wake.wait(_BEAT)
+
+    def _greet(self, newcomers: list[EZEZServerClient[Any]]) -> None:
+        self._tell_clients(self._running())
+        self._tell_errors()
+        self._last_error, errors = self._history.errors()
+        hello = {
+            "server": self._describe_server(),
+            "readOnly": self._read_only,
+            "samples": self._history.samples(),
+            "errors": errors,
+        }
+        for one in newcomers:
+            one.send("hello", [hello])
+            for portion in self._clients.portions():
+                one.send("clients", [portion])
+        self._greeted.update(newcomers)
+
+    def _tell_all(self) -> None:
+        self._greeted = {one for one in self._greeted if one.alive}
+        if not self._greeted:
+            return
+        self._tell("sample", sample_of(now_ms(), self._watched.stats()))
+        running = self._running()
+        self._tell("listeners", self._listeners.look(running, self._wake_after))
+        self._tell_clients(running)
+        self._tell("cluster", cluster_of(self._watched))
+
+    def _tell_clients(self, running: Mapping[ServerConnection, Running]) -> None:
+        run = self._watched._ezez_current_run()
+        changed, gone = self._clients.look(() if run is None else run.connections(), running)
+        if changed or gone:
+            for portion in self._clients.portions(changed, gone):
+                self._tell("clients", portion)
+
+    def _tell_errors(self) -> None:
+        self._last_error, errors = self._history.errors(self._last_error)
+        for error in errors:
+            self._tell("error", error)
+
+    def _tell(self, event: str, value: Any) -> None:
+        self.server.broadcast(event, [value], where=self._greeted.__contains__)
+
+    def _running(self) -> dict[ServerConnection, Running]:
+        run = self._watched._ezez_current_run()
+        found = {}
+        for one in () if run is None else run.connections():
+            running = one.running()
+            if running is not None:
+                found[one] = running
+        return found
+
+    def _wake_after(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+
+    def _describe_server(self) -> dict[str, Any]:
+        run = self._watched._ezez_current_run()
+        return {
+            "url": self._watched.url,
+            "pid": os.getpid(),
+            "host": shown(socket.gethostname()),
+            "python": platform.python_version(),
+            "version": find_version(),
+            "started": None,
+            "node": None if run is None else run.hub.node,
+        }
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """Have who acts hear why that was not possible."""
+    try:
+        yield
+    except CallError:
+        raise
+    except (EZEZError, TypeError, ValueError, RuntimeError) as error:
+        raise CallError("refused", shown(str(error))) from error
