@@ -86,8 +86,8 @@ class ServerStats(NamedTuple):
 class Figures:
     """What a server or a client counts besides what each connection does for itself.
 
-    ``_lock`` guards all fields but ``watchers``, which is replaced as a whole, and looked at without it; re-entrant, as
-    a signal's handler may send. ``past`` is the tally of the connections that have ended.
+    ``_lock`` guards all fields but ``watchers`` and ``starters``, which are replaced as a whole, and looked at without
+    it; re-entrant, as a signal's handler may send. ``past`` is the tally of the connections that have ended.
     """
 
     def __init__(self, past: Any) -> None:
@@ -102,6 +102,8 @@ class Figures:
         self.watchers: tuple[Callable[[BaseException, str, dict[str, Any]], object], ...] = ()
         """Called with each error of a listener, handler or callback, what it was in words, and a record's attributes;
         must not block, and may be called on any thread."""
+        self.starters: tuple[Callable[[], object], ...] = ()
+        """Called when the server has started; must not block."""
 
     def connected(self, tally: Any) -> None:
         """Count a connection, and what it will count."""
@@ -151,6 +153,11 @@ class Figures:
         """Have a watcher called."""
         with self._lock:
             self.watchers = (*self.watchers, watcher)
+
+    def follow(self, starter: Callable[[], object]) -> None:
+        """Have this called at each start."""
+        with self._lock:
+            self.starters = (*self.starters, starter)
 
     def forget(self, watcher: Callable[[BaseException, str, dict[str, Any]], object]) -> None:
         """Call a watcher no more."""

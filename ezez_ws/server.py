@@ -28,18 +28,20 @@ from .messages.codec import Codec
 from .messages.tally import Tally
 from .opening.mounts import Mounts, WSGIApplication
 from .opening.origins import Origins
-from .opening.server_handshake import Refusal
+from .opening.server_handshake import Refusal, ServerHandshake
 from .opening.url import validate_subprotocols
 from .opening.wsgi import Environ, StartResponse, answer, warn_of_no_start
 from .options import check_server, pick
 from .server_client import EZEZServerClient
 from .server_run import ServerOptions, ServerRun
 from .server_sending import ToMany
+from .threads.deadline import Deadline
 from .threads.exits import close_at_exit
 from .threads.fork import ForkGuard
 from .threads.interrupted import calls_user_code, interrupts_library, make_lock, refuse_to_wait
 from .threads.signals import handling
 from .threads.starting import begin_thread
+from .wire.sockets import Wire
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -188,6 +190,8 @@ class EZEZWebsocketServer(ToMany[C]):
                 raise
         logger.info("started" if self.url is None else f"listening on {self.url}")
         close_at_exit(run)
+        for starter in self._ezez_figures.starters:
+            starter()
 
     @calls_user_code
     def serve_forever(self, *, signals: Iterable[int] = ()) -> int | None:
@@ -326,6 +330,16 @@ class EZEZWebsocketServer(ToMany[C]):
         """
         self._ezez_fork_guard.check()
         self.__mounts.add(path, wsgi_app)
+        if hasattr(wsgi_app, "_ezez_mounted"):
+            wsgi_app._ezez_mounted(self, path)
+
+    def _ezez_serve_read(self, wire: Wire, handshake: ServerHandshake, address: Any, deadline: Deadline) -> None:
+        """Serve a connection whose request another server has read, on its thread, until it has ended."""
+        run = self.__admitting()
+        if run is None:
+            wire.close()
+        else:
+            run.serve_read(wire, handshake, address, deadline)
 
     def __admitting(self) -> ServerRun | None:
         """Return the run that takes connections, begun if need be; ``None`` where there is none."""

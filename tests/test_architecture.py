@@ -88,9 +88,9 @@ class FloorsTest(unittest.TestCase):
 
 class PublicTest(unittest.TestCase):
     def test_all_is_what_the_package_binds_but_for_modules(self) -> None:
-        bound = {name for name, value in vars(ezez_ws).items() if not isinstance(value, types.ModuleType)}
         public = set(ezez_ws.__all__)
-        self.assertEqual(set(), public - bound)
+        self.assertEqual(set(), {name for name in public if not hasattr(ezez_ws, name)})  # which imports what is lazy
+        bound = {name for name, value in vars(ezez_ws).items() if not isinstance(value, types.ModuleType)}
         self.assertEqual(set(), {name for name in bound - public if not re.fullmatch("__.*__", name)})
 
 

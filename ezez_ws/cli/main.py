@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from ..cli import call, connect, contract, decode, emit, listen, send, serve
+from ..cli import call, connect, contract, decode, emit, listen, send, serve, stacks
 from ..errors import EZEZError
 from .outcome import ContractsDiffer, ExitCode, UsageError, exit_code_of, words_of
 from .output import give_up_what_is_left, log_to_stderr, notice
@@ -37,6 +37,7 @@ COMMANDS = {
     "contract": Command(
         "[check URL] MODULE:CONTRACT", "write a contract in another form, or compare a server's with it", contract
     ),
+    "stacks": Command("URL", "print what a server's listeners do now, and where, by its monitor", stacks),
     "decode": Command("[HEX...]", "print a captured message as JSON", decode),
 }
 

@@ -138,6 +138,10 @@ class Fold:
         """The names of the nodes that live, in order."""
         return tuple(sorted(self._beats))
 
+    def silence(self) -> dict[str, float]:
+        """Return for how many seconds of the log's time each of them has been silent."""
+        return {node: (self._clock - beat) / 1000 for node, beat in sorted(self._beats.items())}
+
     def members(self, room: str) -> list[Member] | None:
         """Return who is listed in a room; ``None``: the lists of all nodes have not been read yet."""
         return self._roster.members(room) if self._awaited is not None and not self._awaited else None

@@ -125,6 +125,11 @@ class Follower:
                 reconnects=self.reconnects,
             )
 
+    def silence(self) -> dict[str, float]:
+        """Return for how many seconds each living node has not been heard of."""
+        with self._condition.lock:
+            return self._fold.silence()
+
     def is_known(self, node: str) -> bool:
         """Tell whether a node is among the living."""
         with self._condition.lock:

@@ -319,6 +319,10 @@ class Hub:
         with self._lock:
             return self._roster.members(room)
 
+    def silence(self) -> dict[str, float]:
+        """Return for how many seconds each living node has not been heard of."""
+        return {self.node: 0.0} if self._follower is None else self._follower.silence()
+
     def status(self) -> ClusterStatus:
         """Return what this node knows and has done."""
         clients, publisher = self.clients, self._publisher

@@ -12,7 +12,6 @@ import platform
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,20 @@ from ..figures import Running
 from ..logs import logger, shown
 from ..messages.codec import Codec
 from ..opening.origins import Origins
+from ..opening.server_handshake import ServerHandshake
 from ..opening.wsgi import Environ, StartResponse
 from ..server import EZEZWebsocketServer
 from ..server_client import EZEZServerClient
+from ..server_run import ServerRun
+from ..threads import clock
+from ..threads.deadline import Deadline
 from ..threads.interrupted import make_lock
 from ..threads.starting import join_thread, start_thread
+from ..threads.timers import Timer, janitor
 from ..threads.waiting import Event
 from ..version import find_version
-from .samples import Clients, History, Listeners, cluster_of, now_ms, sample_of
+from ..wire.sockets import Wire
+from .samples import EVERY, Clients, History, Listeners, cluster_of, now_ms, sample_of
 
 __all__ = ["Monitor"]
 
@@ -66,7 +71,7 @@ class Monitor:
 
     ``server.mount("/monitor", monitor)`` serves it on the server's own port; or it is mounted, as any WSGI
     application, beside the pages of a web server. Who opens the page needs the key: open ``monitor.url``. Only the
-    page's own origin may connect. Any thread may call any method; ``_lock`` guards ``_looking`` and ``_lookers``.
+    page's own origin may connect. Any thread may call any method; ``_lock`` guards everything but what never changes.
 
     Args:
         server: the one to look at; it may be started before or after.
@@ -81,21 +86,64 @@ class Monitor:
             raise TypeError(f"key must be a str or None, not {type(key).__name__}")
         if key == "":
             raise ValueError("key must not be empty: leave it out, and one is made")
+        if not isinstance(read_only, bool):
+            raise TypeError(f"read_only must be True or False, not {type(read_only).__name__}")
         self._server = server
         self._key = secrets.token_urlsafe(18) if key is None else key
-        self._read_only = bool(read_only)
+        self._read_only = read_only
         self._history = History()
         self._lock = make_lock()
         self._looking: Looking | None = None
-        self._lookers = 0
+        self._mounted: tuple[EZEZWebsocketServer[Any], str] | None = None
+        self._started: int | None = None  # the server
+        self._timer: Timer | None = None  # of the next sample
+        figures = server._ezez_figures
+        figures.watch(self._history.add_error)
+        figures.follow(self._begin)
+        if _runs(server) is not None:
+            self._begin()
 
     @property
     def key(self) -> str:
         """What the page, or ``ezez-ws stacks``, has to know."""
         return self._key
 
+    @property
+    def url(self) -> str:
+        """Where the page is, with the key behind a ``#``, which no server is told; without ``mount`` only that end."""
+        key = f"#{quote(self._key, safe='')}"
+        with self._lock:
+            mounted = self._mounted
+        if mounted is None or mounted[0].port is None:
+            return key
+        server, path = mounted
+        scheme, _, rest = server.url.partition("://")
+        host = rest.partition("/")[0]
+        return f"{'https' if scheme == 'wss' else 'http'}://{host}{path.rstrip('/')}/{key}"
+
     def __repr__(self) -> str:  # without the key
         return f"<Monitor of {self._server!r}>"
+
+    # -- what is kept while nobody looks ------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Begin to keep figures, as the server has started."""
+        with self._lock:
+            self._started = now_ms()
+        self._sample()
+
+    def _sample(self) -> None:
+        """Keep a sample, and take the next later; at most one timer is set. The janitor's, but for the first."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        if _runs(self._server) is None:
+            return
+        self._history.add_sample(self._server.stats())
+        timer = janitor.call_later(EVERY, self._sample)
+        with self._lock:
+            self._timer = timer
 
     # -- as a WSGI application ----------------------------------------------------------------------------------------
 
@@ -103,7 +151,7 @@ class Monitor:
         """Give away the page and its files, and upgrade the page's connection where the web server can."""
         path = environ.get("PATH_INFO", "")
         if path == _SOCKET:
-            with _Look(self) as looking:
+            with self._look() as looking:
                 return looking.server.wsgi_app(environ, start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _respond(start_response, "405 Method Not Allowed", "text/plain", b"", ("Allow", "GET, HEAD"))
@@ -113,9 +161,57 @@ class Monitor:
         if path not in _FILES:
             return _respond(start_response, "404 Not Found", "text/plain", b"There is nothing here.\n")
         name, kind = _FILES[path]
-        body = (_FOLDER / name).read_bytes()
-        body = _respond(start_response, "200 OK", kind, body)[0]
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        body = _respond(start_response, "200 OK", kind, (_FOLDER / name).read_bytes())
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    # -- as what is mounted on a server -------------------------------------------------------------------------------
+
+    def _ezez_mounted(self, server: EZEZWebsocketServer[Any], path: str) -> None:
+        """Know where the page is."""
+        with self._lock:
+            self._mounted = server, path
+
+    def _ezez_serve(self, wire: Wire, handshake: ServerHandshake, address: Any, deadline: Deadline) -> None:
+        """Serve the page's connection, on the thread of the server where it has come, until it has ended."""
+        run = self._server._ezez_current_run()
+        if run is not None and run.closing:
+            wire.close()
+            return
+        with self._look() as looking:
+            looking.server._ezez_serve_read(wire, handshake, address, deadline)
+
+    def _ezez_goodbye(self) -> None:
+        """Send away who looks, as that server closes."""
+        with self._lock:
+            looking = self._looking
+        if looking is not None:
+            looking.request_close()
+
+    @contextlib.contextmanager
+    def _look(self) -> "Iterator[Looking]":
+        """Be one of those who look, for the time of a ``with``; with the first it begins, with the last it is over."""
+        with self._lock:
+            looking = self._looking
+            if looking is None or looking.ended:
+                looking = self._looking = Looking(self._server, self._history, self._key, self._read_only)
+                looking.started = self._started
+            looking.lookers += 1
+        try:
+            yield looking
+        finally:
+            with self._lock:
+                looking.lookers -= 1
+                over = not looking.lookers
+                if over and self._looking is looking:
+                    self._looking = None
+            if over:
+                looking.close()
+
+
+def _runs(server: EZEZWebsocketServer[Any]) -> ServerRun | None:
+    """Return what runs of a server, where it does not close."""
+    run = server._ezez_current_run()
+    return None if run is None or run.closing else run
 
 
 def _respond(start_response: StartResponse, status: str, kind: str, body: bytes, *more: tuple[str, str]) -> list[bytes]:
@@ -123,36 +219,17 @@ def _respond(start_response: StartResponse, status: str, kind: str, body: bytes,
     return [body]
 
 
-class _Look:
-    """What somebody who connects does: be one of those for whom there is a ``Looking``."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
-
-    def __enter__(self) -> "Looking":
-        monitor = self._monitor
-        with monitor._lock:
-            monitor._lookers += 1
-            if monitor._looking is None:
-                monitor._looking = Looking(monitor._server, monitor._history, monitor._key, monitor._read_only)
-            return monitor._looking
-
-    def __exit__(self, *_: object) -> None:
-        monitor, over = self._monitor, None
-        with monitor._lock:
-            monitor._lookers -= 1
-            if not monitor._lookers:
-                over, monitor._looking = monitor._looking, None
-        if over is not None:
-            over.close()
-
-
 class Looking:
     """Somebody looks: the server that the page talks to, and the thread that tells it what has changed.
 
-    ``_lock`` guards ``_newcomers`` and ``_thread``. What else there is belongs to the thread, which waits for nobody:
-    what it asks the watched server is answered at once, and a page that is too slow is cut.
+    ``_lock`` guards ``_newcomers`` and ``_thread``, the monitor's ``lookers`` and ``started``. What else there is
+    belongs to the thread, which waits for nobody: what it asks the watched server is answered at once, and a page that
+    is too slow is cut.
     """
+
+    lookers = 0
+    started: int | None = None
+    ended = False
 
     def __init__(self, watched: EZEZWebsocketServer[Any], history: History, key: str, read_only: bool) -> None:
         self._watched = watched
@@ -164,7 +241,6 @@ class Looking:
         self._newcomers: list[EZEZServerClient[Any]] = []
         self._thread: threading.Thread | None = None
         self._wake = Event()
-        self._ended = False
         self._greeted: set[EZEZServerClient[Any]] = set()
         self._clients = Clients()
         self._listeners = Listeners()
@@ -188,10 +264,16 @@ class Looking:
             self.server.handler("send", self._send)
             self.server.handler("broadcast", self._broadcast)
 
+    def request_close(self) -> None:
+        """Have who looks sent away, and return at once."""
+        self.ended = True
+        self._wake.set()
+        self.server.request_close()
+
     def close(self) -> None:
-        """Send away who looks, and end."""
+        """End, when nobody looks any more."""
         with self._lock:
-            self._ended = True
+            self.ended = True
             thread = self._thread
         self._wake.set()
         self.server.close()
@@ -207,7 +289,7 @@ class Looking:
         with self._lock:
             self._newcomers.append(client)
             thread = None
-            if self._thread is None and not self._ended:
+            if self._thread is None and not self.ended:
                 thread = self._thread = threading.Thread(target=self._work, name="ezez-monitor", daemon=True)
         if thread is not None:
             start_thread(thread)
@@ -234,13 +316,16 @@ class Looking:
     # -- on the thread that gathers -----------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        due = 0.0
-        while not self._ended:
+        run, due = _runs(self._watched), 0.0
+        while not self.ended:
             self._wake.clear()
+            if run is not None and run.closing:
+                self.request_close()
+                return
             with self._lock:
                 newcomers, self._newcomers = self._newcomers, []
             try:
-                now = time.monotonic()
+                now = clock.monotonic()
                 if newcomers:
                     self._greet(newcomers)
                 self._tell_errors()
@@ -273,7 +358,7 @@ class Looking:
             return
         self._tell("sample", sample_of(now_ms(), self._watched.stats()))
         running = self._running()
-        self._tell("listeners", self._listeners.look(running, self._wake_after))
+        self._tell("listeners", self._listeners.look(running, self._wake.wait), len(running))
         self._tell_clients(running)
         self._tell("cluster", cluster_of(self._watched))
 
@@ -289,8 +374,8 @@ class Looking:
         for error in errors:
             self._tell("error", error)
 
-    def _tell(self, event: str, value: Any) -> None:
-        self.server.broadcast(event, [value], where=self._greeted.__contains__)
+    def _tell(self, event: str, *args: Any) -> None:
+        self.server.broadcast(event, args, where=self._greeted.__contains__)
 
     def _running(self) -> dict[ServerConnection, Running]:
         run = self._watched._ezez_current_run()
@@ -301,18 +386,15 @@ class Looking:
                 found[one] = running
         return found
 
-    def _wake_after(self, seconds: float) -> None:
-        self._wake.wait(seconds)
-
     def _describe_server(self) -> dict[str, Any]:
-        run = self._watched._ezez_current_run()
+        run = _runs(self._watched)
         return {
-            "url": self._watched.url,
+            "url": None if run is None else self._watched.url,
             "pid": os.getpid(),
             "host": shown(socket.gethostname()),
             "python": platform.python_version(),
             "version": find_version(),
-            "started": None,
+            "started": self.started,
             "node": None if run is None else run.hub.node,
         }
 

@@ -5,18 +5,20 @@ A name, address or context of a peer's is data here, cut and without control cha
 """
 
 import math
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from ..connection.server_side import ServerConnection
 from ..figures import Histogram, Running, ServerStats
 from ..logs import shown, shown_address
+from ..threads import clock
 from ..threads.interrupted import make_lock
-from .stacks import ProcessorTimes, capture, doing
+from .stacks import Doing, ProcessorTimes, capture, doing
 
 if TYPE_CHECKING:
     from ..server import EZEZWebsocketServer
@@ -40,6 +42,7 @@ _ROOMS = 30
 PORTION = 500
 """Clients in one message, and how many of those that are known are looked at in a second."""
 _LISTENERS = 200
+_LOOK_AGAIN = 0.1  # seconds after which a second look tells whether a thread computes
 
 
 def now_ms() -> int:
@@ -91,7 +94,7 @@ class History:
 
     def add_error(self, error: BaseException, what: str, extra: Mapping[str, Any]) -> None:
         """Keep an error; of a flood, the first of each second."""
-        now = time.monotonic()
+        now = clock.monotonic()
         with self._lock:
             if now - self._second >= 1.0:
                 self._second, self._in_second = now, 0
@@ -148,8 +151,9 @@ class Clients:
         self._turn += PORTION
         changed = []
         for one in dict.fromkeys(chain(new, islice(running, PORTION), others)):
-            row = _row(one, running.get(one))
-            if row is not None and row != self._rows.get(one):
+            before = self._rows.get(one)
+            row = _row(one, running.get(one), now_ms() - _ms_since(one.since) if before is None else before["since"])
+            if row != before:
                 self._rows[one] = row
                 changed.append(row)
         return changed, gone
@@ -164,31 +168,34 @@ class Clients:
         return told
 
 
-def _row(connection: ServerConnection, running: Running | None) -> dict[str, Any]:
-    client, figures = connection.client, connection.figures()
-    session = connection.session
+def _row(connection: ServerConnection, running: Running | None, since: int) -> dict[str, Any]:
+    client, tally, session = connection.client, connection.tally, connection.session
     rooms = () if session is None else sorted(session.names)
     return {
         "id": client.connection_id,
         "address": shown_address(client.request.remote_address),
-        "since": now_ms() - int((time.monotonic() - connection.since) * 1000),
-        "authenticated": client.authenticated,
+        "since": since,
+        "authenticated": connection.authenticated,
         "rooms": [*map(shown, rooms[:_ROOMS]), *([f"… {len(rooms) - _ROOMS} more"] if len(rooms) > _ROOMS else [])],
-        "latency": client.latency,
-        "received": figures.messages_received,
-        "sent": figures.messages_sent,
-        "bytesReceived": figures.bytes_received,
-        "bytesSent": figures.bytes_sent,
-        "sendBuffer": figures.send_buffer_bytes,
-        "inbox": figures.inbox_bytes,
-        "awaited": figures.replies_awaited,
+        "latency": connection.stream.latency,
+        "received": tally.received,
+        "sent": tally.sent,
+        "bytesReceived": tally.bytes_received,
+        "bytesSent": tally.bytes_sent,
+        "sendBuffer": connection.stream.waiting_bytes,
+        "inbox": connection.inbox.bytes,
+        "awaited": connection.awaiting_replies_count,
         "context": client.context._ezez_look(_plain_text),
         "running": None if running is None else {"what": shown(running.what), "seconds": _seconds_since(running)},
     }
 
 
+def _ms_since(at: float) -> int:
+    return int((clock.monotonic() - at) * 1000)
+
+
 def _seconds_since(running: Running) -> float:
-    return round(time.monotonic() - running.since, 1)
+    return round(clock.monotonic() - running.since, 1)
 
 
 class Listeners:
@@ -197,15 +204,17 @@ class Listeners:
     def __init__(self) -> None:
         self._times = ProcessorTimes()
 
-    def look(self, running: Mapping[ServerConnection, Running], pause: Any) -> list[dict[str, Any]]:
+    def look(
+        self, running: Mapping[ServerConnection, Running], pause: Callable[[float], object]
+    ) -> list[dict[str, Any]]:
         """Return what runs, the longest first; ``pause(seconds)`` is called where one look does not tell enough."""
         longest = sorted(running.items(), key=lambda item: item[1].since)[:_LISTENERS]
-        idents = [one.thread_id for _, one in longest]
-        states = self._times.look(idents, time.monotonic())
+        wanted = {one.thread_id for _, one in longest}
+        threads = {thread.ident: thread for thread in threading.enumerate() if thread.ident in wanted}
+        states = self._times.look(threads)
         if None in states.values():
-            pause(0.05)
-            again = self._times.look(idents, time.monotonic())
-            states = {ident: states[ident] or again[ident] for ident in idents}
+            pause(_LOOK_AGAIN)
+            states = {ident: states[ident] or state for ident, state in self._times.look(threads).items()}
         frames = capture()
         found = []
         for connection, one in longest:
@@ -214,20 +223,21 @@ class Listeners:
             still = connection.running()
             if still is None or still.since != one.since:
                 continue  # it has gone on, and those frames may be of something else
-            found.append(_listener(connection, one, states[one.thread_id], does))
+            thread = threads.get(one.thread_id)
+            state = states.get(one.thread_id)
+            found.append(_listener(connection, one, None if thread is None else thread.name, state, does))
         return found
 
 
-def _listener(connection: ServerConnection, running: Running, state: Any, does: Any) -> dict[str, Any]:
-    import threading
-
-    thread = next((one for one in threading.enumerate() if one.ident == running.thread_id), None)
+def _listener(
+    connection: ServerConnection, running: Running, thread: str | None, state: str | None, does: Doing | None
+) -> dict[str, Any]:
     return {
         "id": connection.client.connection_id,
         "address": shown_address(connection.client.request.remote_address),
         "what": shown(running.what),
         "seconds": _seconds_since(running),
-        "thread": None if thread is None else shown(thread.name),
+        "thread": None if thread is None else shown(thread),
         "state": state,
         "where": None if does is None or state == "computing" else does.where,
         "stack": [] if does is None else [frame._asdict() for frame in does.stack],
@@ -237,11 +247,15 @@ def _listener(connection: ServerConnection, running: Running, state: Any, does: 
 def cluster_of(server: "EZEZWebsocketServer[Any]") -> dict[str, Any] | None:
     """Return what this node knows of its cluster; ``None`` where there is none."""
     run = server._ezez_current_run()
-    if run is None or not run.hub.has_backplane:
+    if run is None or not server._ezez_has_backplane:
         return None
     status = run.hub.status()
-    nodes = [{"name": name} for name in status.nodes]
-    return {"node": run.hub.node, "up": status.connected, "lag": status.lag, "nodes": nodes}
+    return {
+        "node": run.hub.node,
+        "up": status.connected,
+        "lag": status.lag,
+        "nodes": [{"name": name, "seen": round(silent, 1)} for name, silent in run.hub.silence().items()],
+    }
 
 
 # -- text of values that are the program's ----------------------------------------------------------------------------

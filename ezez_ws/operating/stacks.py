@@ -9,7 +9,8 @@ import re
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from types import FrameType
 from typing import Any, Literal, NamedTuple
@@ -28,6 +29,7 @@ _LIBRARIES = ("<frozen ", _PACKAGE, *{os.path.abspath(sysconfig.get_path(name)) 
 _OUTERMOST, _INNERMOST = 20, 60  # frames that are kept of a deep stack
 _BUSY = 0.02  # of the time between two looks: who has computed for less than that sleeps
 _CALL = re.compile(r"([A-Za-z_][\w.]*)\s*\(")
+State = Literal["asleep", "computing"]
 _LOCKS = ("acquire", "__enter__", "_acquire_restore")
 
 
@@ -161,40 +163,41 @@ def _segment(frame: FrameType) -> str:
 
 
 class ProcessorTimes:
-    """For how long threads have computed between two looks. For one thread; only Linux tells it of others."""
+    """Whether threads have computed between two looks. For one thread; only Linux tells it of others."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[float, float]] = {}  # by ident: when, and how many seconds it had computed
 
-    def look(self, idents: Iterable[int], now: float) -> dict[int, Literal["asleep", "computing"] | None]:
-        """Say of each thread what it did since the last look at it; ``None``: it is the first, or cannot be told."""
-        native = {thread.ident: thread.native_id for thread in threading.enumerate()}
+    def look(self, threads: Mapping[int, threading.Thread]) -> dict[int, State | None]:
+        """Say of each, by its ident, what it did since the last look; ``None``: this is the first, or nobody knows."""
         before, self._seen = self._seen, {}
-        states: dict[int, Literal["asleep", "computing"] | None] = {}
-        for ident in idents:
-            computed = _seconds_computed(native.get(ident))
+        states: dict[int, State | None] = {}
+        for ident, thread in threads.items():
+            now, task = time.monotonic(), _look_at_task(thread.native_id)
             states[ident] = None
-            if computed is None:
-                continue
-            self._seen[ident] = now, computed
-            then, before_that = before.get(ident, (now, computed))
-            if now > then:
-                states[ident] = "computing" if computed - before_that > _BUSY * (now - then) else "asleep"
+            if task is not None:
+                computed, runs = task
+                self._seen[ident] = now, computed
+                then, before_that = before.get(ident, (now, computed))
+                if now > then:
+                    computes = runs or computed - before_that > _BUSY * (now - then)
+                    states[ident] = "computing" if computes else "asleep"
         return states
 
 
-def _seconds_computed(native_id: int | None) -> float | None:
-    """Return how long a thread of this process has computed; ``None`` where it has ended, or this is no Linux."""
-    if native_id is None:
-        return None
-    try:
-        with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
-            return int(file.read().split()[0]) / 1e9
-    except (OSError, ValueError, IndexError):
-        pass  # a kernel that does not keep it
+def _look_at_task(native_id: int | None) -> tuple[float, bool] | None:
+    """Return for how long a thread of this process has computed, and whether it does, or waits for a processor.
+
+    ``None``: it has ended, or this is no Linux.
+    """
     try:
         with open(f"/proc/self/task/{native_id}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        runs, computed = fields[0] == b"R", (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return None
+    try:  # the same in nanoseconds, where the kernel keeps it
+        with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
+            return int(file.read().split()[0]) / 1e9 or computed, runs
+    except (OSError, ValueError, IndexError):
+        return computed, runs
