@@ -1057,6 +1057,7 @@ function openClient(id) {
     openedStack = null;
     showClient();
     $("client").showModal();
+    $("client-close").focus();
 }
 
 function showClient() {
