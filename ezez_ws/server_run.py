@@ -26,7 +26,7 @@ from .opening.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 from .server_client import EZEZServerClient
 from .threads.deadline import Deadline
 from .threads.interrupted import make_lock
-from .threads.starting import Loan
+from .threads.starting import Loan, join_thread
 from .threads.timers import janitor
 from .threads.waiting import Event
 from .websocket.stream import Stream
@@ -408,7 +408,7 @@ class ServerRun:
     def _join(self, deadline: Deadline) -> None:
         """Wait for the connections' threads, but for the calling one."""
         for thread in self._other_threads():
-            thread.join(deadline.remaining())
+            join_thread(thread, deadline.remaining())
 
     def _other_threads(self) -> list[Lent]:
         return [thread for thread in self._threads() if not _is_current(thread)]

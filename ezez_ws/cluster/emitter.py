@@ -305,7 +305,7 @@ class Emitter:
             except LogDown:
                 if deadline.passed() or self._closed:
                     raise
-                clock.sleep(deadline.remaining_of(pause))
+                clock.sleep(deadline.sooner(Deadline(pause)).remaining() or 0.0)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _with_writer(self, act: Callable[[LogWriter], bool]) -> bool:

@@ -5,7 +5,6 @@ delivers this one too. With one, a ``Publisher`` appends, and a ``Follower`` rea
 """
 
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -123,7 +122,7 @@ class Hub:
         self._teller.start()
         backplane = self._options.backplane
         if backplane is None:
-            position = Position(secrets.token_hex(4), int(time.time() * 1000), 0, 0)
+            position = Position(secrets.token_hex(4), int(clock.time() * 1000), 0, 0)
             self.clients.begin_epoch(position, secrets.token_bytes(32))
             self.has_begun = True
             return
@@ -292,7 +291,7 @@ class Hub:
 
     def _pass_on(self, what: Said | Command | In | Out | Listing) -> None:
         top = self.clients.top
-        now = max(int(time.time() * 1000), top.ms)
+        now = max(int(clock.time() * 1000), top.ms)
         position = Position(top.epoch, now, top.n + 1 if now == top.ms else 0, 0)
         if isinstance(what, (Said, Command)):
             self.clients.pass_on(position, what)

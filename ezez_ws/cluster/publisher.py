@@ -297,7 +297,7 @@ class Publisher(Uncopied):
             return True if clock.monotonic() >= (self._beat_at if is_up else self._retry_at) else None
 
         wake_at = self._beat_at if is_up else self._retry_at
-        return self._work.wait_for(look, Deadline(max(0.0, wake_at - clock.monotonic()))) is not False
+        return self._work.wait_for(look, Deadline.of(wake_at)) is not False
 
     def _write(self, writer: LogWriter) -> None:
         self._see(writer.open())

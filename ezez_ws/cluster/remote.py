@@ -299,7 +299,7 @@ class Asks:
             refuse_to_wait("wait_reply()")
             with self._condition.lock:
                 mine = [at for ref, _, at in self._awaited.values() if ref() is sent]
-            until = Deadline(max(0.0, mine[0] - clock.monotonic()) if mine else None)
+            until = Deadline.of(mine[0] if mine else None)
             self.wait_until(lambda: sent._outcome, deadline.sooner(until))
             if sent._outcome is None and until.passed() and mine:
                 sent._outcome = EXPIRED

@@ -107,10 +107,10 @@ class Dialer:
         with self._lock:
             if self._cancelled:
                 raise DialCancelled
-        remaining = deadline.remaining()
+        remaining = deadline.remaining_of(_SLICE)
         if remaining == 0:
             raise TimeoutError(f"no connection in time, while {step}")
-        return _SLICE if remaining is None else min(remaining, _SLICE)
+        return remaining
 
     def _connect(self, deadline: Deadline) -> Wire:
         addresses = self._look_up(deadline)

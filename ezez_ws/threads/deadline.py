@@ -13,6 +13,13 @@ class Deadline:
     def __init__(self, timeout: float | None) -> None:
         self.at = None if timeout is None else clock.monotonic() + timeout
 
+    @classmethod
+    def of(cls, at: float | None) -> "Deadline":
+        """Return the deadline at a point in time."""
+        deadline = cls(None)
+        deadline.at = at
+        return deadline
+
     def remaining(self) -> float | None:
         """Return the seconds that are left, at least 0.0; ``None`` where there is no end."""
         return None if self.at is None else max(0.0, self.at - clock.monotonic())

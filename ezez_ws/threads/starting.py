@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 
+from . import clock
 from .interrupted import interrupts_library
 from .waiting import Event
 
@@ -46,10 +47,13 @@ def start_thread(thread: threading.Thread) -> None:
         raise outcome[0]
 
 
-def join_thread(thread: threading.Thread, timeout: float | None = None) -> None:
+def join_thread(thread: "threading.Thread | Loan", timeout: float | None = None) -> None:
     """Wait for a thread to end, but not for one that a signal handler has begun to start, and that is not there yet."""
-    with contextlib.suppress(RuntimeError):  # that one finds that it is not wanted
+    if isinstance(thread, Loan):
         thread.join(timeout)
+        return
+    with contextlib.suppress(RuntimeError):  # that one finds that it is not wanted
+        clock.join(thread, timeout)
 
 
 def begin_thread(target: Callable[[], object], name: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from ..logs import limited, logger
 from . import clock
+from .deadline import Deadline
 from .fork import after_fork_in_child
 from .service import Service
 from .starting import join_thread
@@ -25,8 +26,6 @@ __all__ = ["SLACK", "Janitor", "Timer", "janitor"]
 
 SLACK = 0.05
 """Seconds by which an action may be late."""
-
-_SOON = 1.0  # seconds: what is to happen earlier is not late
 
 
 class Timer:
@@ -102,7 +101,7 @@ class Janitor(Service[_Alarm]):
         """Run ``action`` in ``delay`` seconds, or a little later. Without a user nothing is run any more."""
         timer = Timer(self, action)
         at = clock.monotonic() + delay
-        if delay >= _SOON:
+        if delay >= clock.slack_from:
             at = math.ceil(at / SLACK) * SLACK
         self._new.append((at, timer))
         if not self._lock._is_owned():  # else whoever was interrupted goes on with it
@@ -196,7 +195,7 @@ class Janitor(Service[_Alarm]):
 
     def _seconds_left(self) -> float | None:
         """Return how long until the next is due; ``None`` where there is none. Requires holding the lock."""
-        return max(0.0, self._times[0] - clock.monotonic()) if self._times else None
+        return Deadline.of(self._times[0]).remaining() if self._times else None
 
 
 janitor = Janitor()

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from . import clock
 from .deadline import NEVER, Deadline
 from .interrupted import Lock, make_lock
 
@@ -76,7 +77,7 @@ class Event(threading.Event):
             seconds = deadline.remaining_of(longest)
             taken = woken = False
             try:
-                taken = self._lock.acquire(timeout=seconds)
+                taken = clock.acquire(self._lock, seconds)
             finally:
                 if self._flag:
                     woken = True

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from ..messages.speedups import compiled
+from ..threads import clock
 from ..threads.fork import close_in_child
 from ..threads.interrupted import Lock
 from .linux import BatchScheduling, find_function, has_cores, reset, switch
@@ -271,13 +272,13 @@ class SocketWire(Wire):
     def poll(self, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool]:
         fd = self._sock.fileno()
         if not hasattr(select, "poll"):
-            reads, writes, broken_ones = select.select([fd] if read else [], [fd] if write else [], [fd], timeout)
+            reads, writes, broken_ones = clock.select([fd] if read else [], [fd] if write else [], [fd], timeout)
             return bool(reads or broken_ones), bool(writes or broken_ones)
         if timeout is not None:
             timeout = min(timeout, _LONGEST)
         poller = select.poll()
         poller.register(fd, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
-        ready = poller.poll(None if timeout is None else timeout * 1000)
+        ready = clock.poll(poller, timeout)
         if not ready:
             return False, False
         mask = ready[0][1]

@@ -19,6 +19,7 @@ from ezez_ws.cluster.log import Id, LogDown, Opened
 from ezez_ws.cluster.publisher import Numbering, Publisher
 from ezez_ws.cluster.redis_log import RedisBackplane
 from ezez_ws.messages.codec import Codec
+from ezez_ws.threads import clock
 from ezez_ws.threads.deadline import Deadline
 from tests.faults.proxy import Pipe, Proxy
 from tests.lockcheck import checking
@@ -624,7 +625,7 @@ class AloneTest(EZEZTestCase):
 class NumberingTest(EZEZTestCase):
     def test_a_given_name_is_kept_and_one_made_up_is_renewed_after_a_silence(self) -> None:
         now = 1000.0
-        with mock.patch.object(time, "monotonic", lambda: now):
+        with mock.patch.object(clock, "monotonic", lambda: now):
             given, own = Numbering("node"), Numbering()
             first, _ = own.next()
             given.next()
