@@ -1,7 +1,8 @@
-"""For the tests of programs that use the library: servers and clients that close themselves, and bad networks."""
+"""For the tests of programs that use the library: what closes itself, networks that fail, and a clock that waits."""
 
 from .case import ServerTestCase
+from .clock import FakeClock
 from .link import Link
 from .peers import RawPeer, StalledPeer
 
-__all__ = ["Link", "RawPeer", "ServerTestCase", "StalledPeer"]
+__all__ = ["FakeClock", "Link", "RawPeer", "ServerTestCase", "StalledPeer"]
