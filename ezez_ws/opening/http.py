@@ -63,7 +63,10 @@ class HTTPResponse:
             raise ValueError(f"status must be an HTTP status between 200 and 599, not {status}")
         if not isinstance(body, (bytes, bytearray, memoryview, str)):
             raise TypeError(f"body must be bytes or str, not {type(body).__name__}")
-        content = body.encode() if isinstance(body, str) else bytes(body)
+        try:
+            content = body.encode() if isinstance(body, str) else bytes(body)
+        except UnicodeEncodeError:
+            raise ValueError("body has a lone surrogate, which UTF-8 cannot carry") from None
         if len(content) > MAX_BODY:
             raise ValueError(f"body must be at most {MAX_BODY} bytes, not {len(content)}")
         if content and status in NO_BODY:
@@ -124,10 +127,12 @@ def check_header(what: str, name: Any, value: Any) -> None:
 
 
 def _check_headers(headers: Any) -> Iterable[tuple[str, str]]:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    for pair in pairs:
+    wanted = "headers must be a mapping of str to str, or (name, value) pairs"
+    if isinstance(headers, (str, bytes)) or not isinstance(headers, Iterable):
+        raise TypeError(f"{wanted}, not {type(headers).__name__}")
+    for pair in headers.items() if isinstance(headers, Mapping) else headers:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError("headers must be a mapping of str to str, or (name, value) pairs")
+            raise TypeError(wanted)
         name, value = pair
         check_header("headers", name, value)
         if name.lower() in _RESERVED:

@@ -218,7 +218,7 @@ class Upgrade:
         if handshake.wants_upgrade:
             return Visit(mounted.app, handshake, address, deadline)
         if self._options.mounts.serve(mounted, handshake, wire, place, deadline):
-            self._end(wire, place)
+            self._end(wire, deadline, place)
         return None
 
     def _answer(self, answer: Page, wire: Wire, address: Any, deadline: Deadline, place: Place) -> None:
@@ -228,16 +228,17 @@ class Upgrade:
         data = answer.response()
         tell_head(">", data.partition(b"\r\n\r\n")[0])
         if not deadline.passed() and write_all(wire, data, deadline):
-            self._end(wire, place)
+            self._end(wire, deadline, place)
             return
         wire.cut()
         if deadline.passed():
             peer, text = shown_address(address), "cut the response to %s: it was not made, or not taken, in time"
             limited.tell(logging.WARNING, "cut", text, peer, extra={"remote_address": peer})
 
-    def _end(self, wire: Wire, place: Place) -> None:
+    def _end(self, wire: Wire, deadline: Deadline, place: Place) -> None:
         """Say that the answer is whole."""
         wire.resets = False
+        wire.poll(False, True, deadline.remaining())  # there must be room for TLS's goodbye
         wire.end_writing()
         if place.refuse():
             _read_away(wire, Deadline(LINGER))

@@ -7,6 +7,7 @@ import threading
 import unittest
 from collections.abc import Callable
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 from ezez_ws import EZEZWebsocketServer, HandshakeRequest, HTTPResponse
 from ezez_ws.logs import limited
@@ -73,11 +74,14 @@ class ResponseTest(EZEZTestCase):
     def test_what_no_client_can_be_sent_is_refused_by_an_error_that_begins_with_the_argument(self) -> None:
         wrong: list[tuple[str, tuple[Any, ...]]] = [
             *(("status", (value,)) for value in ("200", True, None, 199, 101, 600, 2.0)),
-            *(("body", (200, value)) for value in (None, 5, ["x"], b"x" * (MIB + 1))),
+            *(("body", (200, value)) for value in (None, 5, ["x"], "\ud800", b"x" * (MIB + 1))),
             *(("body", (status, b"x")) for status in (204, 304)),
             *(("content_type", (200, b"", (), value)) for value in ("a\r\nB: c", 5, "☃")),
             *(("headers", (200, b"", value)) for value in ({"a b": "c"}, {"a": "b\nc"}, {"a": "\x00"}, {"a": "☃"})),
-            *(("headers", (200, b"", value)) for value in ({"a": 5}, [("a",)], ["ab"], {"": "x"}, {b"a": "b"})),
+            *(
+                ("headers", (200, b"", value))
+                for value in ({"a": 5}, [("a",)], ["ab"], None, "a: b", {"": "x"}, {b"a": "b"})
+            ),
             *(("headers", (200, b"", {name: "x"})) for name in ("Connection", "content-length", "Content-Type")),
             *(("headers", (200, b"", {name: "x"})) for name in ("Transfer-Encoding", "Upgrade", "Date")),
         ]
@@ -200,14 +204,13 @@ class ProcessRequestTest(HTTPTestCase):
             reset_of(sock)
         self.assertTrue(all("cut the response" in line for line in logs.output), logs.output)
 
-    def test_in_tls_a_large_response_comes_whole_to_a_slow_reader(self) -> None:
-        server = self.serve(ssl=server_context(), process_request=lambda request: BIG)
-        raw = self.connect(server)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        with client_context().wrap_socket(raw, server_hostname="127.0.0.1") as sock:
+    def test_in_tls_a_response_comes_whole_to_a_slow_reader(self) -> None:
+        page = HTTPResponse(200, b"x" * 60_000)  # is encrypted at once, and taken by the kernel bit by bit
+        server = self.serve(ssl=server_context(), process_request=lambda request: page)
+        with client_context().wrap_socket(self.ask_slowly(server, b""), server_hostname="127.0.0.1") as sock:
             sock.sendall(get("/"))
             answer = read_refusal(sock)  # whose end must be TLS's own
-        self.assert_page(answer, 200, BIG.body)
+        self.assert_page(answer, 200, page.body)
 
     def test_none_of_it_needs_a_place_or_takes_one(self) -> None:
         server = self.serve(process_request=lambda request: BIG if request.path == "/" else None, max_connections=1)
@@ -306,6 +309,38 @@ class HealthTest(HTTPTestCase):
 
         eventually(refused)
         closing.join()
+
+
+class BehindWebServerTest(HTTPTestCase):
+    """The same by ``wsgi_app``."""
+
+    def test_pages_are_answered_and_are_no_refusals_and_mounted_is_nothing(self) -> None:
+        def process(request: HandshakeRequest) -> HTTPResponse | None:
+            if request.path == "/raise":
+                raise ValueError
+            return HTTPResponse(200, "page", {"X-A": "b"}) if request.path == "/page" else None
+
+        server = self.serve(port=None, process_request=process, health_path="/healthz")
+        server.mount("/app", lambda environ, start_response: [])
+        with self.assertLogs("ezez_ws", "INFO") as logs:
+            self.assertEqual(("200 OK", b"page", "b"), self.call(server, "/page", "X-A"))
+            self.assertEqual(("200 OK", b"", "4"), self.call(server, "/page", "Content-Length", REQUEST_METHOD="HEAD"))
+            self.assertEqual(("200 OK", b"ok\n", "no-store"), self.call(server, "/healthz", "Cache-Control"))
+            self.assertEqual("426 Upgrade Required", self.call(server, "/app", "Upgrade")[0])
+            self.assertEqual("500 Internal Server Error", self.call(server, "/raise", "X-A")[0])
+        self.assertEqual(3, len(logs.output), logs.output)  # two refusals, and an error
+        self.assertEqual({"426": 1, "500": 1}, dict(server.stats().handshakes_refused))
+        server.close()
+        self.assertEqual("503 Service Unavailable", self.call(server, "/healthz", "X-A")[0])
+
+    def call(self, server: EZEZWebsocketServer, path: str, header: str, **more: str) -> tuple[str, bytes, str | None]:
+        """Return the status, the body and one header."""
+        environ: dict[str, Any] = {"PATH_INFO": path, "SERVER_PROTOCOL": "HTTP/1.1", **more}
+        setup_testing_defaults(environ)
+        begun: list[Any] = []
+        body = b"".join(server.wsgi_app(environ, lambda *args: begun.extend(args)))
+        status, headers = begun
+        return status, body, dict(headers).get(header)
 
 
 class UnchangedTest(HTTPTestCase):
