@@ -1,7 +1,8 @@
 """The options of both constructors."""
 
 import ssl
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 from ezez_ws import (
     AllowsOrigin,
@@ -10,13 +11,18 @@ from ezez_ws import (
     EZEZWebSocketClient,
     EZEZWebSocketServer,
     HandshakeRequest,
+    HTTPResponse,
     LimitOf,
     OnAuthRequest,
+    ProcessRequest,
     RequestHeaders,
     ServerOnAuthOk,
     ServerOnDisconnect,
     VerifyRequest,
 )
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 def limit_of(request: HandshakeRequest) -> tuple[str, int]:
@@ -31,12 +37,22 @@ def verify(request: HandshakeRequest) -> int:
     return 200 if request.query else 404
 
 
+def process(request: HandshakeRequest) -> HTTPResponse | None:
+    return HTTPResponse(302, headers={"Location": "/"}) if request.path == "/old" else None
+
+
+def pages(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterator[bytes]:
+    start_response("200 OK", [])
+    yield str(environ["PATH_INFO"]).encode()
+
+
 def gone(client: EZEZServerClient, code: int, reason: str) -> None: ...
 
 
 origin: AllowsOrigin = allows
 limit: LimitOf = limit_of
 verifying: VerifyRequest = verify
+processing: ProcessRequest = process
 admit: OnAuthRequest = lambda client, key: key == "secret"  # noqa: E731
 greet: ServerOnAuthOk = lambda client: client.send("hello")  # noqa: E731
 leave: ServerOnDisconnect = gone
@@ -58,11 +74,14 @@ server = EZEZWebSocketServer(
     codec=Codec(),
     allowed_origins=origin,
     verify_request=verifying,
+    process_request=processing,
+    health_path="/healthz",
     max_connections_per_address=limit,
     max_connections=5,
     ping_interval=None,
     compression="deflate",
 )
+server.mount("/pages", pages)
 others: list[Any] = [
     EZEZWebSocketServer(on_auth_request=admit, allowed_origins="same-origin", max_connections_per_address=7),
     EZEZWebSocketServer(on_auth_request=admit, allowed_origins={"https://example.org"}),
