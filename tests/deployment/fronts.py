@@ -246,13 +246,14 @@ class DeploymentTestCase(ServingTestCase):
         )
 
     def haproxy_sample(self, port: int, *servers: int) -> str:
-        """haproxy.cfg, on a port and in front of two servers of the test's; ``stats`` asks it by a socket."""
+        """haproxy.cfg, on a port and in front of two servers of the test's; operators have ``haproxy.sock``."""
         self.certify()
         return adapted(
             sample("haproxy.cfg"),
             ("bind :443", f"bind 127.0.0.1:{port}"),
             ("/etc/ssl/lobby/", f"{self.folder}/"),
-            ("maxconn 20000", f"maxconn 100\n    stats socket {self.folder}/haproxy.sock level admin"),
+            ("maxconn 20000", "maxconn 100"),
+            ("/run/haproxy/admin.sock", f"{self.folder}/haproxy.sock"),
             *self._servers(servers),
         )
 

@@ -2,6 +2,7 @@
 
 import csv
 import socket
+import time
 import unittest
 from typing import Any
 
@@ -24,7 +25,8 @@ class HAProxyTest(DeploymentTestCase):
         self.port = free_port()
         configuration = self.haproxy_sample(self.port, *(server.port for server in servers))
         often = ("check inter 2s", "check inter 100ms")
-        self.start_haproxy(adapted(configuration, often, *replacements.items()), self.port)
+        self.configuration = adapted(configuration, often, *replacements.items())
+        self.haproxy = self.start_haproxy(self.configuration, self.port)
         return f"wss://127.0.0.1:{self.port}/ws"
 
     def ask(self, command: str) -> str:
@@ -84,6 +86,15 @@ class HAProxyTest(DeploymentTestCase):
         eventually(lambda: len(second.clients) == 6 and all(client.alive for client in clients))
         self.client_of(url, auto_reconnect=False)  # and a new one notices nothing
 
+    def test_a_new_client_is_given_to_the_other_before_any_check_has_noticed(self) -> None:
+        first, second = self.serve(), self.serve()
+        url = self.front(first, second, **{"check inter 100ms": "check inter 60s"})
+        self.client_of(url)
+        self.client_of(url)
+        first.close()
+        self.client_of(url, auto_reconnect=False)  # there are fewest on the one that has closed
+        eventually(lambda: len(second.clients) == 3)
+
     def test_where_no_server_is_left_it_answers_503_and_clients_try_until_there_is_one(self) -> None:
         server = self.serve()
         url = self.front(server)
@@ -104,6 +115,16 @@ class HAProxyTest(DeploymentTestCase):
         clients += [self.client_of(url) for _ in range(4)]
         self.assertEqual((1, 5), (len(first.clients), len(second.clients)))
         self.assertTrue(all(client.alive for client in clients))
+
+    def test_a_reload_cuts_nobody_before_its_time_is_up(self) -> None:
+        url = self.front(self.serve(), **{"hard-stop-after 30s": "hard-stop-after 2s"})
+        calls = Calls()
+        client = self.client_of(url, on_disconnect=calls.named("cut", 0), reconnect_delay=0.05)
+        start = time.monotonic()
+        self.start_haproxy(self.configuration, self.port, "-sf", str(self.haproxy.process.pid))
+        self.assertEqual([("cut", 1006)], calls.wait())
+        self.assertGreaterEqual(time.monotonic() - start, 2)
+        eventually(lambda: client.alive)
 
     def test_it_asks_for_health_as_one_may_configure_it(self) -> None:
         checks = (
