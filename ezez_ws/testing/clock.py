@@ -19,6 +19,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ..messages.tally import use_clock
 from ..threads import clock
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import after_fork_in_child
@@ -238,6 +239,7 @@ class FakeClock:
         ):
             self._kept.append((owner, name, vars(owner)[name]))
             setattr(owner, name, value)
+        use_clock(self._monotonic)
         for frame in sys._current_frames().values():  # who sleeps in real time shall look again, and sleep in this
             while frame is not None and frame.f_code is not Event.wait.__code__:
                 frame = frame.f_back  # type: ignore[assignment]
@@ -253,6 +255,7 @@ class FakeClock:
                 setattr(*self._kept.pop())
             clock.monotonic = _shifted(_real, shift)
             clock.time = _shifted(_real_time, shift_of_time)
+            use_clock(clock.monotonic)
             self._over = True
 
     def _monotonic(self) -> float:
