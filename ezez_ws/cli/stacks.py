@@ -3,6 +3,7 @@
 import argparse
 import queue
 from typing import Any
+from urllib.parse import unquote
 
 from ..errors import ConnectionClosed, ReplyTimeout
 from ..threads.deadline import Deadline
@@ -46,7 +47,7 @@ def _find_socket(options: argparse.Namespace) -> None:
         url = f"{url.removesuffix('/')}/socket"
     options.url = f"{url}{question}{query}"
     if key and options.auth is None and options.auth_env is None:
-        options.auth = key
+        options.auth = unquote(key)
 
 
 def _wait(told: "queue.SimpleQueue[list[Any] | ConnectionClosed]", seconds: float) -> tuple[list[Any], int]:

@@ -190,11 +190,11 @@ class Monitor:
     @contextlib.contextmanager
     def _look(self) -> "Iterator[Looking]":
         """Be one of those who look, for the time of a ``with``; with the first it begins, with the last it is over."""
+        made = Looking(self._server, self._history, self._key, self._read_only, self._started)
         with self._lock:
             looking = self._looking
             if looking is None or looking.ended:
-                looking = self._looking = Looking(self._server, self._history, self._key, self._read_only)
-                looking.started = self._started
+                looking = self._looking = made
             looking.lookers += 1
         try:
             yield looking
@@ -222,19 +222,21 @@ def _respond(start_response: StartResponse, status: str, kind: str, body: bytes,
 class Looking:
     """Somebody looks: the server that the page talks to, and the thread that tells it what has changed.
 
-    ``_lock`` guards ``_newcomers`` and ``_thread``, the monitor's ``lookers`` and ``started``. What else there is
+    ``_lock`` guards ``_newcomers`` and ``_thread``, the monitor's ``lookers``. What else there is
     belongs to the thread, which waits for nobody: what it asks the watched server is answered at once, and a page that
     is too slow is cut.
     """
 
     lookers = 0
-    started: int | None = None
     ended = False
 
-    def __init__(self, watched: EZEZWebsocketServer[Any], history: History, key: str, read_only: bool) -> None:
+    def __init__(
+        self, watched: EZEZWebsocketServer[Any], history: History, key: str, read_only: bool, started: int | None
+    ) -> None:
         self._watched = watched
         self._history = history
         self._read_only = read_only
+        self._started = started
         self._key = key.encode("utf-8", "surrogatepass")
         self._own = Origins("same-origin")
         self._lock = make_lock()
@@ -394,7 +396,7 @@ class Looking:
             "host": shown(socket.gethostname()),
             "python": platform.python_version(),
             "version": find_version(),
-            "started": self.started,
+            "started": self._started,
             "node": None if run is None else run.hub.node,
         }
 
