@@ -77,6 +77,7 @@ class Mounts:
         fitting = [one for one in tuple(self._mounted.values()) if f"{path}/".startswith(f"{one.path}/")]
         return max(fitting, key=lambda one: len(one.path), default=None)
 
+    @calls_user_code
     def say_goodbye(self) -> None:
         """Tell those who have connections of their own that the server closes; they must not block."""
         for one in tuple(self._mounted.values()):
