@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ezez_ws
+import ezez_ws.testing
 from ezez_ws.messages.protocol import CloseCode
 from tests.redis_server import RedisServer, needs_redis
 from tests.support import REPO, EZEZTestCase, run_sample
@@ -248,6 +249,11 @@ class ReferenceTest(EZEZTestCase):
         pages = [path.read_text(encoding="utf-8") for path in (REPO / "docs/api").glob("*.md")]
         names = [name.removeprefix("ezez_ws.") for page in pages for name in REFERENCE.findall(page)]
         self.assertEqual(sorted(ezez_ws.__all__), sorted(name for name in names if "." not in name))
+
+    def test_each_helper_for_tests_stands_on_theirs(self) -> None:
+        page = (REPO / "docs/api/testing.md").read_text(encoding="utf-8")
+        names = [name.removeprefix("ezez_ws.testing.") for name in REFERENCE.findall(page)]
+        self.assertEqual(sorted(ezez_ws.testing.__all__), sorted(names))
 
     def test_the_index_names_each_page(self) -> None:
         linked = {path for path, _ in LINK.findall((REPO / "docs/api/index.md").read_text(encoding="utf-8"))}
