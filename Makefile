@@ -72,10 +72,11 @@ $(DOCS)/installed-$(VERSION): $(METADATA)
 	@$(DOCS)/bin/python -m pip install -qq -e '.[docs]'
 	@touch $@
 
-# Without the notice that MkDocs 2 will be another program: setup.cfg asks for the first.
+# Without the notice that MkDocs 2 will be another program: setup.cfg asks for the first. With --quiet, --strict would
+# not count warnings, so all that is said is kept, and shown where it fails.
 docs: $(DOCS)/installed-$(VERSION)
 	@rm -rf site
-	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict >$(DOCS)/log 2>&1 || { cat $(DOCS)/log; exit 1; }
 	@$(DOCS)/bin/python -m tests tests.site.built
 
 conformance: $(TEST)/installed-$(VERSION)

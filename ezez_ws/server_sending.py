@@ -138,7 +138,8 @@ class ToMany(callbacks.ServerListening[C]):
         ``SendTimeout`` in its result, and is not cut. Others have there what ``call`` raises.
 
         Args:
-            event, args: as in ``EZEZServerClient.send``; encoded once.
+            event: as in ``EZEZServerClient.send``.
+            args: as there; encoded once.
             where: asked for each client; only those for which it holds are called. What it raises comes out here.
             timeout: seconds for all together; ``None``: as long as replies are waited for at all.
         """

@@ -51,14 +51,15 @@ class Calling:
         one is itself, more are a list. Callable from any thread, in a listener too; see ``SentMessage.wait_reply``.
 
         Args:
-            event, args: as for ``send``.
+            event: as for ``send``.
+            args: as for ``send``.
             timeout: seconds; ``None``: as long as replies are waited for at all (``clear_awaiting_replies_after``).
 
         Raises:
             RemoteError: the other side answered with an error; ``InvalidArgs`` where it was the arguments.
             ReplyTimeout: there was no answer in time; for a queued message it says why it has not gone out.
             ConnectionClosed: the connection ended first, or there is none.
-            And what ``send`` raises.
+            Exception: what ``send`` raises: nothing was sent.
         """
         check_timeout(timeout)
         return value_of(self.send(event, args).wait_reply(timeout))
@@ -92,8 +93,8 @@ class Calling:
 
         Raises:
             TypeError, ValueError, SerializationError: a wrong event name or ``args``.
-            TooManyReplies, QueueFull: a limit is reached; nothing was sent.
-            All else, a connection that is gone included, is in the future.
+            TooManyReplies, QueueFull: a limit is reached; nothing was sent. All else is in the future, as that the
+                connection is gone.
         """
         if callable(event):
             future: Future[Any] = submit_method(self, event, args, kwargs)

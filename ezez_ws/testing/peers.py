@@ -336,7 +336,8 @@ class StalledPeer(RawPeer):
     """A client that authenticates and never reads: what it is sent fills its buffers, then the server's.
 
     Args:
-        server_or_url, auth: as of ``RawPeer``.
+        server_or_url: as of ``RawPeer``.
+        auth: as of ``RawPeer``.
         options: those of ``RawPeer``.
     """
 

@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import unittest
 from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
 
 import ezez_ws
 from tests.support import REPO, EZEZTestCase, required
@@ -49,16 +51,21 @@ FOUND_BY = {  # what people look for, and the page that has to be the first of t
 
 
 class Loads(HTMLParser):
-    """Notes what a browser fetches for a page, by itself."""
+    """Notes what a browser fetches for a page, by itself, and where one can go, from it and on it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.addresses: list[str] = []
         self.classes: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         found = dict(attributes)
         self.classes += (found.get("class") or "").split()
+        self.anchors.add(found.get("id") or "")
+        if tag == "a" and "://" not in (found.get("href") or "://"):
+            self.links.append(unquote(found["href"] or ""))
         address = found.get(LOADING.get(tag, ""))
         if address and found.get("rel") not in NOT_LOADING:
             self.addresses.append(address)
@@ -80,6 +87,20 @@ class SiteTest(EZEZTestCase):
                 for address in loads.addresses:
                     self.assertTrue((page.parent / address.partition("?")[0]).is_file(), address)
                 self.assertNotIn("mermaid", loads.classes, "its renderer would be loaded from elsewhere")
+
+    def test_each_link_within_the_site_leads_somewhere(self) -> None:
+        pages: dict[Path, Loads] = {}
+        for path in SITE.rglob("*.html"):
+            pages[path] = Loads()
+            pages[path].feed(path.read_text(encoding="utf-8"))
+        for path, page in pages.items():
+            for link in page.links if path.name != "404.html" else ():
+                to, _, anchor = link.partition("#")
+                target = (path.parent / to.partition("?")[0]).resolve() if to else path
+                with self.subTest(path.name, link=link):
+                    self.assertTrue(target.exists())
+                    if anchor and target in pages:
+                        self.assertIn(anchor, pages[target].anchors)
 
     def test_a_style_sheet_loads_nothing_from_elsewhere(self) -> None:
         sheets = list(SITE.rglob("*.css"))
