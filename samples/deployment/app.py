@@ -1,14 +1,14 @@
-"""A room for all who have the key: small, and complete enough to be deployed. docs/deployment.md shows how.
+"""A room for everyone who has the key, ready to be deployed: docs/deployment.md shows how.
 
     KEY=secret python samples/deployment/app.py
-    KEY=secret gunicorn --chdir samples/deployment --config samples/deployment/gunicorn.conf.py app:app
 
-The first has a port of its own, the second shares gunicorn's with pages. Settings come from the environment:
+has a port of its own. gunicorn runs ``app:app``, with pages on the same port. The
+configuration is in the environment:
 
-    KEY, or KEY_FILE    the key that clients send; or the file that holds it, as Docker and systemd hand out secrets
-    HOST, PORT          where it listens (127.0.0.1, 8080)
-    MAX_CONNECTIONS     as many clients as this process can take (1000)
-    REDIS_URL           where several processes share the room
+    KEY, or KEY_FILE    the key that clients send, or the path of a file with it
+    HOST, PORT          where to listen (127.0.0.1, 8080)
+    MAX_CONNECTIONS     how many clients this process can serve (1000)
+    REDIS_URL           the Redis through which several processes share the room
 """
 
 import hmac
@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import sys
+from http import HTTPStatus
 from pathlib import Path
 
 from ezez_ws import EZEZWebsocketServer, HTTPResponse, RedisBackplane
@@ -38,7 +39,7 @@ def enter(client):
 
 
 def readiness():
-    """Whether clients should be sent here, and a word about it: not while it is cut off from the other processes."""
+    """Status and text: whether to send clients here, rather than to another process."""
     return (200, b"ready\n") if server.cluster.connected else (503, b"no Redis\n")
 
 
@@ -48,10 +49,11 @@ def answer(request):
 
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 KEY = read_key()
+PORT = int(os.environ.get("PORT", "8080"))
 REDIS_URL = os.environ.get("REDIS_URL")
 server = EZEZWebsocketServer(
     host=os.environ.get("HOST", "127.0.0.1"),
-    port=int(os.environ.get("PORT", "8080")) if __name__ == "__main__" else None,  # gunicorn has its own
+    port=PORT if __name__ == "__main__" else None,  # gunicorn has its own
     path="/ws",
     on_auth_request=check_key,
     on_auth_ok=enter,
@@ -73,12 +75,14 @@ def who(client) -> list:
 
 
 def app(environ, start_response):
-    """What gunicorn runs: the sockets, and two pages."""
-    if environ["PATH_INFO"] == "/ws":
+    """The WSGI application for gunicorn: WebSockets, and the two health checks."""
+    path = environ["PATH_INFO"]
+    if path == "/ws":
         return server.wsgi_app(environ, start_response)
-    status, body = {"/healthz": (200, b"ok\n"), "/readyz": readiness()}.get(environ["PATH_INFO"], (404, b"not here\n"))
-    reason = {200: "OK", 404: "Not Found", 503: "Service Unavailable"}[status]
-    start_response(f"{status} {reason}", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    pages = {"/healthz": (200, b"ok\n"), "/readyz": readiness()}
+    status, body = pages.get(path, (404, b"not found\n"))
+    headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+    start_response(f"{status} {HTTPStatus(status).phrase}", headers)
     return [body]
 
 

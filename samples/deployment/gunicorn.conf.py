@@ -1,15 +1,15 @@
-"""How gunicorn runs app.py: a process for each core, a thread for each client, and some for pages."""
+"""How gunicorn runs app.py: a thread for each client, and some for pages."""
 
 bind = "127.0.0.1:8000"  # nginx is in front
 workers = 2
 worker_class = "gthread"
 threads = 100
-raw_env = ["MAX_CONNECTIONS=90"]  # of the threads: ten are left for pages and health checks
+raw_env = ["MAX_CONNECTIONS=90"]  # which leaves ten threads for pages
 graceful_timeout = 20
 
 
 def post_worker_init(worker):
-    """Make the worker a node at once, and not only when somebody comes: so /readyz tells how it is."""
+    """Connect to Redis at once, not with the first client: /readyz tells about it."""
     from app import server
 
     server.start()

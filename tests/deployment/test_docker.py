@@ -15,7 +15,7 @@ import unittest
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.deployment.fronts import SAMPLES, App, DeploymentTestCase, sample
+from tests.deployment.fronts import SAMPLES, App, DeploymentTestCase, adapted, sample
 from tests.serving import KEY, Calls
 from tests.support import REPO
 
@@ -62,8 +62,8 @@ class DockerfileTest(DeploymentTestCase):
         options, _, command = last("HEALTHCHECK").partition("CMD")
         found = re.search(r"--timeout=(\d+)s", options)
         assert found is not None
-        env = {**os.environ, "PORT": str(port)}
-        return subprocess.run(form(command), env=env, capture_output=True, timeout=float(found[1]) + 20)
+        program = adapted(command, ("127.0.0.1:8080", f"127.0.0.1:{port}"))
+        return subprocess.run(form(program), capture_output=True, timeout=float(found[1]) + 20)
 
     def test_what_it_copies_from_the_repository_is_there(self) -> None:
         copied = [shlex.split(one.arguments) for one in instructions() if one.name == "COPY"]
