@@ -397,7 +397,7 @@ class Looking:
             "python": platform.python_version(),
             "version": find_version(),
             "started": self._started,
-            "node": None if run is None else run.hub.node,
+            "node": run.hub.node if run is not None and run.hub.has_backplane else None,
         }
 
 
