@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import resource
 import socket
 import threading
 import unittest
@@ -190,12 +191,12 @@ class ProcessRequestTest(HTTPTestCase):
                 go_on.wait(10)
             return BIG
 
-        server = self.serve(process_request=process, handshake_timeout=0.5)
+        server = self.serve(process_request=process, handshake_timeout=1.5)
         with self.assertLogs("ezez_ws", "WARNING") as logs:
             sock = self.connect(server, get("/"))
             eventually(lambda: not late)
             pause = threading.Event()
-            pause.wait(0.6)  # the time that it has
+            pause.wait(1.6)  # the time that it has
             go_on.set()
             self.assertEqual(b"", reset_of(sock))
             late.append(False)
@@ -249,9 +250,14 @@ class ProcessRequestTest(HTTPTestCase):
 
     @allow_seconds(120)
     def test_a_thousand_requests_at_once_are_answered_and_clients_stay(self) -> None:
-        server = self.serve(health_path="/healthz")
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if 0 <= soft < 2500:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (2500, hard))
+            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        options = {"auth_timeout": 50.0, "handshake_timeout": 50.0, "max_unauthenticated": None}
+        server = self.serve(health_path="/healthz", **options)
         client = self.enter(server)
-        socks = [self.connect(server) for _ in range(900)]
+        socks = [self.connect(server) for _ in range(1000)]
         for index, sock in enumerate(socks):
             sock.sendall(get("/healthz" if index % 2 else "/other"))
         for index, sock in enumerate(socks):

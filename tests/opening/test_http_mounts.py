@@ -390,7 +390,7 @@ class MisbehavingTest(MountTestCase):
             go_on.wait(50)
             yield b"b"
 
-        server = self.mount(app, handshake_timeout=0.5, max_connections=1, max_unauthenticated=2)
+        server = self.mount(app, handshake_timeout=1.5, max_connections=1, max_unauthenticated=2)
         for path in ("/app", "/app/begun"):
             inside.clear()
             with self.told("WARNING", "has not ended in time"):
@@ -402,7 +402,7 @@ class MisbehavingTest(MountTestCase):
         eventually(lambda: len(connection_threads()) == 1)
 
     def test_a_reader_that_is_slow_is_reset_in_time(self) -> None:
-        server = self.mount(returns([b"x" * MIB]), handshake_timeout=0.5)
+        server = self.mount(returns([b"x" * MIB]), handshake_timeout=1.5)
         with self.told("WARNING", "its peer did not take it"):
             sock = self.ask_slowly(server, get("/app"))
         reset_of(sock)
@@ -441,7 +441,7 @@ class MisbehavingTest(MountTestCase):
             start_response("200 OK", TEXT)
             return []
 
-        server = self.mount(app, handshake_timeout=0.5, health_path="/ok")
+        server = self.mount(app, handshake_timeout=1.5, health_path="/ok")
         with self.assertLogs("ezez_ws", "WARNING") as logs:
             for sock in [self.connect(server, get("/app/hang")) for _ in range(3)]:
                 reset_of(sock)
