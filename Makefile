@@ -1,6 +1,6 @@
 # The commands of the README, each in a virtual environment of its own:
 #
-#     make demo     a short tour: a server and its clients in separate processes
+#     make demo     a short tour: a server and its clients in separate processes; MONITOR=1 leaves one to look at
 #     make test     lint, types, the suite and its coverage; ends with `N passed, M failed`
 #     make docs     the documentation site, in site/
 #     make conformance   the Autobahn cases against both roles
@@ -29,6 +29,7 @@ PIP := pip>=21.3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 MINUTES ?= 60
+MONITOR ?=
 
 .PHONY: help demo test node docs conformance soak fuzz sanitize installed bench bench-check clean
 
@@ -36,7 +37,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 14
 
 demo: $(DEMO)/installed-$(VERSION)
-	@$(DEMO)/bin/python samples/demo.py
+	@$(DEMO)/bin/python samples/demo.py $(if $(MONITOR),--monitor)
 
 $(DEMO)/installed-$(VERSION): $(METADATA) $(SOURCES)
 	@echo "making $(DEMO) (Python $(VERSION))"

@@ -2,19 +2,23 @@
 
     python samples/demo.py                the tour
     python samples/demo.py --key KEY      the same, with this key in the clients' hands: with a wrong one it fails
+    python samples/demo.py --monitor      the tour, and then a busy server to look at, until Ctrl-C
 
 The tour starts this file again for each process: ``demo.py server KEY`` and ``demo.py client NAME URL KEY``. They do
 one thing at a time, as the tour tells them, and say what they do; the tour checks it and exits with 1 where a step
-did not happen.
+did not happen. The busy server is ``demo.py house``, and its guests are ``demo.py guests URL``.
 """
 
 import argparse
 import hmac
+import random
 import sys
+import threading
+import time
 
 from _stage import Stage, StepFailed, act, say
 
-from ezez_ws import AuthRejected, EZEZError, EZEZWebSocketClient, EZEZWebsocketServer
+from ezez_ws import AuthRejected, EZEZError, EZEZWebSocketClient, EZEZWebsocketServer, Monitor
 
 KEY = "open sesame"
 
@@ -181,13 +185,106 @@ def tour(stage, key):
         stage.expect_exit(name)
 
 
+def run_house():
+    """Serve a busy tea room, with a page to look at it. There is one kettle, and a pot takes long."""
+    server = EZEZWebsocketServer(
+        port=0,
+        default_context={"name": "", "orders": []},
+        on_auth_request=lambda client, key: hmac.compare_digest(key.encode(), KEY.encode()),
+        on_error=lambda client, error: None,  # the page shows it
+        ping_interval=2,
+    )
+    monitor = Monitor(server)
+    server.mount("/monitor", monitor)
+    kettle = threading.Lock()
+
+    @server.on("hello")
+    def welcome(client, args, reply, ids):
+        client.context["name"], room = args
+        client.join("everybody", room)
+
+    @server.on("chat")
+    def pass_on(client, args, reply, ids):
+        client.to("everybody").send("chat", args)
+
+    @server.handler("order")
+    def take_order(client, what, minutes):
+        with kettle:
+            boil(minutes)
+        with client.context as context:
+            context["orders"].append(what)
+        return what
+
+    def boil(minutes):
+        time.sleep(minutes)
+
+    @server.on("cancel")
+    def cancel_order(client, args, reply, ids):
+        client.context["orders"].remove(args[0])
+
+    with server:
+        say("house", f"monitor at {monitor.url} for {server.url}")
+        act({})
+
+
+def run_guests(url):
+    """Be a dozen guests, who talk, and order tea; one of them pots."""
+    left = threading.Event()
+
+    def be_guest(name, client):
+        client.send("hello", [name, random.choice(["garden", "parlour", "bar"])])
+        turn = 0
+        while not left.wait(random.uniform(0.3, 3)):
+            turn += 1
+            if name == "Hugo" and turn % 12 == 4:
+                client.call("order", ["a pot of Darjeeling", 15], timeout=60)
+            elif turn % 5 == 2:
+                client.call("order", ["a cup of tea", 0.05], timeout=60)
+            elif name == "Inès" and turn % 9 == 8:
+                client.send("cancel", ["coffee"])  # which she has never ordered
+            else:
+                client.send("chat", [name, "What a day!"])
+
+    def come_and_go(name):
+        with EZEZWebSocketClient(url, auth=KEY, on_disconnect=lambda code, why: left.set()) as client:
+            try:
+                be_guest(name, client)
+            except EZEZError:
+                pass  # the house has closed
+
+    names = ["Anna", "Bert", "Cleo", "Dmitri", "Esra", "Finn", "Grażyna", "Hugo", "Inès", "Jun", "Kofi", "Lale"]
+    threads = [threading.Thread(target=come_and_go, args=[name], daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    act({})
+    left.set()
+
+
+def look(stage):
+    """Leave a busy server running, say where to look at it, and wait for Ctrl-C."""
+    stage.start("house", "house")
+    page, url = stage.expect(r"monitor at (\S+) for (\S+)")
+    stage.start("guests", "guests", url)
+    print(f"\nIt runs until Ctrl-C. Look at {page}", flush=True)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--key", default=KEY, help="what the clients authenticate with (default: the right one)")
+    parser.add_argument("--monitor", action="store_true", help="leave a busy server running, and say where to look")
     args = parser.parse_args()
     stage = Stage(__file__)
     try:
         tour(stage, args.key)
+        print("\nThat was the tour: every step happened.")
+        if args.monitor:
+            look(stage)
+        else:
+            print("To look at a server while it runs: make demo MONITOR=1")
     except StepFailed as error:
         print(f"\nThis step did not happen: {error}", flush=True)
         return 1
@@ -196,12 +293,11 @@ def main():
         return 130
     finally:
         stage.close()
-    print("\nThat was the tour: every step happened.")
     return 0
 
 
 if __name__ == "__main__":
-    roles = {"server": run_server, "client": run_client}
+    roles = {"server": run_server, "client": run_client, "house": run_house, "guests": run_guests}
     if sys.argv[1:2] and sys.argv[1] in roles:
         try:
             roles[sys.argv[1]](*sys.argv[2:])
