@@ -20,6 +20,7 @@ const STEP = 5000; // and between two of their points
 const GAP = 20_000; // points further apart are not joined
 const UNFOLDED = 3; // listeners that are shown with their stacks at once; those below are folded
 const MOST_CARDS = 50;
+const MOST_TOLD = 200; // listeners that the server tells of, the slowest
 const MOST_NAMED = 6; // clients that one listener's card names
 const ERRORS = 50; // as many as the server keeps
 const OVERSCAN = 8; // rows above and below those that can be seen
@@ -124,6 +125,7 @@ const known = {
     clients: new Map(), // id to client
     total: 0,
     listeners: [],
+    running: 0, // how many listeners run, also those that are not told
     cluster: null,
     nodes: new Map(), // name to the node, those that have gone included
     errors: [], // newest first
@@ -329,7 +331,8 @@ parts.figures = () => {
             write(tile.small, tile.extra(...sides));
         }
         write(tile.most, peak > 0 ? `peak ${tile.peak(peak)}${tile.unit}` : "");
-        mark(tile.graph.element, "aria-label", `${tile.label}: ${text}, ${tile.most.textContent} in the last 15 minutes`);
+        const most = peak > 0 ? `, ${tile.most.textContent} in the last 15 minutes` : "";
+        mark(tile.graph.element, "aria-label", `${tile.label}: ${text}${most}`);
         tile.graph.point(pointed?.at ?? null, now.at);
     });
     totals(now.sample);
@@ -399,7 +402,7 @@ const LIBRARY = new RegExp([
 
 const WAITS = {
     call: "waits for an answer", context: "waits for a context", lock: "waits for a lock", send: "waits to send",
-    wait_reply: "waits for a reply",
+    sleep: "in time.sleep", wait_reply: "waits for a reply",
 };
 
 /** Whether a frame is not of the program itself. */
@@ -623,6 +626,7 @@ function sumUpListeners(slow) {
     write($("listeners-sum"), [
         stuck && `${count(stuck)} for over ${STUCK} s`,
         slow.length > stuck && `${count(slow.length - stuck)} for over ${SLOW} s`,
+        known.listeners.length >= MOST_TOLD && known.running > known.listeners.length && `${count(known.running - known.listeners.length)} more run`,
     ].filter(Boolean).join(", ") || "nothing is slow");
     const names = new Map();
     for (const { what, seconds } of known.listeners) {
@@ -641,7 +645,7 @@ function sumUpListeners(slow) {
 function alarm() {
     const stuck = groups(known.listeners.filter(({ seconds }) => seconds >= STUCK));
     const number = stuck.reduce((sum, { listeners }) => sum + listeners.length, 0);
-    const name = known.server ? shown(known.server.node ?? known.server.host) : "";
+    const name = known.server ? serverName() : "";
     $("icon").href = $("icon").href.replace(/%23\w{6}/, number ? "%23e5483d" : "%236d66f5");
     document.title = `${number ? `(${number}) ` : ""}Monitor${name && ` – ${name}`}`;
     const fresh = stuck.find(({ key }) => !warned.has(key));
@@ -946,7 +950,8 @@ parts.cluster = () => {
     const peak = lag.draw(known.lag, ({ values }) => values);
     write(lagText, cluster.lag === null ? "–" : time(cluster.lag));
     write(lagPeak, peak > 0 ? `peak ${time(peak)}` : "");
-    mark(lag.element, "aria-label", `Lag: ${lagText.textContent}, ${lagPeak.textContent} since this page is open`);
+    const most = peak > 0 ? `, ${lagPeak.textContent} since this page is open` : "";
+    mark(lag.element, "aria-label", `Lag: ${lagText.textContent}${most}`);
     const nodes = [...known.nodes.values()].sort((one, other) => one.name < other.name ? -1 : 1);
     const states = nodes.map(nodeState);
     const gone = states.filter(({ level }) => level === "stuck").length;
@@ -1193,7 +1198,7 @@ async function sendComposed() {
     const isWanted = await ask({
         title: target ? `Send it to ${whom}?` : `Send it to all ${whom}?`,
         text: `The event “${shown(event)}” with ${many(args.length, "argument")}:`,
-        detail: JSON.stringify(args, null, 2), yes: target ? "Send" : "Broadcast",
+        detail: shown(JSON.stringify(args, null, 2)), yes: target ? "Send" : "Broadcast",
     });
     if (!isWanted) {
         return;
@@ -1266,11 +1271,14 @@ function showState() {
     $("broadcast").disabled = state === "lost";
 }
 
+/** What to call the server: in a cluster by its node, whose name is chance elsewhere. */
+const serverName = () => shown(known.cluster ? known.cluster.node : known.server.host);
+
 parts.about = () => {
-    const { url, pid, host, python, version, started, node } = known.server;
-    write($("title"), shown(node ?? host));
+    const { url, pid, host, python, version, started } = known.server;
+    write($("title"), serverName());
     write($("about"), [
-        shown(url), `pid ${pid}${node ? ` on ${shown(host)}` : ""}`,
+        shown(url), `pid ${pid}${known.cluster ? ` on ${shown(host)}` : ""}`,
         started && `up ${duration(Math.max(0, serverNow() - started) / 1000)}`,
         `ezez_ws ${shown(version)}, Python ${shown(python)}`,
     ].filter(Boolean).join("  ·  "));
@@ -1309,8 +1317,9 @@ const EVENTS = {
         addSample(sample);
         refresh("figures", "about");
     },
-    listeners(listeners) {
+    listeners(listeners, total = listeners.length) {
         known.listeners = listeners;
+        known.running = total;
         alarm();
         refresh("listeners");
     },
