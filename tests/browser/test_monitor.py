@@ -88,11 +88,15 @@ class MonitorTestCase(ChromiumTestCase, ServingTestCase):
     def rows(self, page: "Page") -> "Locator":
         return page.locator("#body tr[data-id]")
 
+    def let_go(self, lock: "threading.Lock") -> None:
+        if lock.locked():
+            lock.release()
+
     def hang(self, server: EZEZWebsocketServer, clients: int = 1) -> "threading.Lock":
         """Have listeners hang in a lock that the test holds, and so lets go of."""
         lock = threading.Lock()
         lock.acquire()
-        self.addCleanup(lambda: lock.locked() and lock.release())
+        self.addCleanup(self.let_go, lock)
         entered = threading.Semaphore(0)
 
         @server.on("order")
