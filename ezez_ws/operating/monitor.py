@@ -151,8 +151,11 @@ class Monitor:
         """Give away the page and its files, and upgrade the page's connection where the web server can."""
         path = environ.get("PATH_INFO", "")
         if path == _SOCKET:
-            with self._look() as looking:
+            looking = self._look()
+            try:
                 return looking.server.wsgi_app(environ, start_response)
+            finally:
+                self._look_away(looking)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _respond(start_response, "405 Method Not Allowed", "text/plain", b"", ("Allow", "GET, HEAD"))
         if not path:  # relative, and without the fragment, which browsers then keep
@@ -177,35 +180,37 @@ class Monitor:
         if run is not None and run.closing:
             wire.close()
             return
-        with self._look() as looking:
+        looking = self._look()
+        try:
             looking.server._ezez_serve_read(wire, handshake, address, deadline)
+        finally:
+            self._look_away(looking)
 
     def _ezez_goodbye(self) -> None:
         """Send away who looks, as that server closes."""
         with self._lock:
             looking = self._looking
         if looking is not None:
-            looking.request_close()
+            looking.say_goodbye()
 
-    @contextlib.contextmanager
-    def _look(self) -> "Iterator[Looking]":
-        """Be one of those who look, for the time of a ``with``; with the first it begins, with the last it is over."""
+    def _look(self) -> "Looking":
+        """Be one of those who look, until ``_look_away``; with the first it begins, with the last it is over."""
         made = Looking(self._server, self._history, self._key, self._read_only, self._started)
         with self._lock:
             looking = self._looking
             if looking is None or looking.ended:
                 looking = self._looking = made
             looking.lookers += 1
-        try:
-            yield looking
-        finally:
-            with self._lock:
-                looking.lookers -= 1
-                over = not looking.lookers
-                if over and self._looking is looking:
-                    self._looking = None
-            if over:
-                looking.close()
+            return looking
+
+    def _look_away(self, looking: "Looking") -> None:
+        with self._lock:
+            looking.lookers -= 1
+            over = not looking.lookers
+            if over and self._looking is looking:
+                self._looking = None
+        if over:
+            looking.close()
 
 
 def _runs(server: EZEZWebsocketServer[Any]) -> ServerRun | None:
@@ -222,9 +227,9 @@ def _respond(start_response: StartResponse, status: str, kind: str, body: bytes,
 class Looking:
     """Somebody looks: the server that the page talks to, and the thread that tells it what has changed.
 
-    ``_lock`` guards ``_newcomers`` and ``_thread``, the monitor's ``lookers``. What else there is
-    belongs to the thread, which waits for nobody: what it asks the watched server is answered at once, and a page that
-    is too slow is cut.
+    ``_lock`` guards ``_newcomers`` and ``_thread``, the monitor's ``lookers``. What else there is belongs to the
+    thread, which waits for nobody: what it asks the watched server is answered at once, and a page that is too slow is
+    cut.
     """
 
     lookers = 0
@@ -266,11 +271,13 @@ class Looking:
             self.server.handler("send", self._send)
             self.server.handler("broadcast", self._broadcast)
 
-    def request_close(self) -> None:
-        """Have who looks sent away, and return at once."""
+    def say_goodbye(self) -> None:
+        """Send away who looks, and return at once; the last to leave closes it."""
         self.ended = True
         self._wake.set()
-        self.server.request_close()
+        run = self.server._ezez_current_run()
+        if run is not None:
+            run.say_goodbye()
 
     def close(self) -> None:
         """End, when nobody looks any more."""
@@ -322,7 +329,7 @@ class Looking:
         while not self.ended:
             self._wake.clear()
             if run is not None and run.closing:
-                self.request_close()
+                self.say_goodbye()
                 return
             with self._lock:
                 newcomers, self._newcomers = self._newcomers, []

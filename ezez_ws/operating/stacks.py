@@ -125,10 +125,12 @@ def _where(frames: list[FrameType]) -> str | None:
     if called == len(frames):
         return _where_in_c(frames[-1])
     code = frames[called].f_code
+    if any(frame.f_code.co_filename == _CONTEXT for frame in frames[called:]):
+        return "context"
     if code.co_filename.startswith(_CALLS) and not code.co_name.startswith("wait"):
         return "call"
-    if code.co_filename == _CONTEXT or code.co_name in _LOCKS:
-        return "context" if code.co_filename == _CONTEXT else "lock"
+    if code.co_name in _LOCKS:
+        return "lock"
     if code.co_filename.startswith(_PACKAGE):
         return code.co_name
     qualified = getattr(code, "co_qualname", code.co_name)
