@@ -16,15 +16,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from ..messages.tally import use_clock
 from ..threads import clock
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import after_fork_in_child
+from ..threads.starting import is_of_the_library
 from ..threads.waiting import Event
-from .rest import activity, is_of_the_library
+from .rest import activity, frames
 
 __all__ = ["FakeClock"]
 
@@ -83,13 +84,6 @@ class _Sleeper:
         self.thread = threading.current_thread()
 
 
-class _Told(threading.local):
-    """Which deadline a thread waits for, in slices, and since when."""
-
-    deadline: Deadline | None = None
-    since = 0.0
-
-
 class FakeClock:
     """Stops the library's time for a ``with`` block, in which it goes on by ``advance`` only.
 
@@ -119,7 +113,7 @@ class FakeClock:
         self._advancing = 0
         self._advanced_at = 0.0  # really
         self._mover: int | None = None  # who advances it
-        self._told = _Told()
+        self._waits: dict[int, tuple[Deadline | None, float]] = {}  # who waits for what, and since when, really
         self._kept: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> "FakeClock":
@@ -131,6 +125,7 @@ class FakeClock:
         self._now = clock.monotonic()
         self._ahead = clock.time() - self._now
         self._advanced_at = _real()
+        self._waits.clear()
         self._over = False
         self._take_over()
         return self
@@ -240,11 +235,12 @@ class FakeClock:
             self._kept.append((owner, name, vars(owner)[name]))
             setattr(owner, name, value)
         use_clock(self._monotonic)
-        for frame in sys._current_frames().values():  # who sleeps in real time shall look again, and sleep in this
-            while frame is not None and frame.f_code is not Event.wait.__code__:
-                frame = frame.f_back  # type: ignore[assignment]
-            if frame is not None:
-                _release(frame.f_locals["self"]._lock)
+        for frame in frames():  # who sleeps in real time shall look again, and sleep in this
+            one: FrameType | None = frame
+            while one is not None and one.f_code is not Event.wait.__code__:
+                one = one.f_back
+            if one is not None:
+                _release(one.f_locals["self"]._lock)
 
     def _give_back(self) -> None:
         """Let the time go by itself, from where it is."""
@@ -352,7 +348,7 @@ class FakeClock:
         return result
 
     def _sleep_until(self, sleeper: _Sleeper, until: _Until, began: float, wait: Callable[[float], T]) -> T:
-        is_ours = is_of_the_library()
+        is_ours = is_of_the_library(sleeper.thread)
         since = began if is_ours else self._waits_since(until.deadline, began)
         while True:
             longest = until.look - (_real() - began)
@@ -364,14 +360,17 @@ class FakeClock:
             result = wait(longest)
             if result:
                 if until.deadline is NEVER:  # which stands for more than one wait
-                    self._told.deadline = None
+                    self._waits.pop(threading.get_ident(), None)
                 return result
 
     def _waits_since(self, deadline: Deadline | None, began: float) -> float:
         """Return since when the calling thread waits for a deadline, really, as far as it has waited in slices."""
-        if deadline is None or deadline is not self._told.deadline:
-            self._told.deadline, self._told.since = deadline, began
-        return self._told.since
+        me = threading.get_ident()
+        known, since = self._waits.get(me, (None, 0.0))
+        if deadline is None or deadline is not known:
+            since = began
+            self._waits[me] = deadline, since
+        return since
 
     def _check_patience(self, since: float, until: _Until) -> None:
         """Raise ``AssertionError`` where the thread waits for too long for the time to go on."""

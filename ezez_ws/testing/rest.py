@@ -1,21 +1,14 @@
 """What the threads of the library are doing, as far as it can be told from outside: something, or nothing."""
 
+import gc
 import sys
 import threading
-from collections.abc import Collection, Iterator
-from types import CodeType, FrameType
+from collections.abc import Collection
+from types import FrameType
 
-from ..server_run import ServerRun
+from ..threads.starting import is_of_the_library
 
-__all__ = ["activity", "is_of_the_library"]
-
-_LENT: tuple[CodeType, ...] = (ServerRun.serve_upgrade.__code__, ServerRun.serve_borrowed.__code__)
-"""By these a web server's thread becomes a connection's."""
-
-
-def is_of_the_library() -> bool:
-    """Tell whether the calling thread is one of the library's, or lent to it by a web server."""
-    return _is_ours(threading.current_thread(), sys._getframe())
+__all__ = ["activity", "frames"]
 
 
 def activity(but: Collection[threading.Thread]) -> object:
@@ -24,25 +17,9 @@ def activity(but: Collection[threading.Thread]) -> object:
     The calling thread is left out, and those of ``but``. What Linux counts of each thread tells it even where one that
     has been woken waits for a processor, or for Python's lock. Elsewhere only the coming and going of threads is seen.
     """
-    frames = sys._current_frames()
-    others = [
-        thread
-        for thread in threading.enumerate()
-        if thread is not threading.current_thread()
-        and thread not in but
-        and _is_ours(thread, frames.get(thread.ident or 0))
-    ]
-    return [(thread.ident, _switches(thread)) for thread in others]
-
-
-def _is_ours(thread: threading.Thread, frame: FrameType | None) -> bool:
-    return thread.name.startswith("ezez-") or any(one.f_code in _LENT for one in _stack(frame))
-
-
-def _stack(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+    me = threading.current_thread()
+    others = [one for one in threading.enumerate() if one is not me and one not in but and is_of_the_library(one)]
+    return [(one.ident, _switches(one)) for one in others]
 
 
 def _switches(thread: threading.Thread) -> object:
@@ -56,3 +33,18 @@ def _switches(thread: threading.Thread) -> object:
         return object()  # it has just begun, or ended
     state = status.partition(b"\nState:\t")[2][:1]
     return object() if state in b"RD" else status.partition(b"\nvoluntary_ctxt_switches:")[2]
+
+
+def frames() -> list[FrameType]:
+    """Return what each thread is in.
+
+    Before CPython 3.12 a collection of garbage may come meanwhile, and one of a ``threading.local`` would wait for ever
+    for a lock that is held for this.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return list(sys._current_frames().values())
+    finally:
+        if collects:
+            gc.enable()

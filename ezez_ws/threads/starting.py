@@ -9,7 +9,9 @@ from . import clock
 from .interrupted import interrupts_library
 from .waiting import Event
 
-__all__ = ["Loan", "begin_thread", "join_thread", "start_thread"]
+__all__ = ["Loan", "begin_thread", "is_of_the_library", "join_thread", "start_thread"]
+
+_LENT = "_ezez_lent"  # the attribute of a thread that is
 
 
 def start_thread(thread: threading.Thread) -> None:
@@ -62,16 +64,23 @@ def begin_thread(target: Callable[[], object], name: str) -> None:
     _thread.start_new_thread(thread.start, ())
 
 
+def is_of_the_library(thread: threading.Thread) -> bool:
+    """Tell whether a thread is one of ours, or lent."""
+    return thread.name.startswith("ezez-") or getattr(thread, _LENT, False)
+
+
 class Loan:
     """The calling thread, which is somebody else's, until it is given back."""
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
         self.name = self.thread.name
+        setattr(self.thread, _LENT, True)
         self._over = Event()
 
     def give_back(self) -> None:
         """Say that the thread is its owner's again."""
+        setattr(self.thread, _LENT, False)
         self._over.set()
 
     def join(self, timeout: float | None) -> None:

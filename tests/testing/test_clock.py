@@ -17,6 +17,7 @@ from unittest import mock
 from ezez_ws import ConnectTimeout, EZEZWebSocketClient, ReplyTimeout
 from ezez_ws.testing import FakeClock
 from ezez_ws.testing import clock as module
+from ezez_ws.testing.rest import frames
 from ezez_ws.threads import clock as time_of_library
 from ezez_ws.threads.deadline import Deadline
 from ezez_ws.threads.timers import Janitor
@@ -233,7 +234,7 @@ class SleepTest(EZEZTestCase):
         ]
         with janitor() as own:
             own.call_later(100, self.woken.named("timer"))
-            eventually(lambda: sum(_is_asleep(thread) for thread in threading.enumerate()) >= 4)
+            eventually(lambda: count_asleep() >= 4)
             with FakeClock() as clock:
                 clock.advance(99)
                 self.assertFalse(any(one.done for one in results) or self.woken.seen)
@@ -244,11 +245,9 @@ class SleepTest(EZEZTestCase):
                 self.assertTrue(results[2].get())
 
 
-def _is_asleep(thread: threading.Thread) -> bool:
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None and frame.f_code is not time_of_library.acquire.__code__:
-        frame = frame.f_back
-    return frame is not None
+def count_asleep() -> int:
+    """Count the threads that sleep on locks in real time."""
+    return sum(frame.f_code is time_of_library.acquire.__code__ for frame in frames())
 
 
 class TimerTest(EZEZTestCase):
