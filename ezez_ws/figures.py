@@ -149,6 +149,11 @@ class Figures:
             by = (dict(self._refused), dict(self._authentications), dict(self._cut))
             return self._connections, self._broadcasts, *by
 
+    def tell(self, error: BaseException, what: str, extra: dict[str, Any]) -> None:
+        """Tell the watchers of an error."""
+        for watcher in self.watchers:
+            watcher(error, what, extra)
+
     def watch(self, watcher: Callable[[BaseException, str, dict[str, Any]], object]) -> None:
         """Have a watcher called."""
         with self._lock:

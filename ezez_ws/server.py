@@ -127,7 +127,7 @@ class EZEZWebsocketServer(ToMany[C]):
         self._ezez_figures = Figures(Tally())
         self._ezez_publishing = Publishing(given["codec"], self._ezez_publish)
         self._ezez_has_backplane = backplane is not None
-        self.__mounts = Mounts()
+        self.__mounts = Mounts(self._ezez_figures)
         self.__factories: list[Factory] = []  # one for each contract
         try:
             context = Context(default_context)

@@ -244,8 +244,9 @@ class Dispatcher:
         self, callback: Callable[..., Any], error: BaseException, event: str | None = None, role: str = ""
     ) -> None:
         """Tell what a callback has raised, with what; ``SystemExit`` too: it would end the thread without a word."""
-        for watcher in self.figures.watchers:
-            watcher(error, self.describe(callback, event, role), self.extra(event))
+        figures = self.figures
+        if figures.watchers:
+            figures.tell(error, self.describe(callback, event, role), self.extra(event))
         if report_error(self._callbacks.on_error, self.subject, error):
             return
         text, what, extra = "%s: an error in %s", self.describe(callback, event, role), self.extra(event)

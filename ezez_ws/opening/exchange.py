@@ -17,6 +17,7 @@ from wsgiref.handlers import BaseHandler
 from wsgiref.headers import Headers
 from wsgiref.util import is_hop_by_hop
 
+from ..figures import Figures
 from ..logs import limited, shown_address
 from ..threads.deadline import Deadline
 from ..threads.interrupted import calls_user_code
@@ -54,6 +55,7 @@ class Exchange(BaseHandler):
         path: str,
         what: str,
         late: set[object],
+        figures: Figures,
         handshake: ServerHandshake,
         wire: Wire,
         place: Place,
@@ -62,6 +64,7 @@ class Exchange(BaseHandler):
         self._path = path
         self._what = what
         self._late = late
+        self._figures = figures
         self._handshake = handshake
         self._wire = wire
         self._place = place
@@ -87,6 +90,7 @@ class Exchange(BaseHandler):
         except BaseException as error:
             extra = {"remote_address": shown_address(self._place.address)}
             kind, text = (self._path, type(error)), "an error in %s"
+            self._figures.tell(error, self._what, extra)
             limited.tell(logging.ERROR, kind, text, self._what, exc_info=error, extra=extra)
         finally:
             self._returned = True

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from ..figures import Figures
 from ..logs import limited, name_of
 from ..options import check_callable, check_path
 from ..threads.deadline import Deadline
@@ -53,7 +54,8 @@ class Visit(NamedTuple):
 class Mounts:
     """The applications of one server. Any thread may call any method; none locks: each step is whole in itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
         self._mounted: dict[str, Mounted] = {}
         self.late: set[object] = set()  # exchanges whose time is over, and whose threads have not come back
 
@@ -99,7 +101,7 @@ class Mounts:
         wire.resets = True
         from .exchange import Exchange  # here, as few have applications
 
-        exchange = Exchange(mounted.path, str(mounted), self.late, handshake, wire, place, deadline)
+        exchange = Exchange(mounted.path, str(mounted), self.late, self._figures, handshake, wire, place, deadline)
         exchange.run(mounted.app)
         if exchange.whole:
             return True

@@ -81,6 +81,7 @@ class Upgrade:
             ServerHandshake, options.path, options.subprotocols, allowed if isinstance(allowed, Origins) else None
         )
         self._options = options
+        self._figures = options.connection.common.figures
         self._allows_origin = None if allowed is None or isinstance(allowed, Origins) else allowed
         self._limit_of = limit if callable(limit) else None
 
@@ -126,7 +127,7 @@ class Upgrade:
 
     def turn_away(self, wire: Wire, address: Any, plain: bool) -> None:
         """Refuse one that cannot be listened to. ``plain``: it understands what is not encrypted."""
-        self._options.connection.common.figures.refused(503)
+        self._figures.refused(503)
         tell_refused(address, NoPlace("too many have been refused at once"))
         if plain:
             with contextlib.suppress(WireError):
@@ -200,7 +201,7 @@ class Upgrade:
         """Ask the user for an answer."""
         if self._options.process_request is None:
             return None
-        with _asking("process_request", self._options.process_request, request):
+        with self._asking("process_request", self._options.process_request, request):
             response: object = self._options.process_request(request)
             if response is not None and not isinstance(response, HTTPResponse):
                 raise TypeError(f"process_request must return an HTTPResponse or None, not {response!r:.100}")
@@ -251,7 +252,7 @@ class Upgrade:
         origins = request.headers.get_all("Origin")
         if self._allows_origin is None or not origins:
             return
-        with _asking("allowed_origins", self._allows_origin, request):
+        with self._asking("allowed_origins", self._allows_origin, request):
             answer: object = len(origins) == 1 and self._allows_origin(origins[0], request)
             if answer is not None and not isinstance(answer, bool):
                 raise TypeError(f"allowed_origins must return True or False, not {answer!r}")
@@ -263,7 +264,7 @@ class Upgrade:
         """Ask the user by what to count the connection, and how many there may be."""
         if self._limit_of is None:
             return
-        with _asking("max_connections_per_address", self._limit_of, request):
+        with self._asking("max_connections_per_address", self._limit_of, request):
             answer: object = self._limit_of(request)
             if not (isinstance(answer, tuple) and len(answer) == 2 and _is_limit(answer[1])):
                 raise TypeError(f"max_connections_per_address must return a key and an int >= 1, not {answer!r}")
@@ -276,7 +277,7 @@ class Upgrade:
         """Ask the user for the last word."""
         if self._options.verify_request is None:
             return
-        with _asking("verify_request", self._options.verify_request, request):
+        with self._asking("verify_request", self._options.verify_request, request):
             answer: object = self._options.verify_request(request)
             if answer is None or isinstance(answer, bool):
                 status = 0 if answer else 403
@@ -287,9 +288,21 @@ class Upgrade:
         if status:
             raise Refusal(status, "refused")
 
+    @contextlib.contextmanager
+    def _asking(self, option: str, function: Callable[..., Any], request: HandshakeRequest) -> Iterator[None]:
+        """Run what the user has given for an option; what it raises is logged, and is a 500."""
+        try:
+            yield
+        except BaseException as error:
+            name, extra = name_of(function), {"remote_address": shown_address(request.remote_address)}
+            kind, text = (name, type(error)), "an error in %s (%s)"
+            self._figures.tell(error, f"{option} ({name})", extra)
+            limited.tell(logging.ERROR, kind, text, option, name, exc_info=error, extra=extra)
+            raise Refusal(500, "internal error") from error
+
     def _refuse(self, refusal: Refusal, wire: Wire, address: Any, place: Place) -> None:
         """Page, and read away for a moment what the peer still sends, so that it reads our answer and no reset."""
-        self._options.connection.common.figures.refused(refusal.status)
+        self._figures.refused(refusal.status)
         tell_refused(address, refusal)
         deadline = Deadline(LINGER)
         is_heard = place.refuse()
@@ -323,18 +336,6 @@ def tell_refused(address: Any, refusal: Refusal) -> None:
         limited.tell(logging.WARNING, "no place", "no place for %s: %s", peer, why, extra={"remote_address": peer})
     else:
         limited.tell(logging.INFO, "refused", "refused %s: %s", peer, why, extra={"remote_address": peer})
-
-
-@contextlib.contextmanager
-def _asking(option: str, function: Callable[..., Any], request: HandshakeRequest) -> Iterator[None]:
-    """Run what the user has given for an option; what it raises is logged, and is a 500."""
-    try:
-        yield
-    except BaseException as error:
-        name, extra = name_of(function), {"remote_address": shown_address(request.remote_address)}
-        kind, text = (name, type(error)), "an error in %s (%s)"
-        limited.tell(logging.ERROR, kind, text, option, name, exc_info=error, extra=extra)
-        raise Refusal(500, "internal error") from error
 
 
 def _is_limit(value: object) -> bool:

@@ -36,7 +36,7 @@ from ..threads.timers import Timer, janitor
 from ..threads.waiting import Event
 from ..version import find_version
 from ..wire.sockets import Wire
-from .samples import EVERY, Clients, History, Listeners, cluster_of, now_ms, sample_of
+from .samples import EVERY, ClientRows, History, ListenerRows, cluster_of, now_ms, sample_of
 
 __all__ = ["Monitor"]
 
@@ -249,8 +249,8 @@ class Looking:
         self._thread: threading.Thread | None = None
         self._wake = Event()
         self._greeted: set[EZEZServerClient[Any]] = set()
-        self._clients = Clients()
-        self._listeners = Listeners()
+        self._clients = ClientRows()
+        self._listeners = ListenerRows()
         self._last_error = 0
         self.server: EZEZWebsocketServer[Any] = EZEZWebsocketServer(
             on_auth_request=self._knows_key,

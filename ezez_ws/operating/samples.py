@@ -23,7 +23,7 @@ from .stacks import Doing, ProcessorTimes, capture, doing
 if TYPE_CHECKING:
     from ..server import EZEZWebsocketServer
 
-__all__ = ["Clients", "History", "Listeners", "cluster_of", "sample_of"]
+__all__ = ["ClientRows", "History", "ListenerRows", "cluster_of", "sample_of"]
 
 EVERY = 5.0
 """Seconds between two samples that are kept."""
@@ -129,7 +129,7 @@ def _error(error: BaseException, what: str, extra: Mapping[str, Any]) -> dict[st
     }
 
 
-class Clients:
+class ClientRows:
     """What is known of each client: all at first, then what has changed. For one thread."""
 
     def __init__(self) -> None:
@@ -198,7 +198,7 @@ def _seconds_since(running: Running) -> float:
     return round(clock.monotonic() - running.since, 1)
 
 
-class Listeners:
+class ListenerRows:
     """What user code runs, and where it is. For one thread."""
 
     def __init__(self) -> None:

@@ -25,7 +25,8 @@ def threads_left(before: set[threading.Thread], ezez_grace: float, other_grace: 
     for thread in threading.enumerate():
         if thread not in before and thread is not threading.current_thread():
             grace = ezez_grace if thread.name.startswith("ezez-") else other_grace
-            thread.join(max(0.0, start + grace - time.monotonic()))
+            with contextlib.suppress(RuntimeError):  # it is just being started
+                thread.join(max(0.0, start + grace - time.monotonic()))
     return [thread for thread in threading.enumerate() if thread not in before]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ezez_ws import Codec, Context
 from ezez_ws.figures import Histogram, ServerStats
 from ezez_ws.operating import samples
-from ezez_ws.operating.samples import Clients, History, sample_of
+from ezez_ws.operating.samples import ClientRows, History, sample_of
 from tests.serving import ServingTestCase
 from tests.support import EZEZTestCase, eventually
 
@@ -149,7 +149,7 @@ class ClientsTest(ServingTestCase):
         side, peer = self.pair(server)
         other, _ = self.pair(server)
         connections = [one._ezez_connection for one in (side, other)]
-        clients = Clients()
+        clients = ClientRows()
         changed, gone = clients.look(connections, {})
         self.assertEqual(({side.connection_id, other.connection_id}, []), ({row["id"] for row in changed}, gone))
         self.assertEqual(([], []), clients.look(connections, {}))
@@ -164,7 +164,7 @@ class ClientsTest(ServingTestCase):
         sides = [self.pair(server)[0] for _ in range(5)]
         connections = [side._ezez_connection for side in sides]
         numbers = [side.connection_id for side in sides]
-        clients = Clients()
+        clients = ClientRows()
         before, samples.PORTION = samples.PORTION, 2
         self.addCleanup(setattr, samples, "PORTION", before)
         changed, _ = clients.look(connections, {})
