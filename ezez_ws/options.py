@@ -279,164 +279,185 @@ _seconds_or_none = partial(check_seconds, optional=True)
 # fmt: off
 _BOTH = (
     Option("codec", None, partial(_instance, "a Codec", "ezez_ws.messages.codec.Codec"),
-           "a `Codec`; `None`: a plain one"),
+           "the `Codec` that turns values into bytes; `None`: a plain one"),
     Option("clear_awaiting_replies_after", 300.0, check_seconds,
-           "seconds for which a reply is awaited, from when the message goes out, not from when a client queues it"),
-    Option("max_payload", 1 << 20, _count, "one incoming message; a larger one closes with 1009"),
-    Option("send_buffer_limit", 4 << 20, _count, "what waits in memory for one slow peer"),
+           "seconds after which an awaited reply is given up, counted from when the message is sent (not from when a"
+           " client queues it)"),
+    Option("max_payload", 1 << 20, _count,
+           "maximum size of an incoming message; a larger one closes the connection with 1009"),
+    Option("send_buffer_limit", 4 << 20, _count, "maximum size of the data that waits in memory for one slow peer"),
     Option("send_timeout", 30.0, check_seconds,
-           "seconds that `send` waits for room there; then the client is cut, and `send` raises `SendTimeout`"),
-    Option("close_timeout", 5.0, check_seconds, "seconds for the peer to answer our close"),
+           "seconds that `send` waits for room in that buffer. After that the peer is disconnected, and `send` raises"
+           " `SendTimeout`"),
+    Option("close_timeout", 5.0, check_seconds, "seconds to wait for the peer's answer to a close frame"),
     Option("max_awaiting_replies", 10_000, _count,
-           "messages of one connection that have an `on_reply` still to come; past it `send` and `reply` with another"
-           " raise `TooManyReplies`"),
+           "maximum number of `on_reply` callbacks and open futures of one connection. Beyond it, `send` and `reply`"
+           " with another one raise `TooManyReplies`"),
     Option("unknown_events", "ignore", partial(_choice, ("ignore", "error")),
-           'an event without handler, listener and `on_message`: `"ignore"`, or `"error"` answers it with an error,'
-           " code `unknown-event`"),
-    Option("ping_interval", 20.0, _seconds_or_none, "seconds of silence after which a ping is sent; `None`: no pings"),
+           'what to do with an event that has no handler or listener, if there is no `on_message`: `"ignore"` it, or'
+           ' answer it with an `"error"`, code `unknown-event`'),
+    Option("ping_interval", 20.0, _seconds_or_none,
+           "seconds of silence after which a ping is sent ([keepalive](reliability.md#keepalive-and-heartbeat));"
+           " `None`: no pings"),
     Option("ping_timeout", 20.0, _seconds_or_none,
-           "seconds for its answer; then the connection is closed with 1011. `None`: no limit"),
+           "seconds to wait for the answer to a ping. After that the connection is closed with 1011. `None`: no limit"),
     Option("compression", None, partial(_choice, (None, "deflate")), '`"deflate"` negotiates permessage-deflate'),
 )
 
 SERVER = {option.name: option for option in (
     Option("on_auth_request", REQUIRED, _called("client, key", required=True),
-           "`(client, key) -> bool`, on the connection's thread. If it raises, the client is refused; the error goes to"
-           " `on_error` or the log, never to the peer"),
+           "`(client, key) -> bool`, called on the connection's thread: whether to accept the client. If it raises,"
+           " the client is refused, and the error goes to `on_error` or the log, never to the peer"),
     Option("auth_timeout", 5.0, check_seconds,
-           "seconds that a client has to send its key; not how long `on_auth_request` takes"),
+           "seconds that a client has to send its key; the time that `on_auth_request` takes does not count"),
     Option("messages_before_auth", "ignore", partial(_choice, ("ignore", "queue", "accept")),
-           'events that arrive before authentication: `"ignore"` drops them, `"queue"` keeps them until after'
-           ' `on_auth_ok`, `"accept"` handles them at once'),
+           'what to do with events that arrive before authentication: `"ignore"` drops them, `"queue"` keeps them'
+           ' until after `on_auth_ok`, `"accept"` handles them at once'),
     Option("queue_limit_bytes", 1 << 20, _count,
-           'of that queue, for each client; must be at least `max_payload` with `"queue"`'),
+           'maximum size of that queue, for each client; with `"queue"` at least `max_payload`'),
     Option("queue_overflow", "ignore", partial(_choice, ("ignore", "disconnect"), or_called="client, byte_length"),
-           'what does not fit: `"ignore"` drops it, `"disconnect"` closes with 1008, a callable `(client, byte_length)`'
-           " is called and the message is dropped"),
+           'what to do with a message that does not fit into that queue: `"ignore"` drops it, `"disconnect"` closes'
+           " with 1008. A callable `(client, byte_length)` is called, and the message is dropped"),
     Option("max_payload_before_auth", 64 << 10, _count,
-           'one incoming message until the client is authenticated, with `messages_before_auth="ignore"`: a larger one'
-           " is read away and dropped like the others, and an authentication message closes with 1009; otherwise"
-           " `max_payload` holds from the start"),
+           'maximum size of a message before authentication, with `messages_before_auth="ignore"`. A larger event is'
+           " dropped, a larger authentication message closes with 1009. With other values of `messages_before_auth`,"
+           " `max_payload` applies from the start"),
     Option("allowed_origins", None, partial(_check_called, called="origin, request"),
-           'whose pages may connect, by a browser\'s `Origin`; 403 otherwise. `"same-origin"`; a collection such as'
-           ' `{"https://example.org", "https://*.example.org"}`; or `(origin, request) -> bool`. A request without'
-           " `Origin` (no browser) passes. `None`: all pass"),
+           'which pages may connect, by the `Origin` that browsers send; others get 403. `"same-origin"`, or a'
+           ' collection such as `{"https://example.org", "https://*.example.org"}`, or `(origin, request) -> bool`.'
+           " Requests without `Origin` (not from a browser) are accepted. `None`: all are accepted"),
     Option("verify_request", None, _called("request"),
-           "`(HandshakeRequest) -> bool or int`, the last check before the upgrade: `False` answers 403, an `int` that"
-           " status, an exception 500"),
+           "`(HandshakeRequest) -> bool or int`, the last check of a handshake: `False` refuses it with 403, an `int`"
+           " with that status, an exception with 500"),
     Option("max_connections", None, partial(_count, optional=True),
-           "counted from the accept on. Where they are reached, whoever has not finished its handshake for longest is"
-           " cut, then who has not sent its authentication for a second; where there is nobody, the new one is answered"
-           " 503. `None`: no limit"),
+           "maximum number of connections, counted from the accept on. When it is reached, the connection that has"
+           " waited longest without finishing its handshake is cut, or else one that has not sent its key for a"
+           " second. If there is none, the new connection gets 503. `None`: no limit"),
     Option("max_unauthenticated", 1000, partial(_count, optional=True),
-           "connections that are not authenticated yet, from the accept on. Past them the oldest that has not finished"
-           " its handshake is cut; where all have, the oldest that has not sent its authentication is closed, 1008."
-           " `None`: no limit"),
+           "maximum number of connections that are not authenticated yet, counted from the accept on. Beyond it, the"
+           " oldest that has not finished its handshake is cut, or else the oldest that has not sent its key is closed"
+           " with 1008. `None`: no limit"),
     Option("max_connections_per_address", None, partial(_count, optional=True, called="request"),
-           "from one peer address; more are answered 503. Behind a proxy all come from its address: `(request) -> (key,"
-           " limit)` says by what to count this one, and how many there may be"),
+           "maximum number of connections from one address; more get 503. Behind a proxy, where all come from its"
+           " address, pass `(request) -> (key, limit)`: what to count this connection by, and how many there may be."
+           " `None`: no limit"),
     Option("handshake_timeout", 10.0, check_seconds, "seconds from accepting a connection to the end of its handshake"),
 
     Option("port", None, _port,
-           "listen here; `0` picks a free port. `None`: no listener; connections come by"
-           " [`wsgi_app` or `serve_connection`](server-modes.md)"),
+           "the port to listen on; `0` picks a free one. `None`: do not listen; connections come by [`wsgi_app` or"
+           " `serve_connection`](server-modes.md)"),
     Option("host", "127.0.0.1", partial(_instance, "a str", str, optional=False),
-           'the address to bind; `"0.0.0.0"` for all, IPv6 works'),
-    Option("path", None, check_path, "take only this path (the query does not count), 404 otherwise; `None`: any"),
+           'the address to bind: `"0.0.0.0"` for all of IPv4; IPv6 addresses work, too'),
+    Option("path", None, check_path,
+           "accept only this path (without the query), and answer 404 otherwise; `None`: any path"),
     Option("process_request", None, _called("request"),
-           "`(HandshakeRequest) -> HTTPResponse or None`, asked for each GET and HEAD before anything else: the answer,"
-           " or `None` to go on. For [pages beside the sockets](http.md)"),
+           "`(HandshakeRequest) -> HTTPResponse or None`, called first for each GET and HEAD: return a response, or"
+           " `None` to go on. For [pages on the same port](http.md)"),
     Option("health_path", None, check_path,
-           "a GET or HEAD of it is answered 200, for [health checks](http.md#health-checks)"),
+           "the path that answers GET and HEAD with 200, for [health checks](http.md#health-checks)"),
     Option("subprotocols", None, None,
-           "the first that the client offers and that is in this list; `None` takes the client's first"),
+           "the first that the client offers and that this list contains is agreed on; `None`: the first that the"
+           " client offers"),
     Option("ssl", None, partial(_ssl, "server"), "an `ssl.SSLContext`, for `wss://`"),
-    Option("reuse_port", False, check_flag, "`SO_REUSEPORT`: several processes on one port"),
+    Option("reuse_port", False, check_flag, "set `SO_REUSEPORT`, so that several processes can listen on one port"),
 
-    Option("on_auth_ok", None, _called("client"), "`(client)`, after it was authenticated"),
-    Option("on_auth_rejected", None, _called("client, reason"), "`(client, reason)`, after it was refused"),
+    Option("on_auth_ok", None, _called("client"), "`(client)`, called after a client was authenticated"),
+    Option("on_auth_rejected", None, _called("client, reason"),
+           "`(client, reason)`, called after a client was refused"),
     Option("on_message", None, _called("client, event, args, reply, ids"),
-           "`(client, event, args, reply, ids)`: every event, replies too, before `on_reply` or listeners"),
+           "`(client, event, args, reply, ids)`, called for every event, including replies, before `on_reply` and"
+           " listeners"),
     Option("on_disconnect", None, _called("client, code, reason"),
-           "`(client, code, reason)`, once for each connection, authenticated or not"),
+           "`(client, code, reason)`, called once for each connection that ends, authenticated or not"),
     Option("on_error", None, _called("client, error"),
-           "`(client, error)`: what a callback raised, malformed messages; without it they are in the log"),
+           "`(client, error)`, called with what a callback raised, and with malformed messages; without it they are"
+           " logged"),
 
     Option("backplane", None, _backplane,
-           "a `RedisBackplane`: rooms and broadcasts reach the clients of all servers that share it; `None`: of this"
-           " one. See [scaling](scaling.md)"),
+           "a `RedisBackplane`: rooms and broadcasts then reach the clients of all servers that share it. `None`:"
+           " those of this server only. See [scaling](scaling.md)"),
     Option("recovery_window", 120.0, partial(check_seconds, zero=True),
-           "seconds for which publications are kept for clients that come back; 0 turns [recovery](rooms.md) off"),
+           "seconds for which events to rooms are kept for clients that come back; 0 turns"
+           " [recovery](rooms.md#recovering-missed-events) off"),
     Option("history_limit_bytes", 16 << 20, _count,
-           "of memory for them in each server, and about as much in the broker; the oldest go first"),
+           "maximum size of these events in the memory of each server, and about as much in the broker; the oldest go"
+           " first"),
     Option("recovery_limit_bytes", None, partial(_count, optional=True),
-           "that one `join` may replay; of more the client is told that it is lost. `None`: 1 MiB, or half of"
-           " `send_buffer_limit` if that is less"),
+           "maximum size of the events that one `join` recovers; if there are more, the client is told that they are"
+           " lost. `None`: 1 MiB, or half of `send_buffer_limit` if that is less"),
     Option("publish_buffer_limit", 4 << 20, _count,
-           "publications that wait for the broker; past it publishing raises `QueueFull`"),
-    Option("max_publication", 256 << 10, _count, "one publication; a larger one is a `ValueError`"),
-    Option("max_rooms", 256, _count, "of one client; `join` past it raises `ValueError`"),
+           "maximum size of publications that wait for the broker; beyond it publishing raises `QueueFull`"),
+    Option("max_publication", 256 << 10, _count, "maximum size of one publication; a larger one raises `ValueError`"),
+    Option("max_rooms", 256, _count, "maximum number of rooms of one client; `join` beyond it raises `ValueError`"),
     Option("on_member", None, _called("change, member"),
-           '`(change, member)`, on a thread of its own: somebody who is listed in a room has `"joined"` it, `"changed"`'
-           ' its info, or `"left"`'),
+           '`(change, member)`, called on a thread of its own when a listed client has `"joined"` a room, `"changed"`'
+           ' its info, or `"left"`: see [presence](rooms.md#presence)'),
     Option("on_cluster", None, _called("change, detail"),
-           "`(change, detail)`, on that thread: what happens to the cluster; see [scaling](scaling.md)"),
+           "`(change, detail)`, called on the same thread for each change of the cluster: see [monitoring a"
+           " cluster](scaling.md#monitoring-a-cluster)"),
 
     Option("default_context", None, partial(_instance, "a mapping", Mapping),
-           "a mapping, deep-copied into each client's `context`; `None`: empty"),
+           "a mapping that is deep-copied into the `context` of each client; `None`: empty"),
     Option("send_after_disconnect", "ignore", partial(_choice, ("ignore", "raise")),
-           '`send` and `reply` to a client that is gone: `"ignore"` returns a falsy `SentMessage`, but raises'
-           " `ConnectionClosed` in a listener of that client that still sends `close_timeout` seconds after the end;"
-           ' `"raise"` always raises it'),
+           '`send` and `reply` to a client that has disconnected: with `"ignore"` they return a falsy `SentMessage`,'
+           " but raise `ConnectionClosed` in a listener of that client that still sends `close_timeout` seconds after"
+           ' the end. With `"raise"` they always raise it'),
     Option("inbox_limit_bytes", 1 << 20, _count,
-           "events that were read while a listener blocks; beyond it reading stops, and TCP holds the peer back"),
+           "maximum size of events that are read while a listener blocks; beyond it reading stops, and TCP holds the"
+           " peer back"),
     *_BOTH,
 )}
 
 CLIENT = {option.name: option for option in (
     Option("url", REQUIRED, partial(_check_called, called=""),
-           "the only positional one; `ws://`, `wss://`, and `http(s)://` for the same; or a callable, as for `auth`"),
+           "the address, `ws://` or `wss://` (`http(s)://` mean the same), or a callable, as for `auth`. The only"
+           " positional option"),
     Option("auth", "", partial(check_auth, called=""),
-           "the key; or a callable that returns it, asked before each attempt, on the client's thread. `None`: the"
-           " server does not speak this protocol's authentication"),
-    Option("subprotocols", None, None, "offered in the handshake"),
+           "the key, or a callable that returns it, called before each attempt on the client's thread. `None`: the"
+           " server does not use this protocol's authentication"),
+    Option("subprotocols", None, None, "the subprotocols to offer in the handshake"),
     Option("headers", None, partial(_check_called, called=""),
-           "sent in the handshake; a mapping, or pairs; or a callable, as for `auth`"),
+           "headers to send in the handshake: a mapping, pairs, or a callable, as for `auth`"),
     Option("ssl", None, partial(_ssl, "client"), "an `ssl.SSLContext`, for `wss://`"),
     Option("connect_timeout", 10.0, check_seconds,
-           "seconds for one attempt, from name look-up to the end of the handshake"),
+           "seconds for one attempt, from the name look-up to the end of the handshake"),
     Option("auto_reconnect", True, check_flag,
-           "connect again after a lost connection; not after `close()` or a refused key"),
+           "whether to connect again after a lost connection; never after `close()` or a refused key"),
     Option("reconnect_delay", 1.0, check_seconds,
-           "seconds before the first such attempt; doubled each time, shortened by up to half at random"),
+           "seconds before the first such attempt; doubled for each further one, and shortened by a random amount of"
+           " up to half"),
     Option("reconnect_delay_max", 30.0, check_seconds,
-           "seconds; no pause is longer, unless the server's `Retry-After` asks for it (an hour at most)"),
+           "maximum of that pause in seconds, unless the server's `Retry-After` asks for a longer one (up to an hour)"),
     Option("reconnect_attempts", None, partial(_count, optional=True),
-           "so many failed attempts in a row, the first included, and it gives up; counted anew after each"
-           " authentication. `None`: it never does"),
+           "number of failed attempts in a row, the first included, after which the client gives up. An"
+           " authentication resets the count. `None`: it never gives up"),
     Option("send_when_not_connected", "queue", partial(_choice, ("queue", "ignore", "raise")),
-           '`"queue"` until authenticated again, `"ignore"` drops, `"raise"` raises `NotConnected`'),
-    Option("queue_limit_bytes", 1 << 20, _count, "of that queue; what does not fit raises `QueueFull`"),
-    Option("on_connect", None, _called(""), "`()`, connected but not yet authenticated"),
-    Option("on_auth_ok", None, _called(""), "`()`, after each successful authentication"),
-    Option("on_auth_rejected", None, _called("reason"), "`(reason)`"),
+           'what to do with messages: `"queue"` them until the client is authenticated again, `"ignore"` (drop) them,'
+           ' or `"raise"` `NotConnected`'),
+    Option("queue_limit_bytes", 1 << 20, _count, "maximum size of that queue; beyond it `send` raises `QueueFull`"),
+    Option("on_connect", None, _called(""), "`()`, called when connected but not yet authenticated"),
+    Option("on_auth_ok", None, _called(""), "`()`, called after each successful authentication"),
+    Option("on_auth_rejected", None, _called("reason"), "`(reason)`, called after the server has refused the key"),
     Option("recover", False, check_flag,
-           "after a short absence, get what was missed in the [rooms](rooms.md) that the server lets it into again"),
+           "after a short disconnect, get the events that were missed in the"
+           " [rooms](rooms.md#recovering-missed-events) that the server puts the client into again"),
     Option("on_missed", None, _called("rooms"),
-           "`(rooms)`, a list: events of these rooms were lost, load them anew; `*` stands for what went to everyone"),
+           "`(rooms)`, a list, called when events of these rooms are lost, so that you can load their state anew; `*`"
+           " stands for events to everyone"),
     Option("on_message", None, _called("event, args, reply, ids"),
-           "`(event, args, reply, ids)`: every event, before `on_reply` or listeners"),
-    Option("on_disconnect", None, _called("code, reason"), "`(code, reason)`, for each connection that ends"),
+           "`(event, args, reply, ids)`, called for every event, including replies, before `on_reply` and listeners"),
+    Option("on_disconnect", None, _called("code, reason"), "`(code, reason)`, called for each connection that ends"),
     Option("on_gave_up", None, _called("error"),
-           "`(error)`, after a failed attempt that was the last: by `reconnect_attempts`, or without `auto_reconnect`"),
+           "`(error)`, called after the last failed attempt: because of `reconnect_attempts`, or without"
+           " `auto_reconnect`"),
     Option("on_error", None, _called("error"),
-           "`(error)`: what a callback raised, failed attempts, malformed messages"),
+           "`(error)`, called with what a callback raised, with failed attempts and with malformed messages"),
     Option("unknown_messages", "ignore", partial(_choice, ("ignore", "emit", "emit_try_json")),
-           'a text message from the server: `"ignore"`, `"emit"` as the event `EVENT_UNKNOWN_MESSAGE` with the text,'
-           ' `"emit_try_json"` with the parsed JSON where it parses'),
+           'what to do with a text message: `"ignore"` it, `"emit"` it as the event `EVENT_UNKNOWN_MESSAGE` with the'
+           ' text, or `"emit_try_json"`, with the parsed JSON if it is valid'),
     Option("unknown_data", "ignore", partial(_choice, ("ignore", "emit", "close")),
-           'a malformed binary message: `"ignore"` (it goes to `on_error`), `"emit"` as the event'
-           ' `EVENT_UNKNOWN_DATA_TYPE` with the bytes, `"close"` with 1002'),
+           'what to do with a malformed binary message: `"ignore"` it (`on_error` is called), `"emit"` it as the'
+           ' event `EVENT_UNKNOWN_DATA_TYPE` with the bytes, or `"close"` with 1002'),
     *_BOTH,
 )}
 # fmt: on
