@@ -3,6 +3,7 @@
 It only looks. It runs nothing of the program's, and takes no lock but that of ``threading``'s own list.
 """
 
+import gc
 import linecache
 import os
 import re
@@ -17,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..logs import shown
 
-__all__ = ["Doing", "Frame", "ProcessorTimes", "capture", "doing", "stacks_are_safe"]
+__all__ = ["Doing", "Frame", "ProcessorTimes", "capture", "doing"]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DISPATCH = _PACKAGE + "connection" + os.sep  # where user code is called from
@@ -52,14 +53,26 @@ class Doing(NamedTuple):
     """What it waits in, where it sleeps: ``wait_reply``, ``send``, ``lock``, ``sleep``, or a function's name."""
 
 
-def stacks_are_safe() -> bool:
+def _can_look() -> bool:
     """Tell whether the frames of other threads may be looked at: without a GIL CPython can crash over that."""
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 def capture() -> Mapping[int, FrameType]:
-    """Return the innermost frame of each thread, by its ident; to be let go of soon, as frames keep what is in them."""
-    return sys._current_frames() if stacks_are_safe() else {}
+    """Return the innermost frame of each thread, by its ident; to be let go of soon, as frames keep what is in them.
+
+    Before CPython 3.12 a collection of garbage may come in the middle of it, and one of a ``threading.local`` waits
+    for ever then, with the GIL, for a lock that is held for this.
+    """
+    if not _can_look():
+        return {}
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def doing(innermost: FrameType) -> Doing | None:

@@ -3,15 +3,22 @@
 import http.client
 import io
 import os
+import ssl
 import threading
 import time
 import unittest
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
+import trustme
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.serving import WSGIRequestHandler, make_server
+
 import ezez_ws
 from ezez_ws import AuthRejected, ConnectionFailed, EZEZWebSocketClient, EZEZWebsocketServer, Monitor, RemoteError
 from ezez_ws.operating import monitor as module
+from tests.lockcheck import checking
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import eventually
 
@@ -322,6 +329,84 @@ class ActingTest(MonitorTestCase):
                 page.client.call(event, args, timeout=10)
             self.assertEqual("unknown-event", caught.exception.code)
         self.assertTrue(side.alive)
+
+
+class Silent(WSGIRequestHandler):
+    def log(self, *_: object) -> None: ...
+
+
+class ElsewhereTest(MonitorTestCase):
+    def test_it_is_served_beside_the_pages_of_a_web_server(self) -> None:
+        server = self.serve()
+        monitor = Monitor(server, key=MONITOR_KEY)
+        pages = make_server(
+            "127.0.0.1",
+            0,
+            DispatcherMiddleware(NotFound(), {"/admin/monitor": monitor}),
+            threaded=True,
+            request_handler=Silent,
+        )
+        thread = threading.Thread(target=pages.serve_forever)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(pages.server_close)
+        self.addCleanup(pages.shutdown)
+        side, _ = self.pair(server)
+        page = Page(f"ws://127.0.0.1:{pages.port}/admin/monitor/socket")
+        self.addCleanup(page.client.close)
+        page.client.connect()
+        eventually(lambda: side.connection_id in page.clients())
+        connection = http.client.HTTPConnection("127.0.0.1", pages.port, timeout=10)
+        self.addCleanup(connection.close)
+        connection.request("GET", "/admin/monitor/")
+        self.assertEqual(200, connection.getresponse().status)
+        server.close()
+        eventually(lambda: not page.client.alive)  # which hears of it, though the web server goes on
+        page.client.close()
+        eventually(lambda: monitor._looking is None)
+
+    def test_a_server_with_tls_gives_it_away_by_https(self) -> None:
+        trusting, accepting = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority = trustme.CA()
+        authority.issue_cert("127.0.0.1").configure_cert(accepting)
+        authority.configure_trust(trusting)
+        server = self.serve(ssl=accepting)
+        monitor = self.watch(server)
+        self.assertTrue(monitor.url.startswith(f"https://127.0.0.1:{server.port}/monitor/#"))
+        page = self.open(server, ssl=trusting, headers={"Origin": f"https://127.0.0.1:{server.port}"})
+        page.first("sample")
+
+    def test_another_server_may_show_it(self) -> None:
+        server, other = self.serve(), self.serve()
+        other.mount("/", monitor := Monitor(server, key=MONITOR_KEY))
+        self.assertTrue(monitor.url.startswith(f"http://127.0.0.1:{other.port}/#"))
+        side, _ = self.pair(server)
+        page = Page(f"{other.url}/socket")
+        self.addCleanup(page.client.close)
+        page.client.connect()
+        eventually(lambda: side.connection_id in page.clients())
+        other.close()
+        eventually(lambda: not page.client.alive)
+
+
+class LocksTest(MonitorTestCase):
+    def test_it_keeps_to_the_rules_of_locks(self) -> None:
+        with (
+            checking() as checker,
+            EZEZWebsocketServer(port=0, on_auth_request=lambda *_: True, close_timeout=2.0) as server,
+            EZEZWebSocketClient(server.url) as client,
+            self.assertLogs("ezez_ws", "ERROR"),
+        ):
+            self.watch(server)
+            server.on("boom", checker.user_code(lambda *_: 1 / 0))
+            page = self.open(server)
+            client.send("boom")
+            eventually(lambda: page.first("hello")["errors"] or page.seen("error"))
+            page.client.call("broadcast", ["news", []], timeout=10)
+            page.first("listeners")
+            page.client.close()
+        self.assertEqual([], list(checker.violations))
+        self.assertLessEqual({"Monitor._lock", "Looking._lock", "History._lock"}, checker.taken)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Stacks of threads: from the callback on, with their lines, what they wait in, and whether they sleep."""
 
+import gc
 import queue
 import sys
 import threading
 import time
 import unittest
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 from unittest import mock
 
@@ -133,6 +135,18 @@ class StacksTest(ServingTestCase):
 class OutsideTest(EZEZTestCase):
     def test_who_is_in_no_callback_has_no_stack(self) -> None:
         self.assertIsNone(doing(capture()[threading.get_ident()]))
+
+    def test_no_garbage_is_collected_while_frames_are_made(self) -> None:
+        # CPython 3.10 and 3.11 can wait for ever over that
+        seen: list[bool] = []
+
+        def make_frames() -> dict[int, FrameType]:
+            seen.append(gc.isenabled())
+            return {}
+
+        with mock.patch.object(sys, "_current_frames", make_frames):
+            capture()
+        self.assertEqual(([False], True), (seen, gc.isenabled()))
 
     def test_without_a_gil_nobody_looks_at_the_frames_of_others(self) -> None:
         with mock.patch.object(sys, "_is_gil_enabled", lambda: False, create=True):
