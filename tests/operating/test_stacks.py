@@ -22,9 +22,13 @@ LINUX = sys.platform.startswith("linux")
 class StacksTest(ServingTestCase):
     """What listeners of a real server do."""
 
-    def look(self, listener: Callable[..., Any], until: Callable[[Doing], bool]) -> Doing:
+    def look(
+        self, listener: Callable[..., Any], until: Callable[[Doing], bool], release: Callable[[], object] | None = None
+    ) -> Doing:
         """Have a listener called, and return what it does as soon as that is what is looked for."""
         server = self.serve()
+        if release is not None:
+            self.addCleanup(release)  # before the server closes
         server.on("go", listener)
         client, peer = self.pair(server)
         peer.send_event("go")
@@ -40,8 +44,8 @@ class StacksTest(ServingTestCase):
         assert found is not None
         return found
 
-    def wait_in(self, listener: Callable[..., Any], where: str) -> Doing:
-        return self.look(listener, lambda found: found.where == where)
+    def wait_in(self, listener: Callable[..., Any], where: str, release: Callable[[], object] | None = None) -> Doing:
+        return self.look(listener, lambda found: found.where == where, release)
 
     def test_a_stack_begins_with_the_callback_and_ends_with_the_line_where_it_is(self) -> None:
         gate = self.gate()
@@ -65,7 +69,6 @@ class StacksTest(ServingTestCase):
             with self.subTest(take):
                 lock = threading.Lock()
                 lock.acquire()
-                self.addCleanup(lock.release)
 
                 def by_with(*_: Any, lock: threading.Lock = lock) -> None:
                     with lock:
@@ -75,7 +78,7 @@ class StacksTest(ServingTestCase):
                     lock.acquire(timeout=50)
 
                 listener = by_with if take == "with" else by_acquire
-                self.assertEqual("lock", self.wait_in(lambda *_: listener(), "lock").where)  # noqa: B023
+                self.wait_in(lambda *_, listener=listener: listener(), "lock", lock.release)
 
     def test_what_waits_in_the_library_is_named_by_what_was_called(self) -> None:
         def asks(client: EZEZServerClient, args: Any, reply: Any, ids: Any) -> None:
@@ -112,10 +115,9 @@ class StacksTest(ServingTestCase):
 
     def test_functions_of_the_standard_library_are_named(self) -> None:
         waiting: queue.Queue[int] = queue.Queue()
-        self.addCleanup(waiting.put, 1)
         name = "Queue.get" if sys.version_info >= (3, 11) else "queue.get"
-        self.wait_in(lambda *_: waiting.get(), name)
-        self.wait_in(lambda *_: time.sleep(2.0), "sleep")
+        self.wait_in(lambda *_: waiting.get(), name, lambda: waiting.put(1))
+        self.wait_in(lambda *_: time.sleep(1.0), "sleep")
 
     def test_both_ends_of_a_deep_stack_are_kept(self) -> None:
         gate = self.gate()
