@@ -47,6 +47,7 @@ RUN_BY = {
     "text": "tests/cli/test_documentation.py",
     **dict.fromkeys(DEPLOYMENT, "tests/test_docs_deployment.py"),
     "redis": "tests/test_docs_scaling.py",
+    "stacks": "tests/cli/test_stacks.py",
     "yml": "tests/operating/test_metrics_document.py",
 }
 OTHERS = ["build", "pre-commit", "twine"]  # programs that documents tell to install

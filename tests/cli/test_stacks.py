@@ -1,14 +1,23 @@
 """``ezez-ws stacks``: where the listeners of a server are, as its monitor tells it."""
 
+import re
+import threading
 import unittest
 from typing import Any
 
 from ezez_ws import EZEZWebsocketServer, Monitor
 from tests.cli.running import invoke
 from tests.serving import KEY, ServingTestCase
-from tests.support import free_port
+from tests.support import REPO, eventually, free_port
 
 MONITOR_KEY = "the key #1"
+
+
+def shape(printed: str) -> str:
+    """What is printed, without what differs from program to program."""
+    plain = re.sub(r'File ".*", line (\d+), in .*?(\w+)$', r'File "", line \1, in \2', printed, flags=re.MULTILINE)
+    plain = re.sub(r"^    .*$", "    source", plain, flags=re.MULTILINE)
+    return re.sub(r"\d+(\.\d+)*", "0", plain)
 
 
 class StacksTest(ServingTestCase):
@@ -39,6 +48,25 @@ class StacksTest(ServingTestCase):
         self.assertIn(f'  File "{__file__}", line ', done.out)
         self.assertIn("    gate()  # here\n", done.out)
         self.assertNotIn("threading.py", done.out)
+
+    def test_the_page_shows_what_it_looks_like(self) -> None:
+        (shown,) = re.findall(r"^```stacks\n(.*?)^```$", (REPO / "docs/cli.md").read_text(), re.MULTILINE | re.DOTALL)
+        server, monitor = self.watched()
+        lock = threading.Lock()
+
+        def reserve(item: object) -> None:
+            with lock:
+                pass
+
+        def on_order(client: Any, args: Any, reply: Any, ids: Any) -> None:
+            reserve(args[0])
+
+        server.on("order", on_order)
+        with lock:
+            _, peer = self.pair(server)
+            peer.send_event("order", ["tea"])
+            eventually(lambda: "reserve" in invoke("stacks", monitor.url).out)
+            self.assertEqual(shape(shown), shape(invoke("stacks", monitor.url).out))
 
     def test_the_calls_inside_libraries_are_printed_where_they_are_wanted(self) -> None:
         _, monitor = self.stuck()
