@@ -754,6 +754,7 @@ parts.clients = () => {
     const isOrdered = sorting.column.name === "id"; // which does not change
     const hold = !isOrdered && isHeld();
     order({ hold });
+    $("rows").hidden = !view.length;
     showRows();
     const { size } = known.clients;
     const held = hold ? " – order held while you point at it" : "";
@@ -762,7 +763,6 @@ parts.clients = () => {
     const none = view.length ? "" : size ? "No client is like that." : "Nobody is connected.";
     write($("clients-none"), none);
     $("clients-none").hidden = !none;
-    $("rows").hidden = !view.length;
     showClient();
 };
 
@@ -771,8 +771,9 @@ const rowHeight = () => parseFloat(getComputedStyle($("rows")).getPropertyValue(
 /** Make those rows that can be seen, and a few more. */
 function showRows() {
     const [frameOfRows, height] = [$("rows"), rowHeight()];
+    const room = parseFloat(getComputedStyle(frameOfRows).maxHeight); // it is no higher yet than the rows that are there
     const start = Math.max(0, Math.floor(frameOfRows.scrollTop / height) - OVERSCAN);
-    const end = Math.min(view.length, Math.ceil((frameOfRows.scrollTop + frameOfRows.clientHeight) / height) + OVERSCAN);
+    const end = Math.min(view.length, Math.ceil((frameOfRows.scrollTop + room) / height) + OVERSCAN);
     const focused = document.activeElement?.closest("#body tr");
     const seen = view.slice(start, end);
     if (!seen.some(({ id }) => id === active)) {
