@@ -2,7 +2,8 @@
 
 from .case import ServerTestCase
 from .clock import FakeClock
+from .fixture import Fixture
 from .link import Link
 from .peers import RawPeer, StalledPeer
 
-__all__ = ["FakeClock", "Link", "RawPeer", "ServerTestCase", "StalledPeer"]
+__all__ = ["FakeClock", "Fixture", "Link", "RawPeer", "ServerTestCase", "StalledPeer"]

@@ -31,12 +31,17 @@ class Testbed:
 
     def __init__(self, close_later: Callable[[Callable[[], object]], object], allowed: Iterable[str] = ()) -> None:
         self._close_later = close_later
-        self._allowed = [re.compile(one) for one in allowed]
+        self._allowed: list[re.Pattern[str]] = []
+        self.allow(allowed)
         self._errors = ErrorLog()
         self._threads = set(threading.enumerate())
         self._sockets = open_sockets()
         self._made: list[EZEZWebsocketServer[Any] | EZEZWebSocketClient] = []
         self._awaited: list[str] | None = None  # when the first of them is closed
+
+    def allow(self, patterns: Iterable[str]) -> None:
+        """Do not fail for what matches one of these."""
+        self._allowed += [re.compile(one) for one in patterns]
 
     def begin(self) -> None:
         """Begin the test."""

@@ -84,7 +84,9 @@ class BuiltTest(PackagingTestCase):
         with zipfile.ZipFile(self.wheel) as wheel:
             found = {name for name in wheel.namelist() if ".dist-info/" not in name}
         expected = {
-            name for name in repository_files() if name.startswith("ezez_ws/") and not name.endswith((".c", ".h"))
+            name
+            for name in repository_files()
+            if name.startswith(("ezez_ws/", "ezez_ws_pytest.py")) and not name.endswith((".c", ".h"))
         }
         self.assertEqual({*expected, EXTENSION}, found)
         self.assertIn("ezez_ws/py.typed", found)
