@@ -4,11 +4,11 @@ A loop in a listener that only sends, and looks at nothing, would go on for ever
 ``ConnectionClosed`` some time after the end. Other code cannot be stopped; it is told of.
 """
 
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..threads.frames import innermost_frames
 from .dispatch import Dispatcher
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Outliving(Dispatcher):
 
 def _where(ident: int) -> str:
     """Say which function of the user's a thread of ours is in."""
-    frame, called = sys._current_frames().get(ident), None
+    frame, called = innermost_frames().get(ident), None
     while frame is not None:
         ours = str(frame.f_globals.get("__name__")).startswith(_OURS)
         if ours and called is not None:

@@ -3,7 +3,6 @@
 It only looks. It runs nothing of the program's, and takes no lock but that of ``threading``'s own list.
 """
 
-import gc
 import linecache
 import os
 import re
@@ -17,6 +16,7 @@ from types import FrameType
 from typing import Any, Literal, NamedTuple
 
 from ..logs import shown
+from ..threads.frames import innermost_frames
 
 __all__ = ["Doing", "Frame", "ProcessorTimes", "capture", "doing"]
 
@@ -59,20 +59,8 @@ def _can_look() -> bool:
 
 
 def capture() -> Mapping[int, FrameType]:
-    """Return the innermost frame of each thread, by its ident; to be let go of soon, as frames keep what is in them.
-
-    Before CPython 3.12 a collection of garbage may come in the middle of it, and one of a ``threading.local`` waits
-    for ever then, with the GIL, for a lock that is held for this.
-    """
-    if not _can_look():
-        return {}
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return sys._current_frames()
-    finally:
-        if collects:
-            gc.enable()
+    """Return the innermost frame of each thread, by its ident; to be let go of soon, as frames keep what is in them."""
+    return innermost_frames() if _can_look() else {}
 
 
 def doing(innermost: FrameType) -> Doing | None:

@@ -23,9 +23,10 @@ from ..messages.tally import use_clock
 from ..threads import clock
 from ..threads.deadline import NEVER, Deadline
 from ..threads.fork import after_fork_in_child
+from ..threads.frames import innermost_frames
 from ..threads.starting import is_of_the_library
 from ..threads.waiting import Event
-from .rest import activity, frames
+from .rest import activity
 
 __all__ = ["FakeClock"]
 
@@ -235,7 +236,7 @@ class FakeClock:
             self._kept.append((owner, name, vars(owner)[name]))
             setattr(owner, name, value)
         use_clock(self._monotonic)
-        for frame in frames():  # who sleeps in real time shall look again, and sleep in this
+        for frame in innermost_frames().values():  # who sleeps in real time shall look again, and sleep in this
             one: FrameType | None = frame
             while one is not None and one.f_code is not Event.wait.__code__:
                 one = one.f_back

@@ -1,14 +1,12 @@
 """What the threads of the library are doing, as far as it can be told from outside: something, or nothing."""
 
-import gc
 import sys
 import threading
 from collections.abc import Collection
-from types import FrameType
 
 from ..threads.starting import is_of_the_library
 
-__all__ = ["activity", "frames"]
+__all__ = ["activity"]
 
 
 def activity(but: Collection[threading.Thread]) -> object:
@@ -33,18 +31,3 @@ def _switches(thread: threading.Thread) -> object:
         return object()  # it has just begun, or ended
     state = status.partition(b"\nState:\t")[2][:1]
     return object() if state in b"RD" else status.partition(b"\nvoluntary_ctxt_switches:")[2]
-
-
-def frames() -> list[FrameType]:
-    """Return what each thread is in.
-
-    Before CPython 3.12 a collection of garbage may come meanwhile, and one of a ``threading.local`` would wait for ever
-    for a lock that is held for this.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return list(sys._current_frames().values())
-    finally:
-        if collects:
-            gc.enable()
