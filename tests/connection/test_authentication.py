@@ -10,6 +10,7 @@ from unittest import mock
 from ezez_ws import UNDEFINED, BigInt, EZEZServerClient, MalformedMessage
 from ezez_ws.connection.inbox import Inbox
 from ezez_ws.messages.protocol import AUTH, AUTH_OK, AUTH_REJECTED
+from ezez_ws.threads import clock
 from ezez_ws.websocket.deflate import Deflater
 from ezez_ws.websocket.frames import BINARY, CONTINUATION, PONG, RSV1
 from ezez_ws.websocket.stream import Stream
@@ -407,7 +408,7 @@ class AcceptanceTest(ServingTestCase):
             peer.send_values(AUTH, KEY, 1)
             held.wait_entered()
             (connection,) = [client._ezez_connection for client in server.clients]
-            connection._auth_until = time.monotonic() - late
+            connection._auth_until = clock.monotonic() - late
             if hold_before:
                 eventually(connection.stream.answers)
             connection._end_waiting()
