@@ -160,7 +160,7 @@ class FakeClock:
                 raise RuntimeError("the time goes by itself: advance() is for inside of the clock's `with` block")
             self._advancing, self._mover = self._advancing + 1, threading.get_ident()
             try:
-                self._wait_for_rest()
+                self._wait_for_rest(of_all=True)  # of the test's, too, one may be about to wait
                 until = self._now + seconds
                 while self._go_on(until):
                     until += _BEYOND
@@ -195,24 +195,24 @@ class FakeClock:
             one.wake()
         return bool(due)
 
-    def _wait_for_rest(self) -> None:
-        before, rests = self._look(), 0
+    def _wait_for_rest(self, of_all: bool = False) -> None:
+        before, rests = self._look(of_all), 0
         for _ in range(_MOST_LOOKS):
             _really_sleep(_LOOK)
-            now = self._look()
+            now = self._look(of_all)
             rests = rests + 1 if now == before else 0
             if rests == _RESTS:
                 return
             before = now
 
-    def _look(self) -> object:
+    def _look(self, of_all: bool) -> object:
         """Return what is equal to what it was before, if the threads have done nothing meanwhile."""
         if self._wake_due():
             return object()
         with self._lock:
             glancing = {one.thread for one in self._sleepers if one.glances}
             actions = self._actions
-        return actions, activity(glancing)
+        return actions, activity(glancing, of_all)
 
     def _act(self) -> None:
         if threading.get_ident() != self._mover:

@@ -9,14 +9,16 @@ from ..threads.starting import is_of_the_library
 __all__ = ["activity"]
 
 
-def activity(but: Collection[threading.Thread]) -> object:
-    """Return what is equal to what it was before, if the library's threads have done nothing meanwhile.
+def activity(but: Collection[threading.Thread], of_all: bool = False) -> object:
+    """Return what is equal to what it was before, if the library's threads, or ``of_all``, have done nothing meanwhile.
 
     The calling thread is left out, and those of ``but``. What Linux counts of each thread tells it even where one that
     has been woken waits for a processor, or for Python's lock. Elsewhere only the coming and going of threads is seen.
     """
     me = threading.current_thread()
-    others = [one for one in threading.enumerate() if one is not me and one not in but and is_of_the_library(one)]
+    others = [
+        one for one in threading.enumerate() if one is not me and one not in but and (of_all or is_of_the_library(one))
+    ]
     return [(one.ident, _switches(one)) for one in others]
 
 
