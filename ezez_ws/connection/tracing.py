@@ -19,13 +19,19 @@ from .replies import RoutedReply, SentMessage
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["trace"]
+__all__ = ["trace", "watchers"]
 
 _NAMES = {TEXT: "text", BINARY: "binary", CLOSE: "close", PING: "ping", PONG: "pong"}
 
 
+watchers: list[Callable[["Connection"], object]] = []
+"""Called with each connection that is made: by those who record what goes through it, in tests."""
+
+
 def trace(connection: "Connection") -> None:
     """Have what goes through a connection told, as far as the loggers want it."""
+    for watch in watchers:
+        watch(connection)
     if logger.isEnabledFor(logging.DEBUG):
         _Events(connection)
     if frames.isEnabledFor(logging.DEBUG):

@@ -1,9 +1,11 @@
 """For the tests of programs that use the library: what closes itself, networks that fail, and a clock that waits."""
 
+from .backplane import FakeBackplane
 from .case import ServerTestCase
 from .clock import FakeClock
 from .fixture import Fixture
 from .link import Link
 from .peers import RawPeer, StalledPeer
+from .recorder import Recorder
 
-__all__ = ["FakeClock", "Fixture", "Link", "RawPeer", "ServerTestCase", "StalledPeer"]
+__all__ = ["FakeBackplane", "FakeClock", "Fixture", "Link", "RawPeer", "Recorder", "ServerTestCase", "StalledPeer"]
