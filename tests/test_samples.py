@@ -521,4 +521,4 @@ class UnittestSampleTest(EZEZTestCase):
             timeout=30,
         )
         self.assertEqual(0, done.returncode, done.stderr)
-        self.assertRegex(done.stderr, r"Ran 5 tests")
+        self.assertRegex(done.stderr, r"Ran 6 tests")

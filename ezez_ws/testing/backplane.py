@@ -156,12 +156,12 @@ class _Reader(_End):
         while True:
             due = math.inf
 
-            def look() -> Read | Opened | None:
+            def look() -> tuple[Read | Opened] | None:
                 nonlocal due
                 self._check()
                 plan = self._plan
                 if plan._epoch != self._epoch:
-                    return self._meet()
+                    return (self._meet(),)
                 inbox, plan._inboxes[self._node] = plan._inboxes.get(self._node, []), []
                 now = clock.monotonic()
                 new = [] if self._inbox_only else [one for one in plan._entries if one.id > after]
@@ -169,15 +169,15 @@ class _Reader(_End):
                 if len(ready) < len(new):
                     due = new[len(ready)].due
                 if ready or inbox:
-                    return Read(ready, inbox, plan._last if len(ready) == _MOST_READ else None)
+                    return (Read(ready, inbox, plan._last if len(ready) == _MOST_READ else None),)
                 return None
 
-            first = self._plan._condition.wait_for(look, Deadline(0))
-            if first is None and not deadline.passed():
+            found = self._plan._condition.wait_for(look, Deadline(0))
+            if found is None and not deadline.passed():
                 patience = Deadline(max(0.0, due - clock.monotonic())) if due < math.inf else deadline
-                first = self._plan._condition.wait_for(look, patience.sooner(deadline))
-            if first is not None:
-                return first
+                found = self._plan._condition.wait_for(look, patience.sooner(deadline))
+            if found is not None:
+                return found[0]
             if deadline.passed():
                 return Read([], [])
 

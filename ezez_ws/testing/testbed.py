@@ -91,6 +91,7 @@ class Testbed:
 
     def check(self) -> None:
         """Fail for what is left: an ``AssertionError`` that names all of it."""
+        __tracebackhide__ = True  # pytest shows what is left, and not how that was found
         threads = threads_left(self._threads, _EZEZ_GRACE, _GRACE)
         left = [f"the thread {one.name!r}{' (a daemon)' if one.daemon else ''}" for one in threads]
         left += sockets_left(self._sockets, _GRACE if not left else 0.0)
