@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
+from ..errors import ConnectionFailed
 from ..messages.codec import Codec
 from ..messages.protocol import AUTH, AUTH_OK, Event, parse_event
-from ..opening.client_handshake import ClientHandshake
+from ..opening.client_handshake import ClientHandshake, DialRefused
 from ..opening.server_handshake import HandshakeRequest
 from ..opening.url import parse_url
 from ..websocket.frames import (
@@ -115,8 +116,11 @@ class RawPeer:
             if handshake:
                 request = ClientHandshake(target, headers, subprotocols, extensions)
                 sock.sendall(request.request() + early)
-                while not request.feed(receive_some(sock)):
-                    pass
+                try:
+                    while not request.feed(receive_some(sock)):
+                        pass
+                except DialRefused as refusal:
+                    raise ConnectionFailed(str(refusal), refusal.status, refusal.headers) from refusal
                 trailing = request.trailing
             self._begin(sock, True, trailing, timeout, codec)
             if auth is not None:
