@@ -411,6 +411,9 @@ const isLibrary = (frame) => frame.library ?? LIBRARY.test(frame.file);
 /** The last two parts of a path, which say enough in a program that one knows. */
 const shortPath = (path) => shown(path).split(/[\\/]/).slice(-2).join("/");
 
+/** A function's name, without those of the functions around it. */
+const shortName = (name) => shown(name).split(".<locals>.").at(-1);
+
 function packageOf(frame) {
     const [, name] = /[\\/](?:site|dist)-packages[\\/]([^\\/]+?)(?:\.py)?(?:[\\/]|$)/.exec(frame.file) ?? [];
     return name ?? (/[\\/]ezez_ws[\\/]/.test(frame.file) ? "ezez_ws" : "Python");
@@ -436,7 +439,7 @@ function frameElement(frame, isIt) {
     return make(
         "li", { class: `frame${isIt ? " it" : ""}`, ...(isIt && { "aria-current": "true" }) },
         make("span", { class: "place", title: shown(frame.file) }, placeOf(frame)),
-        make("span", { class: "function" }, shown(frame.function)),
+        make("span", { class: "function", title: shown(frame.function) }, shortName(frame.function)),
         make("code", {}, shown(frame.source)),
     );
 }
