@@ -56,9 +56,9 @@ class MonitorTestCase(ChromiumTestCase, ServingTestCase):
         self.expect: Any = expect
 
     def monitored(self, read_only: bool = False, port: int = 0, **options: Any) -> EZEZWebsocketServer:
-        """Start a server, and mount its monitor, whose threads end a moment after the server's."""
-        own = {"ezez-monitor", "ezez-closer"}
-        self.addCleanup(eventually, lambda: own.isdisjoint(thread.name for thread in threading.enumerate()))
+        """Start a server, and mount its monitor, whose threads end a moment after the server's, one by another."""
+        before = set(threading.enumerate())
+        self.addCleanup(eventually, lambda: not [one for one in threading.enumerate() if one not in before])
         server = self.make(port=port, on_error=lambda *_: None, **options)
         self.monitor = Monitor(server, key="a key", read_only=read_only)
         server.mount("/monitor", self.monitor)
