@@ -86,7 +86,7 @@ class ServerStats(NamedTuple):
 class Figures:
     """What a server or a client counts besides what each connection does for itself.
 
-    ``_lock`` guards all fields but ``watchers`` and ``starters``, which are replaced as a whole, and looked at without
+    ``_lock`` guards all fields but ``watchers`` and ``followers``, which are replaced as a whole, and looked at without
     it; re-entrant, as a signal's handler may send. ``past`` is the tally of the connections that have ended.
     """
 
@@ -102,8 +102,8 @@ class Figures:
         self.watchers: tuple[Callable[[BaseException, str, dict[str, Any]], object], ...] = ()
         """Called with each error of a listener, handler or callback, what it was in words, and a record's attributes;
         must not block, and may be called on any thread."""
-        self.starters: tuple[Callable[[], object], ...] = ()
-        """Called when the server has started; must not block."""
+        self.followers: tuple[tuple[Callable[[], object], Callable[[], object]], ...] = ()
+        """Called when the server has started, which must not block, and when it has closed, within a second."""
 
     def connected(self, tally: Any) -> None:
         """Count a connection, and what it will count."""
@@ -159,10 +159,10 @@ class Figures:
         with self._lock:
             self.watchers = (*self.watchers, watcher)
 
-    def follow(self, starter: Callable[[], object]) -> None:
-        """Have this called at each start."""
+    def follow(self, started: Callable[[], object], closed: Callable[[], object]) -> None:
+        """Have these called at each start, and at the end of each close."""
         with self._lock:
-            self.starters = (*self.starters, starter)
+            self.followers = (*self.followers, (started, closed))
 
     def forget(self, watcher: Callable[[BaseException, str, dict[str, Any]], object]) -> None:
         """Call a watcher no more."""

@@ -190,8 +190,8 @@ class EZEZWebsocketServer(ToMany[C]):
                 raise
         logger.info("started" if self.url is None else f"listening on {self.url}")
         close_at_exit(run)
-        for starter in self._ezez_figures.starters:
-            starter()
+        for started, _ in self._ezez_figures.followers:
+            started()
 
     @calls_user_code
     def serve_forever(self, *, signals: Iterable[int] = ()) -> int | None:
@@ -270,6 +270,8 @@ class EZEZWebsocketServer(ToMany[C]):
                 logger.info("closing, with %d connections", len(run.connections()))
             run.close(self.__options.connection.common.close_timeout)
             self.__forget(run)
+            for _, closed in self._ezez_figures.followers:
+                closed()
             if first:
                 limited.flush()
                 logger.info("closed")

@@ -99,7 +99,7 @@ class Monitor:
         self._timer: Timer | None = None  # of the next sample
         figures = server._ezez_figures
         figures.watch(self._history.add_error)
-        figures.follow(self._begin)
+        figures.follow(self._begin, self._end)
         if _runs(server) is not None:
             self._begin()
 
@@ -131,6 +131,13 @@ class Monitor:
         with self._lock:
             self._started = now_ms()
         self._sample()
+
+    def _end(self) -> None:
+        """Leave nothing behind of those who look, as the server has closed."""
+        with self._lock:
+            looking = self._looking
+        if looking is not None:
+            looking.close()
 
     def _sample(self) -> None:
         """Keep a sample, and take the next later; at most one timer is set. The janitor's, but for the first."""
