@@ -61,7 +61,10 @@ class ClientState(Calling):
 
     @property
     def latency(self) -> float | None:
-        """Seconds that the last ping took, from being sent to its answer; ``None`` before the first answer."""
+        """Seconds that the last ping took, from being sent to its answer; ``None`` before the first answer.
+
+        While a listener blocks, at this end or the other, what comes is looked at once a second, and that counts.
+        """
         with self._ezez_condition.lock:
             connection = self._ezez_current()
         return None if connection is None else connection.stream.latency

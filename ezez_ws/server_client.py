@@ -225,7 +225,8 @@ class EZEZServerClient(Implementing, Calling, Generic[C]):
     def latency(self) -> float | None:
         """Seconds that the last ping took, from being sent to its answer; ``None`` before the first answer.
 
-        Who is silent is pinged every ``ping_interval`` seconds.
+        Who is silent is pinged every ``ping_interval`` seconds. While a listener blocks, at this end or the other, what
+        comes is looked at once a second, and that counts.
         """
         return self._ezez_connection.stream.latency
 
