@@ -10,11 +10,11 @@
 
 /* tally.py's BOUNDS, in seconds; what took longer is counted behind the last. */
 static const double bounds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
-#define BUCKETS ((Py_ssize_t)Py_ARRAY_LENGTH(bounds) + 1)
+#define BUCKETS ((Py_ssize_t)(sizeof(bounds) / sizeof(bounds[0])) + 1) /* Py_ARRAY_LENGTH is no constant from 3.13 on */
 
 typedef struct {
     double sum;
-    unsigned long long counts[Py_ARRAY_LENGTH(bounds) + 1];
+    unsigned long long counts[BUCKETS];
 } Histogram;
 
 typedef struct {
