@@ -1,6 +1,5 @@
 """A log in memory, which several servers of one process share, and on which a test acts."""
 
-import math
 import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,12 +8,12 @@ from ..cluster.entries import encode_batch
 from ..cluster.log import Id, LogDown, Opened, Read
 from ..options import check_seconds
 from ..threads import clock
-from ..threads.deadline import Deadline
+from ..threads.deadline import NEVER, Deadline
 from ..threads.waiting import Condition
 
 __all__ = ["FakeBackplane"]
 
-_BLOCK = 1.0  # seconds that one read waits at most
+_BLOCK = 1.0  # seconds that a node's read waits, if nothing comes
 _MOST_READ = 64  # entries at once
 
 
@@ -27,8 +26,8 @@ class _Entry(NamedTuple):
 class FakeBackplane:
     """A backplane for tests: ``EZEZWebsocketServer(backplane=fake, …)`` for each of the nodes.
 
-    It orders, numbers and keeps as ``RedisBackplane`` does; nothing leaves the process. Its clock is the library's. Any
-    thread may call any method.
+    It orders, numbers and keeps as ``RedisBackplane`` does; nothing leaves the process. Its clock is the library's:
+    with ``FakeClock`` give it a longer ``heartbeat``, as each is a step of ``advance``. Any thread may call any method.
 
     Args:
         max_length: entries beyond which the oldest are dropped.
@@ -151,35 +150,40 @@ class _Reader(_End):
         return Opened(plan._epoch, plan._secret, plan._last)
 
     def read(self, after: Id, wait: float) -> Read | Opened:
-        """See ``LogReader``."""
-        deadline = Deadline(min(wait, _BLOCK))
+        """See ``LogReader``; a wait that is as long as a node's lasts until something comes.
+
+        Nothing is gained here by looking now and then, and under ``FakeClock`` each look is a step.
+        """
+        deadline = Deadline(wait) if self._inbox_only or wait < _BLOCK else NEVER
+        condition = self._plan._condition
         while True:
-            due = math.inf
+            with condition.lock:
+                due = self._due(after)
 
-            def look() -> tuple[Read | Opened] | None:
-                nonlocal due
+            def look(due: float | None = due) -> Read | Opened | bool | None:
                 self._check()
-                plan = self._plan
-                if plan._epoch != self._epoch:
-                    return (self._meet(),)
-                inbox, plan._inboxes[self._node] = plan._inboxes.get(self._node, []), []
-                now = clock.monotonic()
-                new = [] if self._inbox_only else [one for one in plan._entries if one.id > after]
-                ready: list[tuple[Id, bytes]] = [(one.id, one.content) for one in new[:_MOST_READ] if one.due <= now]
-                if len(ready) < len(new):
-                    due = new[len(ready)].due
-                if ready or inbox:
-                    return (Read(ready, inbox, plan._last if len(ready) == _MOST_READ else None),)
-                return None
+                return self._find(after) or (None if self._due(after) == due else False)  # which is to be waited for
 
-            found = self._plan._condition.wait_for(look, Deadline(0))
-            if found is None and not deadline.passed():
-                patience = Deadline(max(0.0, due - clock.monotonic())) if due < math.inf else deadline
-                found = self._plan._condition.wait_for(look, patience.sooner(deadline))
-            if found is not None:
-                return found[0]
+            found = condition.wait_for(look, Deadline.of(due).sooner(deadline))
+            if isinstance(found, (Read, Opened)):
+                return found
             if deadline.passed():
                 return Read([], [])
+
+    def _due(self, after: Id) -> float | None:
+        """Return when the next entry comes, where it is there. Requires holding the lock."""
+        entries = () if self._inbox_only else self._plan._entries
+        return next((one.due for one in entries if one.id > after), None)
+
+    def _find(self, after: Id) -> Read | Opened | None:
+        """Return what there is now. Requires holding the lock."""
+        plan, now = self._plan, clock.monotonic()
+        if plan._epoch != self._epoch:
+            return self._meet()
+        inbox, plan._inboxes[self._node] = plan._inboxes.get(self._node, []), []
+        entries = () if self._inbox_only else plan._entries
+        found = [(one.id, one.content) for one in entries if one.id > after and one.due <= now][:_MOST_READ]
+        return Read(found, inbox, plan._last if len(found) == _MOST_READ else None) if found or inbox else None
 
     def close(self) -> None:
         """See ``LogReader``."""
