@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.packaging.built import PackagingTestCase, run
 from tests.support import allow_seconds
+from tests.test_docs import blocks
 
 SERVER = """\
 import socket, sys, threading
@@ -132,7 +133,7 @@ class PluginTest(PackagingTestCase):
         environment = cls.folder / "environment"
         run(sys.executable, "-m", "venv", environment, cwd=cls.folder)
         cls.programs = environment / "bin"
-        needs = (cls.wheel, "pytest", "pytest-xdist")
+        needs = (cls.wheel, "pytest", "pytest-xdist", "flask")  # the last is the documents'
         run(cls.programs / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir", *needs, cwd=cls.folder)
 
     def run_suite(self, code: str, *options: str, status: int = 0) -> str:
@@ -148,6 +149,11 @@ class PluginTest(PackagingTestCase):
 
     def test_a_suite_runs_in_several_processes_at_once(self) -> None:
         self.assertRegex(self.run_suite(SERVER + GOOD, "-n", "3"), r"\b27 passed in ")
+
+    def test_the_suite_of_the_documents_runs(self) -> None:
+        *suite, runs_itself = [block.code for block in blocks("docs/testing.md")]
+        self.assertIn("TestSuite()", runs_itself)
+        self.assertRegex(self.run_suite("\n".join(suite)), r"\b16 passed in ")
 
     def test_what_a_test_leaves_is_an_error_beside_its_own_failure(self) -> None:
         printed = self.run_suite(SERVER + BAD, status=1)
