@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import unittest
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -104,7 +105,8 @@ class TimeTest(EZEZTestCase):
     @unittest.skipUnless(hasattr(os, "fork"), "there are no forks")
     def test_in_a_forked_child_it_goes_by_itself(self) -> None:
         read, write = os.pipe()
-        with FakeClock():
+        with FakeClock(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of forks beside threads
             child = os.fork()
             if not child:
                 try:
