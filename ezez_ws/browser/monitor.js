@@ -14,7 +14,7 @@ import { ConnectionFailed, EZEZWebSocketClient } from "./ezez-ws.js";
 const SLOW = 1; // seconds from which on a listener is shown with its stack
 const STUCK = 5; // and from which on it is alarming
 const SILENT = 4000; // milliseconds without news after which we say so
-const LATE = 5; // seconds after which a node is
+const LATE = 2; // heartbeats without news after which we say so of a node
 const WINDOW = 900_000; // milliseconds that the graphs show
 const STEP = 5000; // and between two of their points
 const GAP = 20_000; // points further apart are not joined
@@ -980,7 +980,7 @@ function nodeState({ name, isGone, at, seen }) {
         return { text: "this one", level: "" };
     }
     const text = Number.isFinite(seen) ? `${age(seen)} ago` : "–";
-    return seen > LATE ? { text: `silent, ${text}`, level: "slow" } : { text, level: "" };
+    return seen > LATE * known.cluster.heartbeat ? { text: `silent, ${text}`, level: "slow" } : { text, level: "" };
 }
 
 // -- errors -------------------------------------------------------------------------------------------------------

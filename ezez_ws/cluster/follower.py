@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ..errors import NotReady
 from ..logs import cluster_logger, limited, shown
 from ..messages.recovery import Position
+from ..threads import clock
 from ..threads.deadline import Deadline
 from ..threads.starting import join_thread, start_thread
 from ..threads.waiting import Condition, Event
@@ -32,8 +33,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 class Follower:
     """The reading side of a node.
 
-    ``_condition.lock``, a leaf, guards the fold, ``connected``, what is known of why not, what is to be told, and the
-    counters; the other fields are the thread's.
+    ``_condition.lock``, a leaf, guards the fold, ``connected``, what is known of why not, what is to be told, the
+    counters and what is measured; the other fields are the thread's.
     ``met`` is set when what the log held at the start has been read, or, if that was nothing, the first entry.
     """
 
@@ -65,6 +66,7 @@ class Follower:
         self._patience = round(backplane.node_timeout * 1000)
         self._gone: list[str] = []  # nodes, to be told when what they have sent before is
         self._lag = 0.0  # seconds of the log's time that are still to be read
+        self._heard_at = clock.monotonic()  # anybody, in the log
 
     def start(self) -> None:
         """Begin to read."""
@@ -126,9 +128,13 @@ class Follower:
             )
 
     def silence(self) -> dict[str, float]:
-        """Return for how many seconds each living node has not been heard of."""
+        """Return for how many seconds each living node has not been heard of.
+
+        To the log's time, which stands still while there is no log, comes what has gone by since something was read.
+        """
         with self._condition.lock:
-            return self._fold.silence()
+            since = clock.monotonic() - self._heard_at
+            return {node: silent + since for node, silent in self._fold.silence().items()}
 
     def is_known(self, node: str) -> bool:
         """Tell whether a node is among the living."""
@@ -181,6 +187,8 @@ class Follower:
         while self._gone:
             self.on_node_gone(self._gone.pop(0))
         with self._condition.lock:
+            if found.entries:
+                self._heard_at = clock.monotonic()
             self._lag = 0.0 if found.newest is None else max(0.0, (found.newest[0] - self._after[0]) / 1000)
         if self._old_until is not None and self._after >= self._old_until:
             self._go_on()

@@ -322,6 +322,12 @@ class Hub:
         """Return for how many seconds each living node has not been heard of."""
         return {self.node: 0.0} if self._follower is None else self._follower.silence()
 
+    @property
+    def heartbeat(self) -> float | None:
+        """Seconds between two signs of life of a node; ``None`` without a backplane."""
+        backplane = self._options.backplane
+        return None if backplane is None else backplane.heartbeat
+
     def status(self) -> ClusterStatus:
         """Return what this node knows and has done."""
         clients, publisher = self.clients, self._publisher

@@ -254,6 +254,7 @@ def cluster_of(server: "EZEZWebsocketServer[Any]") -> dict[str, Any] | None:
         "node": run.hub.node,
         "up": status.connected,
         "lag": status.lag,
+        "heartbeat": run.hub.heartbeat,
         "nodes": [{"name": name, "seen": round(silent, 1)} for name, silent in run.hub.silence().items()],
     }
 

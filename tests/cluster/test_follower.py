@@ -9,6 +9,7 @@ from ezez_ws.cluster.entries import Beat, Bye, Entry, Said, Target, encode_batch
 from ezez_ws.cluster.follower import Follower
 from ezez_ws.cluster.log import LogDown, Opened, Read
 from ezez_ws.cluster.teller import Teller
+from ezez_ws.testing import FakeClock
 
 MAY_RUN_BESIDE = True
 
@@ -52,6 +53,16 @@ class FollowerTest(unittest.TestCase):
             calls = [call.args for call in self.clients.pass_on.call_args_list if call.args[1] is not None]
             self.assertEqual([len(numbers) > 1] * len(numbers), [args[4] for args in calls])
             self.assertEqual(mock.call.let_go(), self.clients.mock_calls[-1])
+
+    def test_a_node_is_silent_for_longer_while_nothing_is_read(self) -> None:
+        with FakeClock() as clock:
+            self.follower._meet(Opened("epoch", b"secret", (0, 0)))
+            beat = (1, 0), encode_batch([encode_entry(Entry("other", 1, Beat()))])
+            self.reader.read.return_value = Read([beat], [])
+            self.follower._read()
+            clock.advance(7)
+            self.read()
+            self.assertEqual({"other": 7.0}, self.follower.silence())
 
     def test_what_a_node_has_sent_before_it_ended_is_taken_before_it_is_gone(self) -> None:
         told: list[Any] = []
