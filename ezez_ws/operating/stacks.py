@@ -143,14 +143,14 @@ def _where(frames: list[FrameType]) -> str | None:
 def _where_in_c(frame: FrameType) -> str | None:
     """Name the function without frames, one of C, that a frame has called; by the source."""
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_globals).strip()
-    text = _segment(frame) or line
-    call = _CALL.search(text)
-    if line.startswith("with ") and (call is None or "lock" in text.lower()):
+    text = _segment(frame)
+    calls = _CALL.findall(text or line)
+    if line.startswith("with ") and (not calls or "lock" in (text or line).lower()):
         return "lock"
-    if call is None:
+    if not calls or (not text and len(calls) > 1):  # any of them
         return None
-    name = call[1].rpartition(".")[2]
-    return {"acquire": "lock", "sleep": "sleep"}.get(name) or shown(call[1], 60)
+    name = calls[0].rpartition(".")[2]
+    return {"acquire": "lock", "sleep": "sleep"}.get(name) or shown(calls[0], 60)
 
 
 def _segment(frame: FrameType) -> str:

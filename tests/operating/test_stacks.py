@@ -117,7 +117,15 @@ class StacksTest(ServingTestCase):
         waiting: queue.Queue[int] = queue.Queue()
         name = "Queue.get" if sys.version_info >= (3, 11) else "queue.get"
         self.wait_in(lambda *_: waiting.get(), name, lambda: waiting.put(1))
-        self.wait_in(lambda *_: time.sleep(1.0), "sleep")
+
+        def sleeps(*_: Any) -> None:
+            time.sleep(1.0)
+
+        self.wait_in(sleeps, "sleep")
+
+    def test_of_several_calls_in_one_line_the_right_one_is_named_or_none(self) -> None:
+        name = "sleep" if sys.version_info >= (3, 11) else None
+        self.look(lambda *_: time.sleep(float("1")), lambda found: found.where == name)
 
     def test_both_ends_of_a_deep_stack_are_kept(self) -> None:
         gate = self.gate()
