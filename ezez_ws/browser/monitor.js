@@ -932,7 +932,7 @@ function addCluster(cluster) {
         node.isGone = true;
     }
     for (const node of cluster.nodes) {
-        known.nodes.set(node.name, { ...node, isGone: false, at: now - (node.seen ?? 0) * 1000 });
+        known.nodes.set(node.name, { ...node, isGone: false, at: now - node.seen * 1000 });
     }
     for (const [name, { isGone, at }] of known.nodes) {
         if (isGone && now - at > WINDOW) {
@@ -965,8 +965,7 @@ parts.cluster = () => {
     ].filter(Boolean).join(", ") || `${many(nodes.length, "node")}, up`);
     $("nodes").replaceChildren(...nodes.map((node, index) => make(
         "tr", { "data-level": states[index].level },
-        make("th", { scope: "row", title: shown(node.url) }, shown(node.name)),
-        make("td", { class: "number" }, Number.isFinite(node.connections) ? count(node.connections) : "–"),
+        make("th", { scope: "row", title: shown(node.name) }, shown(node.name)),
         make("td", {}, states[index].text),
     )));
 };
@@ -979,8 +978,8 @@ function nodeState({ name, isGone, at, seen }) {
     if (name === known.cluster.node) {
         return { text: "this one", level: "" };
     }
-    const text = Number.isFinite(seen) ? `${age(seen)} ago` : "–";
-    return seen > LATE * known.cluster.heartbeat ? { text: `silent, ${text}`, level: "slow" } : { text, level: "" };
+    const isLate = seen > LATE * known.cluster.heartbeat;
+    return isLate ? { text: `silent for ${age(seen)}`, level: "slow" } : { text: `${age(seen)} ago`, level: "" };
 }
 
 // -- errors -------------------------------------------------------------------------------------------------------
