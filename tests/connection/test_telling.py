@@ -6,8 +6,7 @@ import time
 import unittest
 from typing import Any
 
-from ezez_ws import ConnectionClosed, EZEZServerClient, EZEZWebSocketClient
-from ezez_ws.opening.client_handshake import DialRefused
+from ezez_ws import ConnectionClosed, ConnectionFailed, EZEZServerClient, EZEZWebSocketClient
 from tests.rawpeer import RawPeer
 from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import eventually
@@ -227,7 +226,7 @@ class RefusedTest(ServingTestCase):
         server = self.serve(path="/here")
         with self.assertLogs("ezez_ws", "INFO") as logs:
             for _ in range(30):
-                with self.assertRaises(DialRefused):
+                with self.assertRaises(ConnectionFailed):
                     RawPeer.connect(f"ws://127.0.0.1:{server.port}/there")
             server.close()
         texts = [record.getMessage() for record in logs.records]
@@ -305,7 +304,7 @@ class OutlivingTest(ServingTestCase):
         gate.open()
         self.assertEqual([("disconnect", 1006)], calls.wait())
         self.assertEqual(1, len(logs.records))
-        with self.assertRaises(DialRefused):
+        with self.assertRaises(ConnectionFailed):
             self.peer(server)  # the second has the place: the first one's has been freed once only
 
     def test_what_on_disconnect_does_is_not_taken_for_a_listener(self) -> None:
