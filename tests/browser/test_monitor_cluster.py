@@ -18,7 +18,7 @@ class ClusterOnPageTest(NodesTestCase, MonitorTestCase):
         return page.locator("#nodes tr").filter(has=page.get_by_role("rowheader", name=name))
 
     def test_a_node_that_is_killed_is_silent_and_then_gone(self) -> None:
-        server = self.monitored(backplane=self.backplane(node_timeout=6.0))
+        server = self.monitored(backplane=self.backplane(node_timeout=4.5))
         own = self.hub(server).node
         other = NodeProcess(self.redis.url)
         self.addCleanup(other.close)
