@@ -94,7 +94,7 @@ class ClientState(Calling):
         with self._ezez_condition.lock:
             connection = self._ezez_current()
         figures = self._ezez_options.connection.figures
-        return client_stats(figures, connection, self.awaiting_replies_count)
+        return client_stats(figures, connection, self.awaiting_replies_count, self._ezez_queue.timed_out)
 
     def _ezez_current(self) -> ClientConnection | None:
         """Requires holding the lock."""

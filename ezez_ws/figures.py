@@ -1,9 +1,12 @@
 """The figures of a server, a client and a connection, as ``stats()`` returns them."""
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from .logs import limited
 
 __all__ = ["ConnectionStats", "Figures", "Histogram", "Running", "ServerStats"]
 
@@ -152,7 +155,11 @@ class Figures:
     def tell(self, error: BaseException, what: str, extra: dict[str, Any]) -> None:
         """Tell the watchers of an error."""
         for watcher in self.watchers:
-            watcher(error, what, extra)
+            try:
+                watcher(error, what, extra)
+            except BaseException as second:  # it must end nothing
+                kind = type(second).__name__
+                limited.tell(logging.ERROR, "watcher", "an error was not kept, over a %s", kind)
 
     def watch(self, watcher: Callable[[BaseException, str, dict[str, Any]], object]) -> None:
         """Have a watcher called."""

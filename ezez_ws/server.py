@@ -68,6 +68,7 @@ class EZEZWebsocketServer(ToMany[C]):
     """
 
     _ezez_gives_client = True
+    _ezez_is_ours = False  # and no server of the program's, whose life is to be told
 
     def __init__(
         self,
@@ -188,7 +189,8 @@ class EZEZWebsocketServer(ToMany[C]):
                 run.close(0.0)
                 self.__forget(run)
                 raise
-        logger.info("started" if self.url is None else f"listening on {self.url}")
+        if not self._ezez_is_ours:
+            logger.info("started" if self.url is None else f"listening on {self.url}")
         close_at_exit(run)
         for started, _ in self._ezez_figures.followers:
             started()
@@ -265,7 +267,7 @@ class EZEZWebsocketServer(ToMany[C]):
             self.__closed = True
             run = self.__run
         if run is not None:
-            first = not run.closing
+            first = not run.closing and not self._ezez_is_ours
             if first:
                 logger.info("closing, with %d connections", len(run.connections()))
             run.close(self.__options.connection.common.close_timeout)

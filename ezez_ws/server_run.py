@@ -24,6 +24,7 @@ from .opening.server_handshake import Refusal, ServerHandshake
 from .opening.upgrade import BUSY, Admission, AllowsOrigin, LimitOf, Upgrade, VerifyRequest, listening
 from .opening.wsgi import Environ, address_of, head_of, is_stopping, upgrade
 from .server_client import EZEZServerClient
+from .threads import clock
 from .threads.deadline import Deadline
 from .threads.interrupted import make_lock
 from .threads.starting import Loan, join_thread
@@ -86,6 +87,7 @@ class ServerRun:
         self._lock = make_lock()
         self.closing = False
         self._cutting = False  # closing waits for nobody any more
+        self.started: int | None = None  # in milliseconds since 1970
         self.closed = Event()
         self.end_wanted = Event()  # by request_close; or it has come
         self._wires: set[Wire] = set()  # those that shake hands
@@ -120,6 +122,7 @@ class ServerRun:
     def start(self) -> None:
         """Begin to accept, with all imported that the first client would have to wait for."""
         importlib.import_module("h11")
+        self.started = int(clock.time() * 1000)
         find_quick_send()
         self._need_timers()
         self.hub.start()

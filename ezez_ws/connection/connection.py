@@ -26,7 +26,7 @@ from ..threads.deadline import Deadline
 from ..threads.fork import ForkGuard, Uncopied
 from ..threads.interrupted import refuse_to_wait
 from ..threads.timers import Timer, janitor
-from ..websocket.stream import Ending, Stream
+from ..websocket.stream import Ending, Ping, Stream
 from ..wire.linux import restore_scheduling
 from .dispatch import Callbacks
 from .inbox import Arrived, Inbox, Task
@@ -137,11 +137,44 @@ class Connection(Outliving, Sending, Uncopied):
             with self.inbox.lock:
                 self.inbox.table.end_waiting(sent)
                 outcome = sent._outcome
-                if outcome is None and deadline.passed():
+                if outcome is None and deadline.passed() and sent._event_id is not None:  # else it is no message
                     self.tally.timed_out += 1
             if self.inbox.is_owner():
                 self.begin_user_code()  # the listener that waited goes on
         return outcome
+
+    def measure(self, timeout: float | None) -> float:
+        """Send a ping, wait for its answer as for a reply, and return the seconds that it took.
+
+        ``TimeoutError``: it has not come in time. ``ConnectionClosed``: the connection is, or was lost.
+        """
+        refuse_to_wait("ping()")
+        deadline = Deadline(timeout)
+        ping = self.stream.ping(waited=True)
+        nested = self.inbox.is_owner() and self._nesting < MAX_NESTING
+
+        def take() -> Ping | Arrived | Ending | None:
+            if ping.seconds is not None:
+                return ping
+            if nested and not deadline.passed():
+                return self.inbox.take_next()  # else a full inbox would keep the answer out
+            return self.inbox.ending or self.stream.ending
+
+        try:
+            while True:
+                got = self.inbox.wait(take, deadline, event=ping.event)
+                if got is None or isinstance(got, (Ping, Ending)):
+                    break
+                self._handle_nested(got)
+        finally:
+            self.stream.forget(ping)
+            if self.inbox.is_owner():
+                self.begin_user_code()  # as after a reply
+        if ping.seconds is not None:
+            return ping.seconds
+        if isinstance(got, Ending):
+            raise ConnectionClosed(*got)
+        raise TimeoutError(f"no pong within {timeout} s")
 
     def _handle_nested(self, arrived: Arrived) -> None:
         self._nesting += 1

@@ -18,18 +18,21 @@ def connection_stats(connection: "Connection") -> ConnectionStats:
     return _stats(connection.tally, [connection])
 
 
-def client_stats(figures: Figures, connection: "Connection | None", replies_awaited: int) -> ConnectionStats:
-    """Return those of a client over all of its connections, of which it has at most one now."""
+def client_stats(
+    figures: Figures, connection: "Connection | None", replies_awaited: int, timed_out: int
+) -> ConnectionStats:
+    """Return those of a client over all of its connections, of which it has at most one now, and of its queue."""
     stats = _stats(_total(figures), [] if connection is None else [connection])
-    return stats._replace(replies_awaited=replies_awaited)
+    return stats._replace(replies_awaited=replies_awaited, replies_timed_out=stats.replies_timed_out + timed_out)
 
 
 def server_stats(figures: Figures, connections: "Collection[ServerConnection]") -> ServerStats:
     """Return those of a server."""
     total, broadcasts, refused, authentications, cut = figures.counts()
+    there = [connection for connection in connections if connection.stream.ending is None]
     return ServerStats(
-        connections=len(connections),
-        unauthenticated=sum(not connection.authenticated for connection in connections),
+        connections=len(there),
+        unauthenticated=sum(not connection.authenticated for connection in there),
         connections_total=total,
         handshakes_refused=refused,
         authentications=authentications,

@@ -115,6 +115,7 @@ class OutgoingQueue:
         self._bytes = 0
         self._callbacks = 0  # how many have an ``on_reply``
         self.closed = False
+        self.timed_out = 0  # waits for replies to messages that were still in it
         self.why_queued: Callable[[], tuple[str, Exception | None]] = lambda: ("", None)  # why there is no connection
         self.max_awaiting_replies = sys.maxsize
 
@@ -189,11 +190,14 @@ class OutgoingQueue:
         refuse_to_wait("wait_reply()")
         with self._condition.lock:
             message.waiting += 1
+        left = None
         try:
             left = self._condition.wait_for(lambda: self._look(message, deadline), deadline)
         finally:
             with self._condition.lock:
                 message.waiting -= 1
+                if left is None:
+                    self.timed_out += 1
         return None if left is None else left[0]
 
     def _look(self, message: QueuedMessage, deadline: Deadline) -> tuple[Outcome] | None:

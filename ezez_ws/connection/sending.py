@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConnectionClosed, SendTimeout
+from ..errors import SendTimeout
 from ..messages.codec import Codec
 from ..messages.protocol import CloseCode, check_event_name
 from ..options import check_args, check_callback
 from ..threads import clock
 from ..threads.deadline import Deadline
-from ..threads.interrupted import interrupts_library, refuse_to_wait
+from ..threads.interrupted import interrupts_library
 from ..threads.timers import janitor
 from ..websocket.frames import TEXT
 from ..websocket.outbox import FULL, REFUSED, WAITING, WRITTEN, Put
@@ -159,7 +159,7 @@ class Sending(Deferring):
             home = None if sent is None else sent._home
             if sent is None:
                 sent = SentMessage(self, event_id, reply_to, None, event)
-            now = inbox.tally.put(message)
+            now = inbox.tally.now()
             self._last_id = event_id  # before all else: an exception must not let the id be used again
             with inbox.lock:
                 # before the bytes leave: the reply may be there before put() returns
@@ -174,9 +174,10 @@ class Sending(Deferring):
                 with inbox.lock:
                     entry = inbox.table.take(event_id)
                     sent._went_out(home, None)
-                inbox.tally.take_back(message)
                 self._last_id = event_id - 1  # last: an exception may come out before
                 del entry
+            else:
+                inbox.tally.put(message)  # not before: a number that was seen never falls
         if expires:
             self.call_later(self.options.clear_awaiting_replies_after, self._expire_replies)
         if outcome is WAITING:
@@ -385,21 +386,3 @@ class Sending(Deferring):
         else:
             self.stream.ping()
         return True
-
-    def measure(self, timeout: float | None) -> float:
-        """Send a ping, wait for its answer, reading meanwhile, and return the seconds that it took.
-
-        ``TimeoutError``: it has not come in time. ``ConnectionClosed``: the connection is, or was lost.
-        """
-        refuse_to_wait("ping()")
-        ping = self.stream.ping()
-
-        def take() -> float | Ending | None:
-            return ping.seconds if ping.seconds is not None else self.inbox.ending or self.stream.ending
-
-        answer = self.inbox.wait(take, Deadline(timeout), event=ping.event)
-        if answer is None:
-            raise TimeoutError(f"no pong within {timeout} s")
-        if isinstance(answer, Ending):
-            raise ConnectionClosed(*answer)
-        return answer

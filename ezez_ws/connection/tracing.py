@@ -30,7 +30,7 @@ watchers: list[Callable[["Connection"], object]] = []
 
 def trace(connection: "Connection") -> None:
     """Have what goes through a connection told, as far as the loggers want it."""
-    for watch in watchers:
+    for watch in tuple(watchers):
         watch(connection)
     if logger.isEnabledFor(logging.DEBUG):
         _Events(connection)

@@ -79,16 +79,14 @@ class _Tally:
         self.received += 1
         self.bytes_received += len(payload)
 
-    def put(self, payload: bytes | str) -> float:
-        """Count a message that is sent; return the time."""
+    def put(self, payload: bytes | str) -> None:
+        """Count a message that is sent."""
         self.sent += 1
         self.bytes_sent += len(payload)
-        return clock.monotonic()
 
-    def take_back(self, payload: bytes | str) -> None:
-        """Do not count a message that was not sent after all."""
-        self.sent -= 1
-        self.bytes_sent -= len(payload)
+    def now(self) -> float:
+        """Return the time; in C that takes half as long as the standard library's way."""
+        return clock.monotonic()
 
     def add(self, other: "_Tally") -> None:
         """Count all that another has counted."""

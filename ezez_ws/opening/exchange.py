@@ -164,7 +164,7 @@ class Exchange(BaseHandler):
         if self.headers is None:
             raise RuntimeError("start_response() was not called")
         if not self.headers_sent:
-            if not self._has_no_body:
+            if not (self._has_no_body or int(str(self.status)[:3]) in NO_BODY):
                 self.headers.setdefault("Content-Length", "0")
             self.send_headers()
             self._flush()
@@ -181,8 +181,10 @@ class Exchange(BaseHandler):
             self._body += len(data)
             if self._body > MAX_BODY:
                 if not self._has_no_body:
-                    self.has_begun = True  # or it would be a 500
                     self._tell_of_cut(f"is larger than {MAX_BODY} bytes")
+                elif not self.has_begun:
+                    self._flush()  # a HEAD gets the head that there is
+                self.has_begun = True  # or it would be a 500
                 raise _Ended
             if self._has_no_body:
                 return

@@ -187,7 +187,8 @@ class Upgrade:
                 raise Page(response or _HEALTHY)
         mounted = self._options.mounts.find(request.path)
         if upgrades:
-            return mounted if hasattr(mounted and mounted.app, "_ezez_serve") else None
+            takes = getattr(mounted and mounted.app, "_ezez_takes", None)
+            return mounted if mounted is not None and takes and takes(request.path[len(mounted.path) :]) else None
         if mounted is not None or is_health:
             if not reads:
                 raise Refusal(405, "Only GET and HEAD are answered here.", [("Allow", "GET, HEAD")])

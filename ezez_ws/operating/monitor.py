@@ -95,7 +95,6 @@ class Monitor:
         self._lock = make_lock()
         self._looking: Looking | None = None
         self._mounted: tuple[EZEZWebsocketServer[Any], str] | None = None
-        self._started: int | None = None  # the server
         self._timer: Timer | None = None  # of the next sample
         figures = server._ezez_figures
         figures.watch(self._history.add_error)
@@ -128,8 +127,6 @@ class Monitor:
 
     def _begin(self) -> None:
         """Begin to keep figures, as the server has started."""
-        with self._lock:
-            self._started = now_ms()
         self._sample()
 
     def _end(self) -> None:
@@ -157,7 +154,7 @@ class Monitor:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Give away the page and its files, and upgrade the page's connection where the web server can."""
         path = environ.get("PATH_INFO", "")
-        if path == _SOCKET:
+        if path == _SOCKET and environ.get("HTTP_UPGRADE"):
             looking = self._look()
             try:
                 return looking.server.wsgi_app(environ, start_response)
@@ -168,6 +165,8 @@ class Monitor:
         if not path:  # relative, and without the fragment, which browsers then keep
             last = quote(environ.get("SCRIPT_NAME", "").rpartition("/")[2].encode("latin-1"))
             return _respond(start_response, "308 Permanent Redirect", "text/plain", b"", ("Location", f"./{last}/"))
+        if path == _SOCKET:
+            return _respond(start_response, "426 Upgrade Required", "text/plain", b"This is for WebSockets.\n")
         if path not in _FILES:
             return _respond(start_response, "404 Not Found", "text/plain", b"There is nothing here.\n")
         name, kind = _FILES[path]
@@ -181,14 +180,18 @@ class Monitor:
         with self._lock:
             self._mounted = server, path
 
+    def _ezez_takes(self, path: str) -> bool:
+        """Tell whether the WebSocket at a path below is the page's; all others are the program's."""
+        return path == _SOCKET
+
     def _ezez_serve(self, wire: Wire, handshake: ServerHandshake, address: Any, deadline: Deadline) -> None:
         """Serve the page's connection, on the thread of the server where it has come, until it has ended."""
-        run = self._server._ezez_current_run()
-        if run is not None and run.closing:
-            wire.close()
-            return
         looking = self._look()
         try:
+            run = self._server._ezez_current_run()
+            if run is not None and run.closing:  # the goodbye may have come before this one looked
+                wire.close()
+                return
             looking.server._ezez_serve_read(wire, handshake, address, deadline)
         finally:
             self._look_away(looking)
@@ -202,7 +205,10 @@ class Monitor:
 
     def _look(self) -> "Looking":
         """Be one of those who look, until ``_look_away``; with the first it begins, with the last it is over."""
-        made = Looking(self._server, self._history, self._key, self._read_only, self._started)
+        with self._lock:
+            mounted = self._mounted
+        tls = mounted is not None and str(mounted[0].url).startswith("wss:")
+        made = Looking(self._server, self._history, self._key, self._read_only, tls)
         with self._lock:
             looking = self._looking
             if looking is None or looking.ended:
@@ -243,14 +249,13 @@ class Looking:
     ended = False
 
     def __init__(
-        self, watched: EZEZWebsocketServer[Any], history: History, key: str, read_only: bool, started: int | None
+        self, watched: EZEZWebsocketServer[Any], history: History, key: str, read_only: bool, tls: bool
     ) -> None:
         self._watched = watched
         self._history = history
         self._read_only = read_only
-        self._started = started
         self._key = key.encode("utf-8", "surrogatepass")
-        self._own = Origins("same-origin")
+        self._own = Origins("same-origin", tls)
         self._lock = make_lock()
         self._newcomers: list[EZEZServerClient[Any]] = []
         self._thread: threading.Thread | None = None
@@ -272,6 +277,7 @@ class Looking:
             send_timeout=1.0,
             close_timeout=1.0,
         )
+        self.server._ezez_is_ours = True
         if not read_only:
             self.server._ezez_listeners.tells("disconnect")  # it is a call here, and no name that is mistaken
             self.server.handler("disconnect", self._disconnect)
@@ -410,7 +416,7 @@ class Looking:
             "host": shown(socket.gethostname()),
             "python": platform.python_version(),
             "version": find_version(),
-            "started": self._started,
+            "started": None if run is None else run.started,
             "node": run.hub.node if run is not None and run.hub.has_backplane else None,
         }
 

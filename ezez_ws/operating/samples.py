@@ -113,11 +113,14 @@ class History:
 
 
 def _error(error: BaseException, what: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines()
+    try:
+        lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines()
+        (summary, *_) = traceback.format_exception_only(type(error), error)[-1].splitlines() or [""]
+    except BaseException:  # its attributes raise
+        lines, summary = [], type(error).__name__
     first, last = _LINES
     if len(lines) > first + last:
         lines = [*lines[:first], f"… {len(lines) - first - last} more lines …", *lines[-last:]]
-    (summary, *_) = traceback.format_exception_only(type(error), error)[-1].splitlines() or [""]
     return {
         "at": now_ms(),
         "what": shown(what),

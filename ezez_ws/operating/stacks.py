@@ -133,7 +133,7 @@ def _where(frames: list[FrameType]) -> str | None:
     if code.co_name in _LOCKS:
         return "lock"
     if code.co_filename.startswith(_PACKAGE):
-        return code.co_name
+        return "reply" if code.co_name == "answer" else code.co_name
     qualified = getattr(code, "co_qualname", code.co_name)
     module = frames[called].f_globals.get("__name__")
     owner = qualified.rpartition(".")[0] or (module if isinstance(module, str) else "")
@@ -145,7 +145,7 @@ def _where_in_c(frame: FrameType) -> str | None:
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_globals).strip()
     text = _segment(frame)
     calls = _CALL.findall(text or line)
-    if line.startswith("with ") and (not calls or "lock" in (text or line).lower()):
+    if line.startswith("with ") and not calls:
         return "lock"
     if not calls or (not text and len(calls) > 1):  # any of them
         return None

@@ -39,7 +39,7 @@ __all__ = ["Ending", "Ping", "Stream"]
 _LAST_WAIT = 1.0  # seconds that a client waits for the server's end when both have said goodbye
 _READ_AWAY = 16384  # bytes at a time: of large blocks that many threads take and free malloc() wastes much memory
 _SMALLEST_READ, _LARGEST_READ = 256, 262144  # bytes; each idle connection holds a buffer of the smallest
-_MOST_PINGS = 64  # that are waited for; of more the oldest are forgotten
+_MOST_PINGS = 8  # that nobody waits for; of more the oldest are forgotten
 _LONG = bytes(32)  # of a ping: more than the read gate looks at
 _numbers = itertools.count(1)
 
@@ -54,9 +54,10 @@ class Ending(NamedTuple):
 class Ping:
     """One ping. ``event`` is set, and ``seconds`` are there, when it is answered (RFC 6455, section 5.5.3)."""
 
-    __slots__ = ("at", "event", "payload", "seconds")
+    __slots__ = ("at", "event", "payload", "seconds", "waited")
 
-    def __init__(self) -> None:
+    def __init__(self, waited: bool) -> None:
+        self.waited = waited
         self.at = clock.monotonic()
         self.event = Event()
         self.payload = next(_numbers).to_bytes(8, "big")
@@ -213,19 +214,28 @@ class Stream:
         payload, opcode = (data.encode(), TEXT) if isinstance(data, str) else (bytes(data), BINARY)
         return self._outbox.send(payload, opcode) is not REFUSED
 
-    def ping(self) -> "Ping":
-        """Send a ping, which is told when its answer comes."""
-        ping = Ping()
-        pings = self._pings
-        if pings is None:
-            with self.sending:
-                pings = self._pings = {} if self._pings is None else self._pings
-        while len(pings) >= _MOST_PINGS:
-            pings.pop(next(iter(pings)), None)
-        pings[ping.payload] = ping
+    def ping(self, waited: bool = False) -> Ping:
+        """Send a ping, which hears of its answer. ``waited``: somebody waits for that, and is to ``forget`` it.
+
+        Of those that nobody waits for only the last few are remembered.
+        """
+        ping = Ping(waited)
+        with self.sending:
+            if self._pings is None:
+                self._pings = {}
+            unwaited = [] if waited else [one for one in list(self._pings.values()) if not one.waited]
+            for old in unwaited[: max(0, len(unwaited) - _MOST_PINGS)]:
+                self._pings.pop(old.payload, None)
+            self._pings[ping.payload] = ping
         self._wire.expect(self._take_pong)
         self._outbox.ping(ping.payload)
         return ping
+
+    def forget(self, ping: Ping) -> None:
+        """Do not wait for the answer to a ping any more."""
+        with self.sending:
+            if self._pings is not None:
+                self._pings.pop(ping.payload, None)
 
     def call_reader(self) -> None:
         """Send a ping whose answer wakes the thread that reads: it is too long for the read gate to take it aside."""

@@ -65,8 +65,8 @@ class ServerStatsTest(ServingTestCase):
         wrong.read_end()
         self.peer(server, auth=None).read_end()
         self.client(server)
-        stats = eventually(lambda: server.stats() if server.stats().connections == 1 else None)
-        assert isinstance(stats, ServerStats)
+        eventually(lambda: len(server.stats().authentications) == 3 and server.stats().connections == 1)
+        stats = server.stats()
         self.assertEqual(stats.handshakes_refused, {"404": 1, "426": 1})
         self.assertEqual(stats.authentications, {"rejected": 1, "late": 1, "ok": 1})
         self.assertEqual((stats.connections_total, stats.unauthenticated), (3, 0))
@@ -171,8 +171,96 @@ class ServerStatsTest(ServingTestCase):
         self.assertEqual((stats.messages_received, stats.messages_sent, stats.listener_seconds.count), (400, 400, 400))
         self.assertEqual(sum(client.stats().messages_received for client in clients), 400)
 
+    def test_no_total_ever_falls_though_the_peers_of_who_sends_are_reset(self) -> None:
+        server, over, falls = self.serve(), threading.Event(), 0
+
+        def watch() -> int:
+            last, fallen = 0, 0
+            while not over.is_set():
+                now = server.stats().messages_sent
+                last, fallen = now, fallen + (now < last)
+            return fallen
+
+        with switch_interval(1e-6):
+            watching = self.in_thread(watch)
+            for _ in range(20):
+                side, peer = self.pair(server)
+                side.send("x")
+                peer.close()
+                while side.send("x"):
+                    pass
+            over.set()
+            falls = watching.get(30)
+        self.assertEqual(0, falls)
+
+    def test_who_has_gone_is_not_counted_though_its_listener_runs_on(self) -> None:
+        server, stays = self.serve(), self.gate()
+        server.on("stay", lambda client, args, reply, ids: stays())
+        _, peer = self.pair(server)
+        peer.send_event("stay")
+        stays.wait_entered()
+        self.assertEqual(1, server.stats().connections)
+        peer.close()
+        eventually(lambda: not server.clients)
+        self.assertEqual(0, server.stats().connections)
+
+    def test_waits_of_another_kind_are_no_replies_and_those_of_queued_messages_are(self) -> None:
+        client = self.client(self.serve())
+        with self.assertRaises(ReplyTimeout):
+            client.wait_for("never", 0.01)
+        self.assertEqual(0, client.stats().replies_timed_out)
+        lost = EZEZWebSocketClient("ws://127.0.0.1:1", auth=KEY)
+        self.addCleanup(lost.close)
+        with self.assertRaises(ReplyTimeout):
+            lost.send("ask").wait_reply(0.01)
+        self.assertEqual(1, lost.stats().replies_timed_out)
+
 
 class PingTest(ServingTestCase):
+    def test_a_listener_that_has_pinged_is_looked_after_as_before(self) -> None:
+        server, stays, pinged = self.serve(), self.gate(), threading.Event()
+
+        def ping(client: Any, args: Any, reply: Any, ids: Any) -> None:
+            client.ping(10)
+            pinged.set()
+            stays()
+
+        server.on("ping", ping)
+        client = self.client(server)
+        (side,) = server.clients
+        client.send("ping")
+        self.assertTrue(pinged.wait(10))
+        client.close()  # which the janitor has to notice
+        eventually(lambda: not side.alive)
+
+    def test_a_full_inbox_does_not_keep_the_answer_out(self) -> None:
+        server, stays = self.serve(inbox_limit_bytes=1000), self.gate()
+        others: list[int] = []
+
+        @server.on("ping")
+        def ping(client: Any, args: Any, reply: Any, ids: Any) -> None:
+            stays()
+            reply("took", [client.ping(10)])
+
+        server.on("other", lambda client, args, reply, ids: others.append(args[0]))
+        client = self.client(server)
+        sent = client.send("ping")
+        stays.wait_entered()
+        for number in range(50):
+            client.send("other", [number, "x" * 100])
+        (side,) = server.clients
+        eventually(lambda: side.stats().inbox_bytes >= 1000)
+        stays.open()
+        self.assertGreaterEqual(sent.wait_reply(10).args[0], 0)
+        eventually(lambda: others == list(range(50)))
+
+    def test_many_pings_at_once_are_all_answered(self) -> None:
+        server = self.serve()
+        self.client(server)
+        (side,) = server.clients
+        for each in [self.in_thread(side.ping, 20) for _ in range(100)]:
+            self.assertGreaterEqual(each.get(30), 0)
+
     def test_a_ping_measures_and_is_the_latency_from_then_on(self) -> None:
         server = self.serve()
         client = self.client(server)

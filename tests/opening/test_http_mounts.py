@@ -487,6 +487,9 @@ class Hatch:
         start_response("200 OK", TEXT)
         return [b"page"]
 
+    def _ezez_takes(self, path: str) -> bool:
+        return True
+
     def _ezez_serve(self, wire: Any, handshake: Any, address: Any, deadline: Any) -> None:
         run = self.server._ezez_current_run()
         assert run is not None

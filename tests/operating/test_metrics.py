@@ -87,7 +87,7 @@ class CollectorTest(ServingTestCase):
         for peer in (wrong, late):
             peer.read_end()
             peer.close()
-        eventually(lambda: server.stats().connections == 1)
+        eventually(lambda: server.stats().connections == 1 and len(server.stats().authentications) == 3)
         return server
 
     def test_the_series_are_the_figures(self) -> None:

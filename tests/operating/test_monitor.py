@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import logging
 import os
 import ssl
 import threading
@@ -211,6 +212,32 @@ class LookingTest(MonitorTestCase):
         row = page.clients()[side.connection_id]
         self.assertIsNone(row["context"])  # held, and not waited for
         self.assertEqual("order", row["running"]["what"])
+
+    def test_an_error_that_cannot_be_looked_at_ends_nothing(self) -> None:
+        class Slip(Exception):
+            def __getattr__(self, name: str) -> object:
+                raise KeyError(name)
+
+        server = self.serve(on_error=lambda client, error: None)
+        self.watch(server)
+        server.on("slip", lambda client, args, reply, ids: (_ for _ in ()).throw(Slip()))
+        server.on("next", lambda client, args, reply, ids: reply("heard"))
+        client = self.client(server)
+        client.send("slip")
+        self.assertEqual("heard", client.send("next").wait_reply(10).event)
+        self.assertEqual("Slip", self.open(server).first("hello")["errors"][0]["error"])
+
+    def test_sockets_of_the_program_below_the_same_path_are_its_own(self) -> None:
+        server = self.serve()
+        server.mount("/", Monitor(server, key=MONITOR_KEY))
+        self.client(server)
+
+    def test_those_who_ask_without_an_upgrade_start_nothing(self) -> None:
+        server = self.serve()
+        self.watch(server)
+        with self.assertNoLogs("ezez_ws", logging.INFO):
+            for _ in range(5):
+                self.assertEqual(426, self.get(server, "/monitor/socket").status)
 
     def test_clients_come_change_and_go(self) -> None:
         server = self.serve()

@@ -126,7 +126,10 @@ running(Tally *self, PyObject *Py_UNUSED(none))
 {
     if (self->what == NULL)
         Py_RETURN_NONE;
-    return Py_BuildValue("Od", self->what, self->since);
+    double since = self->since;
+    PyObject *what = self->what;
+    Py_INCREF(what); /* before all else: to make the tuple may collect garbage, and let another thread end it */
+    return Py_BuildValue("Nd", what, since);
 }
 
 PyDoc_STRVAR(enter_doc,
@@ -194,33 +197,28 @@ take(Tally *self, PyObject *payload)
 
 PyDoc_STRVAR(put_doc,
              "put(payload)\n--\n\n"
-             "Count a message that is sent; return the time.");
+             "Count a message that is sent.");
 
 static PyObject *
 put(Tally *self, PyObject *payload)
 {
-    double now;
-    Py_ssize_t size = size_of(payload);
-    if (size < 0 || read_clock(&now) < 0)
-        return NULL;
-    self->sent++;
-    self->bytes_sent += (unsigned long long)size;
-    return PyFloat_FromDouble(now);
-}
-
-PyDoc_STRVAR(take_back_doc,
-             "take_back(payload)\n--\n\n"
-             "Do not count a message that was not sent after all.");
-
-static PyObject *
-take_back(Tally *self, PyObject *payload)
-{
     Py_ssize_t size = size_of(payload);
     if (size < 0)
         return NULL;
-    self->sent--;
-    self->bytes_sent -= (unsigned long long)size;
+    self->sent++;
+    self->bytes_sent += (unsigned long long)size;
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(now_doc,
+             "now()\n--\n\n"
+             "Return the time.");
+
+static PyObject *
+now(Tally *Py_UNUSED(self), PyObject *Py_UNUSED(none))
+{
+    double seconds;
+    return read_clock(&seconds) < 0 ? NULL : PyFloat_FromDouble(seconds);
 }
 
 static void
@@ -316,7 +314,7 @@ static PyMethodDef methods[] = {
     METHOD("resume", resume, METH_O, resume_doc),
     METHOD("take", take, METH_O, take_doc),
     METHOD("put", put, METH_O, put_doc),
-    METHOD("take_back", take_back, METH_O, take_back_doc),
+    METHOD("now", now, METH_NOARGS, now_doc),
     METHOD("add", add, METH_O, add_doc),
     METHOD("histograms", histograms, METH_NOARGS, histograms_doc),
     END_OF_FUNCTIONS,
