@@ -22,12 +22,15 @@ _FOLDERS = ("/proc/self/fd", "/dev/fd")  # of Linux, and of the BSDs and macOS
 def threads_left(before: set[threading.Thread], ezez_grace: float, other_grace: float) -> list[threading.Thread]:
     """The threads that run now and are not in ``before``, after giving them a moment to end."""
     start = time.monotonic()
-    for thread in threading.enumerate():
-        if thread not in before and thread is not threading.current_thread():
-            grace = ezez_grace if thread.name.startswith("ezez-") else other_grace
-            with contextlib.suppress(RuntimeError):  # it is just being started
-                thread.join(max(0.0, start + grace - time.monotonic()))
-    return [thread for thread in threading.enumerate() if thread not in before]
+
+    def may_end(thread: threading.Thread) -> bool:
+        return time.monotonic() < start + (ezez_grace if thread.name.startswith("ezez-") else other_grace)
+
+    while True:  # and not by join, which one that is just being started cannot have
+        found = [thread for thread in threading.enumerate() if thread not in before]
+        if not any(thread is not threading.current_thread() and may_end(thread) for thread in found):
+            return found
+        time.sleep(0.001)
 
 
 def open_sockets() -> dict[int, int]:

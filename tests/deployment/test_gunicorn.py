@@ -91,14 +91,14 @@ class GunicornTest(DeploymentTestCase):
         gunicorn.signal(signal.SIGHUP)
         self.assertLessEqual({("gone", 1001)}, set(calls.wait(2)))
         eventually(
-            lambda: set(clients).isdisjoint(chain(*map(self.processes, clients.values()))), 20, "new workers only"
+            lambda: set(clients).isdisjoint(chain(*map(self.processes, clients.values()))), 60, "new workers only"
         )
 
     def processes(self, client: EZEZWebSocketClient) -> set[int]:
         """The workers that have clients; whoever is moved meanwhile asks again."""
         while True:
             try:
-                return set(client.call("who", timeout=10))
+                return set(client.call("who", timeout=50))
             except ConnectionClosed:
                 pass
 
