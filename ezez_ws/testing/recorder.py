@@ -17,6 +17,7 @@ from ..logs import shown
 from ..messages.protocol import Event, Ids
 from ..server import EZEZWebsocketServer
 from ..server_client import EZEZServerClient
+from ..threads.interrupted import calls_user_code
 from ..websocket.outbox import FULL, REFUSED
 from .leftovers import connections_of
 from .scope import close_at_end
@@ -76,7 +77,7 @@ class Recorder:
         self._changed = threading.Condition(threading.RLock())  # guards all that follows
         self._received: list[_Entry] = []
         self._sent: list[Recorded] = []
-        self._connections: list[Connection] = []
+        self._wrappers: dict[Connection, list[tuple[str, partial[Any]]]] = {}
         self._closed = False
         watchers.append(self._watch)
         for connection in connections_of(client_or_server):
@@ -133,6 +134,7 @@ class Recorder:
             timeout: seconds.
         """
 
+        @calls_user_code
         def fits(one: Recorded) -> bool:
             return (args is None or one.args == list(args)) and (where is None or bool(where(one)))
 
@@ -171,7 +173,11 @@ class Recorder:
             if not self._closed:
                 self._closed = True
                 watchers.remove(self._watch)
-                self._connections.clear()
+                for connection, wrappers in self._wrappers.items():
+                    for name, wrapper in wrappers:
+                        if getattr(connection, name) is wrapper:  # else somebody stands before us, and keeps it
+                            setattr(connection, name, wrapper.args[1])
+                self._wrappers.clear()
 
     def __enter__(self: R) -> R:
         return self
@@ -183,6 +189,7 @@ class Recorder:
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
+    @calls_user_code
     def _find(
         self,
         event: str,
@@ -242,9 +249,9 @@ class Recorder:
         if not self._is_meant(connection):
             return
         with self._changed:
-            if connection in self._connections:
+            if self._closed or connection in self._wrappers:
                 return
-            self._connections.append(connection)
+            wrappers = self._wrappers.setdefault(connection, [])
         for name, method in (
             ("deliver", self._deliver),
             ("_handle_reply", self._handle_reply),
@@ -252,7 +259,9 @@ class Recorder:
             ("offer", self._offer),
             ("put_together", self._put_together),
         ):
-            setattr(connection, name, partial(method, connection, getattr(connection, name)))
+            wrapper = partial(method, connection, getattr(connection, name))
+            wrappers.append((name, wrapper))
+            setattr(connection, name, wrapper)
 
     def _handle_reply(self, connection: Connection, _: Callable[..., Any], routed: RoutedReply) -> None:
         connection.handle(routed.payload, routed)  # to be delivered, though nobody listens

@@ -6,6 +6,7 @@ from typing import Any
 
 from ezez_ws import EZEZServerClient
 from ezez_ws.testing import Recorder
+from ezez_ws.testing.leftovers import connections_of
 from tests.serving import ServingTestCase
 from tests.support import eventually
 
@@ -169,6 +170,51 @@ class RecordingTest(RecorderTestCase):
     def test_wrong_things_are_named(self) -> None:
         with self.assertRaisesRegex(TypeError, "takes a client or a server, not str"):
             Recorder("server")  # type: ignore[arg-type]
+
+
+class CallingBackTest(RecorderTestCase):
+    """Listeners, handlers and callbacks may do under a recorder whatever they may do without one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server.handler("join", lambda client: len(client.join("room")))
+        self.server.handler("ask", lambda client: client.call("who", timeout=10))
+        self.server.handler("ask-all", lambda client: len(self.server.call_all("who", timeout=10)))
+        self.client_ = self.client(self.server)
+        self.client_.handler("who", lambda: "me")
+
+    def check(self) -> None:
+        self.assertEqual(2, self.client_.call("join", timeout=10))
+        self.assertEqual("me", self.client_.call("ask", timeout=10))
+        self.assertEqual(1, self.client_.call("ask-all", timeout=10))
+
+    def test_a_handler_joins_a_room_and_waits_for_a_reply(self) -> None:
+        for of in (self.server, self.server.clients[0], self.client_):
+            with self.subTest(of), Recorder(of):
+                self.check()
+
+    def test_it_does_after_the_recorder_is_closed_too(self) -> None:
+        Recorder(self.server).close()
+        self.check()
+
+    def test_a_clients_listener_calls_and_closes(self) -> None:
+        called: list[Any] = []
+        self.client_.on("news", lambda args, reply, ids: called.append(self.client_.call("add", [1, 2], timeout=10)))
+        self.client_.on("end", lambda args, reply, ids: self.client_.close())
+        recorder = self.recorder(self.client_)
+        self.shout("news", [])
+        recorder.wait_for("news")
+        self.shout("end", [])
+        recorder.wait_for("end")
+        self.assertEqual(([3], False), (called, self.client_.alive))
+
+    def test_the_last_that_is_closed_leaves_the_connection_as_it_was(self) -> None:
+        (connection,) = connections_of(self.client_)
+        before = connection.deliver
+        one, two = Recorder(self.client_), Recorder(self.client_)
+        two.close()
+        one.close()
+        self.assertEqual(before, connection.deliver)
 
 
 class HandlingTest(RecorderTestCase):
