@@ -12,7 +12,6 @@ from ..connection.connection import Connection
 from ..connection.outgoing import Broadcast
 from ..connection.replies import RoutedReply, SentMessage
 from ..connection.tracing import watchers
-from ..errors import SerializationError
 from ..logs import shown
 from ..messages.protocol import Event, Ids
 from ..server import EZEZWebsocketServer
@@ -310,14 +309,17 @@ class Recorder:
     def _note_sent(
         self, connection: Connection, event: str, args: Any, event_id: int, reply_to: int | None = None
     ) -> None:
-        if isinstance(args, bytes):  # encoded
-            try:
-                args = connection._codec.decode(args)
-            except SerializationError:
-                args = [f"<{len(args)} bytes, which this side cannot decode>"]
+        """Never raise into who sends: ``args`` are what he gave, or encoded, which this side may be unable to read."""
+        try:
+            if isinstance(args, bytes):
+                args = connection._codec.decode(args) if args else []
+            args = [] if args is None else list(args)
+        except Exception:
+            what = f"{len(args)} bytes" if isinstance(args, bytes) else type(args).__name__
+            args = [f"<{what}, which this side cannot decode>"]
         with self._changed:
             if not self._closed:
-                self._sent.append(Recorded(event, list(args), Ids(event_id, reply_to), self._client(connection)))
+                self._sent.append(Recorded(event, args, Ids(event_id, reply_to), self._client(connection)))
                 self._changed.notify_all()
 
     def _client(self, connection: Connection) -> "EZEZServerClient[Any] | None":

@@ -3,6 +3,7 @@
 import threading
 import unittest
 from typing import Any
+from unittest import mock
 
 from ezez_ws import EZEZServerClient
 from ezez_ws.testing import Recorder
@@ -149,6 +150,33 @@ class RecordingTest(RecorderTestCase):
         self.shout("chat", [2])
         self.assertEqual([2], recorder.wait_for("chat").args)
         self.assertEqual(["queued"], [one.event for one in recorder.sent])
+
+    def test_an_event_without_arguments_is_noted_in_each_way_of_sending(self) -> None:
+        client = self.client(self.server)
+        client.handler("one", lambda: 1)
+        self.server.handler("one", lambda client: 1)
+        recorders = [self.recorder(client), self.recorder(self.server)]
+        self.assertEqual(1, client.submit("one").result(10))
+        self.shout("b", [])
+        self.assertTrue(self.server.broadcast("c"))
+        self.server.everyone.send("d")
+        self.server.clients[0].join("room")
+        self.server.to("room").send("e")
+        self.assertEqual(1, len(self.server.call_all("one", timeout=10)))
+        recorders[0].wait_for("e")
+        self.assertEqual([("one", [])], [one[:2] for one in recorders[0].sent if one.ids.reply_to is None])
+        sent = [one[:2] for one in recorders[1].sent if one.ids.reply_to is None]
+        self.assertEqual([(name, []) for name in ("b", "c", "d", "e", "one")], sent)
+
+    def test_what_cannot_be_noted_is_sent_all_the_same(self) -> None:
+        client = self.client(self.server)
+        recorder = self.recorder(client)
+        (connection,) = connections_of(client)
+        with mock.patch.object(type(connection._codec), "decode", side_effect=KeyError("a hook's")):
+            recorder._note_sent(connection, "add", b"[1]", 7)
+        recorder._note_sent(connection, "add", 5, 8)
+        told = [["<3 bytes, which this side cannot decode>"], ["<int, which this side cannot decode>"]]
+        self.assertEqual(told, [one.args for one in recorder.sent])
 
     def test_what_is_unknown_is_answered_as_without_it(self) -> None:
         server = self.serve(unknown_events="error")
