@@ -72,7 +72,8 @@ class ClientState(Calling):
     def ping(self, timeout: float | None = 10.0) -> float:
         """Measure now how long the server takes to answer a ping (RFC 6455, section 5.5.2), in seconds.
 
-        On any thread, inside a listener too. Messages that wait to be sent go before it, and count.
+        On any thread; inside a listener it goes on reading, and runs the listeners of other events meanwhile, as
+        ``wait_reply`` does. Messages that wait to be sent go before it, and count.
 
         Raises:
             TimeoutError: there was no answer within ``timeout`` seconds (``None``: as long as there is a connection).

@@ -78,6 +78,7 @@ class ServerStats(NamedTuple):
     replies_timed_out: int
     replies_expired: int
     broadcasts: int
+    """Publications to rooms, and to everyone, included."""
     clients_cut: dict[str, int]
     """By reason."""
     listener_seconds: Histogram
