@@ -18,10 +18,11 @@ from typing import Any
 from urllib.parse import quote
 
 from ..connection.server_side import ServerConnection
-from ..errors import CallError, EZEZError
+from ..errors import CallError, EZEZError, SendTimeout
 from ..figures import Running
 from ..logs import logger, shown
 from ..messages.codec import Codec
+from ..messages.protocol import CloseCode
 from ..opening.origins import Origins
 from ..opening.server_handshake import ServerHandshake
 from ..opening.wsgi import Environ, StartResponse
@@ -313,6 +314,8 @@ class Looking:
             thread = None
             if self._thread is None and not self.ended:
                 thread = self._thread = threading.Thread(target=self._work, name="ezez-monitor", daemon=True)
+        if self.ended:  # the goodbye has come before it was admitted
+            client.disconnect(CloseCode.GOING_AWAY, "server shutdown")
         if thread is not None:
             start_thread(thread)
         self._wake.set()
@@ -369,10 +372,11 @@ class Looking:
             "errors": errors,
         }
         for one in newcomers:
-            one.send("hello", [hello])
-            for portion in self._clients.portions():
-                one.send("clients", [portion])
-        self._greeted.update(newcomers)
+            with contextlib.suppress(SendTimeout):  # it was cut, and the others must have theirs
+                one.send("hello", [hello])
+                for portion in self._clients.portions():
+                    one.send("clients", [portion])
+                self._greeted.add(one)
 
     def _tell_all(self) -> None:
         self._greeted = {one for one in self._greeted if one.alive}
