@@ -85,10 +85,11 @@ class ServerTestCase(unittest.TestCase):
 
     @contextlib.contextmanager
     def __looking(self) -> Iterator[None]:
-        self.__testbed = testbed = Testbed(self.addCleanup, self.allowed_leftovers)
+        self.__testbed = testbed = Testbed(self.addCleanup)
         testbed.begin()
         try:
             self.addCleanup(testbed.check)  # the first to be added is the last to run
+            self.addCleanup(lambda: testbed.allow(self.allowed_leftovers))  # where it fails this test, if it is wrong
             yield
         finally:
             self.__testbed = None

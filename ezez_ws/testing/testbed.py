@@ -29,10 +29,9 @@ class Testbed:
 
     __test__ = False  # pytest takes no class for tests that is named as if it were
 
-    def __init__(self, close_later: Callable[[Callable[[], object]], object], allowed: Iterable[str] = ()) -> None:
+    def __init__(self, close_later: Callable[[Callable[[], object]], object]) -> None:
         self._close_later = close_later
         self._allowed: list[re.Pattern[str]] = []
-        self.allow(allowed)
         self._errors = ErrorLog()
         self._threads = set(threading.enumerate())
         self._sockets = open_sockets()
@@ -40,8 +39,14 @@ class Testbed:
         self._awaited: list[str] | None = None  # when the first of them is closed
 
     def allow(self, patterns: Iterable[str]) -> None:
-        """Do not fail for what matches one of these."""
-        self._allowed += [re.compile(one) for one in patterns]
+        """Do not fail for what matches one of these. ``TypeError``, ``ValueError``: they are no regular expressions."""
+        if isinstance(patterns, str):  # whose letters would allow everything
+            raise TypeError(f"allowed_leftovers is a tuple of regular expressions, not the str {patterns!r}")
+        for one in patterns:
+            try:
+                self._allowed.append(re.compile(one))
+            except (re.error, TypeError) as error:
+                raise ValueError(f"allowed_leftovers: {one!r} is no regular expression: {error}") from None
 
     def begin(self) -> None:
         """Begin the test."""
@@ -56,7 +61,8 @@ class Testbed:
     def start(self, server: S) -> S:
         """Start a server, and return it."""
         if not isinstance(server, EZEZWebsocketServer):
-            raise TypeError(f"start() takes an EZEZWebsocketServer, not {type(server).__name__}")
+            what = f"the class {server.__name__}" if isinstance(server, type) else type(server).__name__
+            raise TypeError(f"start() takes an EZEZWebsocketServer, not {what}")
         self._keep(server)
         server.start()
         return server

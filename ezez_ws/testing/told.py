@@ -104,8 +104,8 @@ class ErrorLog(logging.Handler):
         return lines
 
     def describe_unread(self) -> str:
-        """Say what has come instead. Requires holding the lock."""
-        return "".join(f"\ncame instead: {text}" for _, text in self._unread)
+        """Say what has come instead; the whole of it is told when the test ends. Requires holding the lock."""
+        return "".join(f"\ncame instead: {type(error).__name__}: {error}" for error, _ in self._unread)
 
     def _leave_to_last_resort(self, record: logging.LogRecord) -> None:
         """Have a warning printed where it would have been, had there been no handler but this."""

@@ -118,6 +118,8 @@ class ClosingTest(CaseTestCase):
         def wrong(case: Case) -> None:
             with self.assertRaisesRegex(TypeError, "takes an EZEZWebsocketServer, not str"):
                 case.start("server")  # type: ignore[type-var]
+            with self.assertRaisesRegex(TypeError, "not the class EZEZWebsocketServer"):
+                case.start(EZEZWebsocketServer)  # type: ignore[type-var]
             with self.assertRaisesRegex(ValueError, "is not started"):
                 case.connect(make_server())
             with self.assertRaisesRegex(TypeError, "the class of an exception, not 'ValueError'"):
@@ -196,6 +198,17 @@ class LeftoversTest(CaseTestCase):
             threading.Thread(target=gate.wait, name="pool-1", daemon=True).start()
 
         self.passes(test, allowed_leftovers=("'pool-",))
+
+    def test_a_wrong_pattern_fails_the_test_and_is_named(self) -> None:
+        for wrong, text in (
+            (("'pool-(",), r"ValueError: allowed_leftovers: \"'pool-\(\" is no regular expression: missing \)"),
+            ((5,), "allowed_leftovers: 5 is no regular expression"),
+            ("'pool-", "TypeError: allowed_leftovers is a tuple of regular expressions, not the str"),
+        ):
+            with self.subTest(wrong):
+                result = self.run_case(lambda case: None, allowed_leftovers=wrong)
+                self.assertEqual(([], 1), (result.failures, len(result.errors)))
+                self.assertRegex(result.errors[0][1], text)
 
     def test_a_reply_that_is_awaited_is_named_by_its_event_and_its_callback(self) -> None:
         def on_answer(*_: object) -> None: ...
@@ -423,7 +436,7 @@ class ErrorsTest(CaseTestCase):
         def test(case: Case) -> None:
             divide_by_zero(case)
             with self.assertRaisesRegex(
-                AssertionError, r"(?s)not come within 0\.2 s\ncame instead: .*ZeroDivisionError"
+                AssertionError, r"not come within 0\.2 s\ncame instead: ZeroDivisionError: division by zero\Z"
             ):
                 case.expect_error(KeyError).wait(0.2)
             case.expect_error(ZeroDivisionError)
@@ -447,6 +460,7 @@ class ErrorsTest(CaseTestCase):
         def root(case: Case) -> None:
             with case.assertLogs(level="ERROR"):
                 divide_by_zero(case)
+                case.doCleanups()  # the reply comes before it is logged
 
         for test in (named, root):
             self.passes(test)
