@@ -269,6 +269,8 @@ def _called(called: str, required: bool = False) -> partial[None]:
 
 
 def _backplane(name: str, value: Any) -> None:
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be a RedisBackplane or None, not the class {value.__name__}")
     if value is not None and not all(callable(getattr(value, made, None)) for made in ("make_reader", "make_writer")):
         raise TypeError(f"{name} must be a RedisBackplane or None, not {type(value).__name__}")
 

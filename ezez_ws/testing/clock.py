@@ -150,9 +150,11 @@ class FakeClock:
         """Let so many seconds pass.
 
         It goes from deadline to deadline in their order, and at each waits until the library's threads have done what
-        was due: until they have rested for 20 ms, at most for about a second. ``ValueError``: ``seconds`` is negative,
-        or no number; ``RuntimeError``: this is not inside of the ``with`` block.
+        was due: until they have rested for 20 ms, at most for about a second. ``ValueError``: ``seconds`` is negative
+        or not finite; ``TypeError``: it is no number; ``RuntimeError``: this is not inside of the ``with`` block.
         """
+        if not isinstance(seconds, (int, float)):
+            raise TypeError(f"advance({seconds!r}): seconds must be a number, not {type(seconds).__name__}")
         if not 0 <= seconds < math.inf:
             raise ValueError(f"advance({seconds!r}): seconds must be a finite number, not negative")
         with self._turn:

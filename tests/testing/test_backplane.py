@@ -92,6 +92,10 @@ class LogTest(ServingTestCase):
         writer.trim(found.entries[-1][0][0] + 1)
         self.assertEqual(Read([], []), reader.read((0, 0), 0.0))
 
+    def test_the_class_is_no_backplane(self) -> None:
+        with self.assertRaisesRegex(TypeError, "backplane must be .*, not the class FakeBackplane"):
+            EZEZWebsocketServer(port=0, backplane=FakeBackplane, on_auth_request=lambda client, key: True)  # type: ignore[arg-type]
+
     def test_wrong_arguments_are_named(self) -> None:
         with self.assertRaisesRegex(ValueError, r"node_timeout \(1\) must be more than heartbeat \(2\)"):
             FakeBackplane(heartbeat=2, node_timeout=1)

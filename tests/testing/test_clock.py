@@ -83,6 +83,8 @@ class TimeTest(EZEZTestCase):
             for wrong in (-1, float("inf"), float("nan")):
                 with self.assertRaisesRegex(ValueError, "finite number, not negative"):
                     clock.advance(wrong)
+            with self.assertRaisesRegex(TypeError, "seconds must be a number, not str"):
+                clock.advance("3")  # type: ignore[arg-type]
             clock.advance(0)
         with self.assertRaisesRegex(RuntimeError, "inside of the clock's `with` block"):
             clock.advance(1)
