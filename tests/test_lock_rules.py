@@ -334,8 +334,9 @@ class CheckerTest(EZEZTestCase):
             finally:
                 stream.dispose()
                 there.close()
-        self.assertEqual(1, len(checker.violations), checker.violations)
-        self.assertRegex(checker.violations[0], text)
+        self.assertTrue(checker.violations)
+        for violation in checker.violations:  # a receive may be done in two ways, one after the other
+            self.assertRegex(violation, text)
 
     def test_locks_in_the_wrong_order(self) -> None:
         def act(checker: Checker, outbox: Outbox, inbox: Inbox) -> None:

@@ -252,6 +252,8 @@ class ServerConnection(Connection):
                 self._place.refuse()
                 self.stream.send(self._codec.encode([AUTH_REJECTED, _TOO_LATE]))
                 self.stream.fail(CloseCode.POLICY_VIOLATION, _TOO_LATE)
+        if decides and not in_time:
+            self.figures.authenticated("late")
         if in_time is None:
             self.call_later(_ON_ITS_WAY, self._end_waiting)
         elif tells:
@@ -281,9 +283,13 @@ class ServerConnection(Connection):
         """Tell whether an authentication message had arrived when this was first asked."""
         self.inbox.look_in()
         with self.inbox.lock:
+            decides = self._auth_in_time is None
             if self._auth_in_time is None:
                 self._auth_in_time = self._auth_seen
-            return self._auth_in_time
+            in_time = self._auth_in_time
+        if decides and not in_time:
+            self.figures.authenticated("late")
+        return in_time
 
     def _note_auth(self, payload: bytes | str) -> None:
         """See each message that arrives. Requires holding the inbox's lock."""
@@ -382,7 +388,8 @@ class ServerConnection(Connection):
         return self.alive
 
     def _reject(self, reason: str, told: bool = False) -> None:
-        self.figures.authenticated("late" if reason == _TOO_LATE else "rejected")
+        if reason != _TOO_LATE:  # which was counted when it was decided
+            self.figures.authenticated("rejected")
         limited.tell(logging.INFO, "rejected", "%s: rejected: %s", self.name, reason, extra=self.extra())
         if not told:
             self.stream.send(self._codec.encode([AUTH_REJECTED, reason]))

@@ -276,8 +276,8 @@ class TimerTest(EZEZTestCase):
                 [("a", 7.123), ("b", 7.2), ("a", 7.223), ("b", 7.7), ("a", 107.223), ("a", 107.224)], calls.seen[1:]
             )
 
-    def test_a_thousand_periods_fit_into_their_sum(self) -> None:
-        with FakeClock() as clock, janitor() as own, mock.patch.object(module, "_LOOK", 0.0002):
+    def test_many_periods_fit_into_their_sum(self) -> None:
+        with FakeClock() as clock, janitor() as own:
             count = itertools.count(1)
             seen = [0]
 
@@ -286,10 +286,10 @@ class TimerTest(EZEZTestCase):
                 own.call_later(0.1, act)
 
             own.call_later(0.1, act)
-            clock.advance(100)
-            self.assertEqual(1000, seen[0])
+            clock.advance(10)
+            self.assertEqual(100, seen[0])
             clock.advance(0.09)
-            self.assertEqual(1000, seen[0])
+            self.assertEqual(100, seen[0])
 
 
 class PatienceTest(ServingTestCase):
