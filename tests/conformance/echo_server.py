@@ -11,6 +11,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from ezez_ws.figures import Figures
+from ezez_ws.messages.tally import Tally
 from ezez_ws.opening.listener import Listener
 from ezez_ws.opening.places import Place, Places
 from ezez_ws.opening.upgrade import Admission, Upgrade
@@ -44,6 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     told: Any = SimpleNamespace(path=None, subprotocols=None, allowed_origins=None, verify_request=None)
     told.max_connections_per_address = told.process_request = told.health_path = told.mounts = None
+    told.connection = SimpleNamespace(common=SimpleNamespace(figures=Figures(Tally())))
     told.compression = "deflate" if options.deflate else None
     upgrade, places = Upgrade(told), Places(make_lock(), None, None, None)
 
