@@ -13,15 +13,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import trustme
 
-from ezez_ws import EZEZWebSocketClient
-from tests.serving import KEY, ServingTestCase
+from ezez_ws import ConnectionFailed, EZEZWebSocketClient
+from tests.serving import KEY, Calls, ServingTestCase
 from tests.support import REPO, eventually, free_port, required
 
-__all__ = ["SAMPLES", "App", "DeploymentTestCase", "Program", "adapted", "get", "needs_program", "sample"]
+__all__ = ["SAMPLES", "App", "DeploymentTestCase", "FrontTests", "Program", "adapted", "get", "needs_program", "sample"]
 
 T = TypeVar("T")
 
@@ -260,3 +260,49 @@ class DeploymentTestCase(ServingTestCase):
     def _servers(self, ports: Sequence[int]) -> list[tuple[str, str]]:
         first, second = ports if len(ports) == 2 else (*ports, free_port())  # the second is down
         return [("127.0.0.1:8080", f"127.0.0.1:{first}"), ("127.0.0.1:8081", f"127.0.0.1:{second}")]
+
+
+class FrontTests:
+    """What any front has to do, for a ``DeploymentTestCase`` with ``front``; ``short_idle`` makes it cut soon."""
+
+    short_idle: ClassVar[dict[str, str]]
+
+    def test_it_ends_tls_and_says_who_the_client_is(self: Any) -> None:
+        server = self.serve()
+        server.handler("sum", lambda client, a, b: a + b)
+        url = self.front(server)
+        client = self.client_of(url, headers={"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "http"})
+        self.assertEqual(5, client.call("sum", [2, 3], timeout=10))
+        request = server.clients[0].request
+        self.assertEqual("127.0.0.1", request.headers["X-Forwarded-For"], "and not what the client says of itself")
+        self.assertEqual("https", request.headers["X-Forwarded-Proto"])
+        self.assertEqual(f"127.0.0.1:{self.port}", request.headers["Host"])
+
+    def test_a_page_of_the_same_origin_passes_though_the_server_sees_no_tls(self: Any) -> None:
+        url = self.front(self.serve(allowed_origins="same-origin"))
+        self.client_of(url, headers={"Origin": f"https://127.0.0.1:{self.port}"})
+        with self.assertRaises(ConnectionFailed) as caught:
+            self.client_of(url, headers={"Origin": "https://127.0.0.1"}, auto_reconnect=False)
+        self.assertEqual(403, caught.exception.status)
+
+    def test_it_cuts_who_is_silent_and_pings_are_no_silence(self: Any) -> None:
+        calls = Calls()
+        options = {"ping_interval": None, "auto_reconnect": False, "on_disconnect": calls.named("cut", 0)}
+        clients = []
+        for interval in (0.2, None):
+            url = self.front(self.serve(ping_interval=interval), **self.short_idle)
+            clients.append(self.client_of(url, **options))
+        self.assertEqual([("cut", 1006)], calls.wait())
+        self.assertEqual([True, False], [client.alive for client in clients])
+
+    def test_clients_of_a_server_that_closes_are_told_and_come_to_the_other(self: Any) -> None:
+        first, second = self.serve(), self.serve()
+        url = self.front(first, second)
+        calls = Calls()
+        options = {"reconnect_delay": 0.05, "on_disconnect": calls.named("gone", 0, 1)}
+        clients = [self.client_of(url, **options) for _ in range(6)]
+        self.assertEqual(3, len(first.clients), "the one with the least")
+        first.close()
+        self.assertEqual([("gone", 1001, "server shutdown")] * 3, calls.wait(3))
+        eventually(lambda: len(second.clients) == 6 and all(client.alive for client in clients))
+        self.client_of(url, auto_reconnect=False)  # and a new one notices nothing

@@ -4,10 +4,10 @@ import csv
 import socket
 import time
 import unittest
-from typing import Any
+from typing import Any, ClassVar
 
 from ezez_ws import ConnectionFailed, EZEZWebsocketServer
-from tests.deployment.fronts import DeploymentTestCase, adapted, needs_program
+from tests.deployment.fronts import DeploymentTestCase, FrontTests, adapted, needs_program
 from tests.serving import Calls
 from tests.support import eventually, free_port
 
@@ -16,7 +16,9 @@ SAME_ON_EVERY_PYTHON = True
 
 
 @needs_program("haproxy", "EZEZ_REQUIRE_HAPROXY")
-class HAProxyTest(DeploymentTestCase):
+class HAProxyTest(FrontTests, DeploymentTestCase):
+    short_idle: ClassVar[dict[str, str]] = {"tunnel 75s": "tunnel 3s"}
+
     def serve(self, **options: Any) -> EZEZWebsocketServer:
         return super().serve(health_path="/healthz", **options)
 
@@ -45,46 +47,6 @@ class HAProxyTest(DeploymentTestCase):
             return now
 
         eventually(lambda: result_now() == result)
-
-    def test_it_ends_tls_and_says_who_the_client_is(self) -> None:
-        server = self.serve()
-        server.handler("sum", lambda client, a, b: a + b)
-        url = self.front(server)
-        client = self.client_of(url, headers={"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "http"})
-        self.assertEqual(5, client.call("sum", [2, 3], timeout=10))
-        request = server.clients[0].request
-        self.assertEqual("127.0.0.1", request.headers["X-Forwarded-For"], "and not what the client says of itself")
-        self.assertEqual("https", request.headers["X-Forwarded-Proto"])
-        self.assertEqual(f"127.0.0.1:{self.port}", request.headers["Host"])
-
-    def test_a_page_of_the_same_origin_passes_though_the_server_sees_no_tls(self) -> None:
-        url = self.front(self.serve(allowed_origins="same-origin"))
-        self.client_of(url, headers={"Origin": f"https://127.0.0.1:{self.port}"})
-        with self.assertRaises(ConnectionFailed) as caught:
-            self.client_of(url, headers={"Origin": "https://127.0.0.1"}, auto_reconnect=False)
-        self.assertEqual(403, caught.exception.status)
-
-    def test_it_cuts_who_is_silent_and_pings_are_no_silence(self) -> None:
-        calls = Calls()
-        options = {"ping_interval": None, "auto_reconnect": False, "on_disconnect": calls.named("cut", 0)}
-        clients = []
-        for interval in (0.2, None):
-            url = self.front(self.serve(ping_interval=interval), **{"tunnel 75s": "tunnel 3s"})
-            clients.append(self.client_of(url, **options))
-        self.assertEqual([("cut", 1006)], calls.wait())
-        self.assertEqual([True, False], [client.alive for client in clients])
-
-    def test_clients_of_a_server_that_closes_are_told_and_come_to_the_other(self) -> None:
-        first, second = self.serve(), self.serve()
-        url = self.front(first, second)
-        calls = Calls()
-        options = {"reconnect_delay": 0.05, "on_disconnect": calls.named("gone", 0, 1)}
-        clients = [self.client_of(url, **options) for _ in range(6)]
-        self.assertEqual(3, len(first.clients), "leastconn")
-        first.close()
-        self.assertEqual([("gone", 1001, "server shutdown")] * 3, calls.wait(3))
-        eventually(lambda: len(second.clients) == 6 and all(client.alive for client in clients))
-        self.client_of(url, auto_reconnect=False)  # and a new one notices nothing
 
     def test_a_new_client_is_given_to_the_other_before_any_check_has_noticed(self) -> None:
         first, second = self.serve(), self.serve()
