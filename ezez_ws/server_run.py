@@ -87,7 +87,7 @@ class ServerRun:
         self._lock = make_lock()
         self.closing = False
         self._cutting = False  # closing waits for nobody any more
-        self.started: int | None = None  # in milliseconds since 1970
+        self.started: float | None = None  # in monotonic time
         self.closed = Event()
         self.end_wanted = Event()  # by request_close; or it has come
         self._wires: set[Wire] = set()  # those that shake hands
@@ -122,7 +122,7 @@ class ServerRun:
     def start(self) -> None:
         """Begin to accept, with all imported that the first client would have to wait for."""
         importlib.import_module("h11")
-        self.started = int(clock.time() * 1000)
+        self.started = clock.monotonic()
         find_quick_send()
         self._need_timers()
         self.hub.start()

@@ -37,7 +37,7 @@ from ..threads.timers import Timer, janitor
 from ..threads.waiting import Event
 from ..version import find_version
 from ..wire.sockets import Wire
-from .samples import EVERY, ClientRows, History, ListenerRows, cluster_of, now_ms, sample_of
+from .samples import EVERY, ClientRows, History, ListenerRows, cluster_of, ms_since, now_ms, sample_of
 
 __all__ = ["Monitor"]
 
@@ -420,7 +420,7 @@ class Looking:
             "host": shown(socket.gethostname()),
             "python": platform.python_version(),
             "version": find_version(),
-            "started": None if run is None else run.started,
+            "started": None if run is None or run.started is None else now_ms() - ms_since(run.started),
             "node": run.hub.node if run is not None and run.hub.has_backplane else None,
         }
 

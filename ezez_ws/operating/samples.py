@@ -23,7 +23,7 @@ from .stacks import Doing, ProcessorTimes, capture, doing
 if TYPE_CHECKING:
     from ..server import EZEZWebsocketServer
 
-__all__ = ["ClientRows", "History", "ListenerRows", "cluster_of", "sample_of"]
+__all__ = ["ClientRows", "History", "ListenerRows", "cluster_of", "ms_since", "sample_of"]
 
 EVERY = 5.0
 """Seconds between two samples that are kept."""
@@ -155,7 +155,7 @@ class ClientRows:
         changed = []
         for one in dict.fromkeys(chain(new, islice(running, PORTION), others)):
             before = self._rows.get(one)
-            row = _row(one, running.get(one), now_ms() - _ms_since(one.since) if before is None else before["since"])
+            row = _row(one, running.get(one), now_ms() - ms_since(one.since) if before is None else before["since"])
             if row != before:
                 self._rows[one] = row
                 changed.append(row)
@@ -193,7 +193,8 @@ def _row(connection: ServerConnection, running: Running | None, since: int) -> d
     }
 
 
-def _ms_since(at: float) -> int:
+def ms_since(at: float) -> int:
+    """Return how many milliseconds have passed since a time of the monotonic clock."""
     return int((clock.monotonic() - at) * 1000)
 
 
