@@ -115,7 +115,9 @@ class History:
 def _error(error: BaseException, what: str, extra: Mapping[str, Any]) -> dict[str, Any]:
     try:
         lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines()
-        (summary, *_) = traceback.format_exception_only(type(error), error)[-1].splitlines() or [""]
+        only = traceback.format_exception_only(type(error), error)  # notes come behind, a wrong line of source before
+        named = (line for line in only if type(error).__name__ in line.partition(":")[0])
+        (summary, *_) = next(named, only[-1]).splitlines() or [""]
     except BaseException:  # its attributes raise
         lines, summary = [], type(error).__name__
     first, last = _LINES
