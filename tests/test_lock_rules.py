@@ -227,9 +227,10 @@ class ClusterLoad:
                 for address in addresses:
                     with contextlib.suppress(ConnectionClosed):
                         servers[turn % 2].client_at(address).send("ask", [turn]).wait_reply(10)
-            eventually(lambda: servers[0].clients)  # they are on their way back
+            # they are on their way back
+            back = eventually(lambda: [one for one in servers[0].clients if one.authenticated])
             with contextlib.suppress(ConnectionClosed):
-                emitter.client_at(servers[0].clients[0].address).send("ask").wait_reply(10)
+                emitter.client_at(back[0].address).send("ask").wait_reply(10)
             for client in clients:
                 client.close()
 
