@@ -266,6 +266,7 @@ class FrontTests:
     """What any front has to do, for a ``DeploymentTestCase`` with ``front``; ``short_idle`` makes it cut soon."""
 
     short_idle: ClassVar[dict[str, str]]
+    unavailable: ClassVar[int]  # the status where no server is left
 
     def test_it_ends_tls_and_says_who_the_client_is(self: Any) -> None:
         server = self.serve()
@@ -306,3 +307,15 @@ class FrontTests:
         self.assertEqual([("gone", 1001, "server shutdown")] * 3, calls.wait(3))
         eventually(lambda: len(second.clients) == 6 and all(client.alive for client in clients))
         self.client_of(url, auto_reconnect=False)  # and a new one notices nothing
+
+    def test_where_no_server_is_left_it_says_so_and_clients_try_until_there_is_one(self: Any) -> None:
+        server = self.serve()
+        url = self.front(server)
+        client = self.client_of(url, reconnect_delay=0.05, reconnect_delay_max=0.2)
+        port = server.port
+        server.close()
+        with self.assertRaises(ConnectionFailed) as caught:
+            self.client_of(url, auto_reconnect=False)
+        self.assertEqual(self.unavailable, caught.exception.status)
+        self.serve(port=port)
+        eventually(lambda: client.alive, 20)

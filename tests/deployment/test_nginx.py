@@ -8,7 +8,7 @@ from typing import ClassVar
 from ezez_ws import ConnectionFailed, EZEZWebsocketServer
 from tests.deployment.fronts import DeploymentTestCase, FrontTests, Program, adapted, needs_program
 from tests.serving import Calls
-from tests.support import eventually, free_port
+from tests.support import free_port
 
 MOSTLY_WAITS = True
 SAME_ON_EVERY_PYTHON = True
@@ -17,6 +17,7 @@ SAME_ON_EVERY_PYTHON = True
 @needs_program("nginx", "EZEZ_REQUIRE_NGINX")
 class NginxTest(FrontTests, DeploymentTestCase):
     short_idle: ClassVar[dict[str, str]] = {"read_timeout 75s": "read_timeout 3s"}
+    unavailable: ClassVar[int] = 502
 
     def front(self, *servers: EZEZWebsocketServer, shutdown: str = "10s", **replacements: str) -> str:
         """Run it in front of these, and return the clients' address."""
@@ -24,18 +25,6 @@ class NginxTest(FrontTests, DeploymentTestCase):
         sites = self.nginx_sample(self.port, *(server.port for server in servers))
         self.nginx: Program = self.start_nginx(adapted(sites, *replacements.items()), self.port, shutdown)
         return f"wss://127.0.0.1:{self.port}/ws"
-
-    def test_where_no_server_is_left_it_answers_502_and_clients_try_until_there_is_one(self) -> None:
-        server = self.serve()
-        url = self.front(server)
-        client = self.client_of(url, reconnect_delay=0.05, reconnect_delay_max=0.2)
-        port = server.port
-        server.close()
-        with self.assertRaises(ConnectionFailed) as caught:
-            self.client_of(url, auto_reconnect=False)
-        self.assertEqual(502, caught.exception.status)
-        self.serve(port=port)
-        eventually(lambda: client.alive, 20)
 
     def test_without_the_three_lines_a_client_is_refused_with_a_status_that_the_page_names(self) -> None:
         server = self.serve()
